@@ -1,0 +1,23 @@
+/** The one list of checks: the same before a commit and in CI. Stops at the first step that fails. */
+import { spawnSync } from 'node:child_process';
+
+interface Step {
+  readonly name: string;
+  readonly command: readonly string[];
+}
+
+const steps: readonly Step[] = [
+  { name: 'format and lint', command: ['biome', 'ci', '--error-on-warnings', '.'] },
+  { name: 'types', command: ['tsc', '-p', '.'] },
+  { name: 'unit tests', command: ['node', '--test', 'src/**/*.test.ts', 'test/style/*.test.ts'] },
+];
+
+for (const { name, command } of steps) {
+  const started = performance.now();
+  const [program, ...parameters] = command as [string, ...string[]];
+  const { status, error } = spawnSync(program, parameters, { stdio: 'inherit' });
+  if (error) throw error;
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  process.stderr.write(`check: ${name}: ${status === 0 ? 'ok' : 'FAILED'} (${seconds} s)\n`);
+  if (status !== 0) process.exit(1);
+}

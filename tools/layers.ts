@@ -1,0 +1,20 @@
+/** The layers of src/, lowest first: an import may only point to a layer that stands earlier, type-only imports count. */
+export const LAYERS = [
+  'util',
+  'sys',
+  'memory',
+  'poll',
+  'msg-socket',
+  'jail',
+  'resources',
+  'disk',
+  'kernel',
+  'wasm',
+  'cpu',
+  'hypervisor',
+  'vm-control',
+  'devices',
+  'arch',
+  'vmm',
+  'cli',
+] as const;
