@@ -1,0 +1,304 @@
+/** Decoded code, by physical page: finds it, makes it, and forgets it when its bytes change. */
+import { assert } from '#util/assert.ts';
+import { NEED_MORE, TOO_LONG } from './isa/decoder.ts';
+import { helperNumber } from './isa/helper-names.ts';
+import { endBlock, LOWERINGS } from './isa/lower.ts';
+import { Translator } from './isa/translator.ts';
+import { CODE, CODE_TLB, RAM_BASE, RECORD, STATE } from './layout.ts';
+import { ACCESS, type CodeWatcher, type MemoryUnit } from './memory-unit.ts';
+import { VECTOR } from './system-state.ts';
+import { CALL, CMP_JCC, CMP_JCC_IMM, HELPER, JCC, JMP, TEST_JCC, TEST_JCC_IMM } from './uops/control.ts';
+
+/** Longest block in instructions: bounds the time to the next look at interrupts. */
+const MAX_BLOCK = 64;
+const CHUNK_SHIFT = 6;
+
+interface CodePage {
+  readonly page: number;
+  readonly table: number;
+  /** One bit per 64 bytes that were decoded. */
+  readonly chunks: Uint8Array;
+  /** What those bytes were. */
+  readonly copy: Uint8Array;
+  /** Pages whose last instruction ends here. */
+  readonly dependents: Set<CodePage>;
+}
+
+export class CodeCache implements CodeWatcher {
+  readonly #mmu: MemoryUnit;
+  readonly #translator: Translator;
+  readonly #pages = new Map<number, CodePage>();
+  readonly #hasCode: Uint8Array;
+  readonly #crossing = new Uint8Array(32);
+  /** Physical page that the second half of a page-crossing instruction came from, by record. */
+  readonly #secondPage = new Map<number, number>();
+  /** Decoded instructions and flushes of everything, for statistics. */
+  decoded = 0;
+  flushes = 0;
+
+  constructor(memory: ArrayBuffer, mmu: MemoryUnit) {
+    this.#mmu = mmu;
+    this.#translator = new Translator(memory);
+    this.#hasCode = new Uint8Array(Math.ceil(mmu.ramSizeBytes / 4096));
+    mmu.watcher = this;
+  }
+
+  hasCode(physicalPage: number): boolean {
+    return this.#hasCode[physicalPage / 4096] === 1;
+  }
+
+  written(physicalAddress: number, sizeBytes: number, record: number): void {
+    const code = this.#pages.get(physicalAddress - (physicalAddress % 4096));
+    if (!code) return;
+    const first = (physicalAddress & 0xfff) >> CHUNK_SHIFT;
+    const last = Math.min(63, ((physicalAddress & 0xfff) + sizeBytes - 1) >> CHUNK_SHIFT);
+    for (let chunk = first; chunk <= last; chunk++) {
+      if (code.chunks[chunk] === 0) continue;
+      this.#invalidate(code);
+      this.#resyncAfter(record);
+      return;
+    }
+  }
+
+  /**
+   * The record at RIP, decoded if need be; 0 after raising the fault of the fetch. Enters the page into the code TLB and makes
+   * it the current one.
+   */
+  lookup(): number {
+    const { words } = this.#mmu;
+    const low = words[STATE.RIP >> 2] as number;
+    const high = words[(STATE.RIP >> 2) + 1] as number;
+    const physical = this.#mmu.translate(low, high, ACCESS.FETCH | this.#mmu.userBit);
+    if (physical < 0) return 0;
+    const page = physical - (physical % 4096);
+    if (page + 4096 > this.#mmu.ramSizeBytes) {
+      this.#mmu.raise(VECTOR.GP, 0);
+      return 0;
+    }
+    if (this.#full()) this.flush();
+    const code = this.#pages.get(page) ?? this.#create(page);
+    this.#enter(code, low, high);
+    const known = words[(code.table >> 2) + (low & 0xfff)] as number;
+    return known !== 0 ? known : this.#translate(code, low & 0xfff);
+  }
+
+  /** Checks that the page after the current one is still what the crossing instruction at `record` was decoded from. */
+  crossingHolds(record: number): boolean | null {
+    const { words } = this.#mmu;
+    const nextLow = ((words[STATE.CODE_PAGE >> 2] as number) + 0x1000) | 0;
+    const high = (words[(STATE.CODE_PAGE >> 2) + 1] as number) + (nextLow === 0 ? 1 : 0);
+    const physical = this.#mmu.translate(nextLow, high, ACCESS.FETCH | this.#mmu.userBit);
+    if (physical < 0) return null;
+    if (this.#secondPage.get(record) === physical) return true;
+    const table = words[STATE.CODE_TABLE >> 2] as number;
+    words[(table >> 2) + this.place(record)] = 0;
+    return false;
+  }
+
+  /** Page offset of the instruction that a record belongs to. */
+  place(record: number): number {
+    return this.#places(record) & 0xfff;
+  }
+
+  /** Length of that instruction. */
+  length(record: number): number {
+    return this.#places(record) >> 12;
+  }
+
+  #places(record: number): number {
+    const at = CODE.PLACES + ((record - CODE.RECORDS) >> 3);
+    return (this.#mmu.bytes[at] as number) | ((this.#mmu.bytes[at + 1] as number) << 8);
+  }
+
+  /** Forgets all decoded code. */
+  flush(): void {
+    this.flushes++;
+    for (const code of this.#pages.values()) this.#hasCode[code.page / 4096] = 0;
+    this.#mmu.bytes.fill(0, CODE.TABLES, CODE.TABLES + this.#pages.size * CODE.TABLE_SIZE);
+    this.#pages.clear();
+    this.#secondPage.clear();
+    this.#translator.next = CODE.RECORDS;
+    this.#mmu.flush();
+  }
+
+  #full(): boolean {
+    const spare = CODE.RECORDS + CODE.RECORDS_SIZE - this.#translator.next;
+    return spare < MAX_BLOCK * 16 * CODE.RECORD_SIZE || this.#pages.size >= CODE.MAX_PAGES;
+  }
+
+  #create(page: number): CodePage {
+    const table = CODE.TABLES + this.#pages.size * CODE.TABLE_SIZE;
+    const code = {
+      page,
+      table,
+      chunks: new Uint8Array(64),
+      copy: new Uint8Array(4096),
+      dependents: new Set<CodePage>(),
+    };
+    this.#pages.set(page, code);
+    return code;
+  }
+
+  #enter(code: CodePage, low: number, high: number): void {
+    const { words } = this.#mmu;
+    const entry =
+      ((words[STATE.CODE_TLB >> 2] as number) + (((low >>> 12) & (CODE_TLB.ENTRIES - 1)) << CODE_TLB.ENTRY_SHIFT)) >> 2;
+    const pageLow = low & ~0xfff;
+    if (words[entry] !== pageLow || words[entry + 1] !== high || words[entry + 2] !== code.table) {
+      // Devices and other processes write RAM unseen: their writes are noticed here, when the page is mapped anew.
+      if (!this.#unchanged(code)) this.#invalidate(code);
+      words[entry] = pageLow;
+      words[entry + 1] = high;
+      words[entry + (CODE_TLB.TABLE >> 2)] = code.table;
+    }
+    words[STATE.CODE_PAGE >> 2] = pageLow;
+    words[(STATE.CODE_PAGE >> 2) + 1] = high;
+    words[STATE.CODE_TABLE >> 2] = code.table;
+  }
+
+  #unchanged(code: CodePage): boolean {
+    const { bytes } = this.#mmu;
+    const host = RAM_BASE + code.page;
+    for (let chunk = 0; chunk < 64; chunk++) {
+      if (code.chunks[chunk] === 0) continue;
+      for (let i = chunk << CHUNK_SHIFT, end = i + 64; i < end; i++) if (bytes[host + i] !== code.copy[i]) return false;
+    }
+    return true;
+  }
+
+  #invalidate(code: CodePage): void {
+    this.#mmu.bytes.fill(0, code.table, code.table + CODE.TABLE_SIZE);
+    code.chunks.fill(0);
+    this.#hasCode[code.page / 4096] = 0;
+    const dependents = [...code.dependents];
+    code.dependents.clear();
+    for (const other of dependents) this.#invalidate(other);
+  }
+
+  /** Makes the instruction after the one at `record` look up its code again: the page it runs in may be the one written. */
+  #resyncAfter(record: number): void {
+    if (record === 0) return;
+    const { words } = this.#mmu;
+    const place = this.#places(record);
+    let next = record;
+    while (this.#places(next) === place) {
+      words[(next + RECORD.IMM) >> 2] = isBranchLink(words[next >> 2] as number)
+        ? 0
+        : (words[(next + RECORD.IMM) >> 2] as number);
+      next += CODE.RECORD_SIZE;
+    }
+    words[next >> 2] = HELPER;
+    words[(next + RECORD.IMM) >> 2] = helperNumber('resync');
+  }
+
+  #mark(code: CodePage, from: number, to: number): void {
+    if (this.#hasCode[code.page / 4096] === 0) {
+      this.#hasCode[code.page / 4096] = 1;
+      this.#mmu.protect(code.page);
+    }
+    for (let chunk = from >> CHUNK_SHIFT; chunk <= (to - 1) >> CHUNK_SHIFT; chunk++) {
+      if (code.chunks[chunk] === 1) continue;
+      code.chunks[chunk] = 1;
+      const host = RAM_BASE + code.page + (chunk << CHUNK_SHIFT);
+      code.copy.set(this.#mmu.bytes.subarray(host, host + 64), chunk << CHUNK_SHIFT);
+    }
+  }
+
+  /** Decodes a block that starts at this page offset; returns its first record, or 0 after a fault of the fetch. */
+  #translate(code: CodePage, start: number): number {
+    const t = this.#translator;
+    const { words } = this.#mmu;
+    const first = t.next;
+    const host = RAM_BASE + code.page;
+    t.begin();
+    t.offset = start;
+    while (!t.ended) {
+      const result = t.d.decode(host + t.offset, host + 4096, this.#mmu.bytes);
+      t.count++;
+      if (result === NEED_MORE) {
+        if (t.next === first) return this.#translateCrossing(code, start);
+        t.d.length = 0;
+        endBlock(t);
+        break;
+      }
+      this.#lower(result);
+      this.#mark(code, t.offset, Math.min(4096, t.offset + Math.max(result, 1)));
+      t.offset += t.d.length;
+      const joins = t.offset < 4096 && words[(code.table >> 2) + t.offset] !== 0;
+      if (!t.ended && (t.count >= MAX_BLOCK || joins || t.offset === 4096)) {
+        t.d.length = 0;
+        endBlock(t);
+      }
+    }
+    this.#sentinel();
+    words[(code.table >> 2) + start] = first;
+    return first;
+  }
+
+  #lower(result: number): void {
+    const t = this.#translator;
+    this.decoded++;
+    if (result > 0) {
+      const lowering = LOWERINGS[t.d.row.mnemonic];
+      assert(lowering !== undefined, `no lowering for ${t.d.row.mnemonic}`);
+      lowering(t, t.d.row);
+      return;
+    }
+    t.d.length = 1;
+    t.helper(helperNumber(result === TOO_LONG ? 'generalProtection' : 'undefined'));
+    t.put(JMP, 0, 0, t.count, 0, t.offset);
+    t.ended = true;
+  }
+
+  /** An instruction whose bytes lie in two pages: a block of its own that first checks that the second is still there. */
+  #translateCrossing(code: CodePage, start: number): number {
+    const t = this.#translator;
+    const { words, bytes } = this.#mmu;
+    const nextLow = ((words[STATE.CODE_PAGE >> 2] as number) + 0x1000) | 0;
+    const high = (words[(STATE.CODE_PAGE >> 2) + 1] as number) + (nextLow === 0 ? 1 : 0);
+    const second = this.#mmu.translate(nextLow, high, ACCESS.FETCH | this.#mmu.userBit);
+    if (second < 0) return 0;
+    const inFirst = 4096 - start;
+    this.#crossing.set(bytes.subarray(RAM_BASE + code.page + start, RAM_BASE + code.page + 4096));
+    this.#crossing.set(bytes.subarray(RAM_BASE + second, RAM_BASE + second + 16), inFirst);
+    const result = t.d.decode(0, inFirst + 16, this.#crossing);
+    const first = t.next;
+    t.offset = start;
+    if (result < 0) t.d.length = 1;
+    t.helper(helperNumber('crossPage'));
+    this.#lower(result);
+    if (!t.ended) endBlock(t);
+    this.#sentinel();
+    const other = this.#pages.get(second) ?? this.#create(second);
+    other.dependents.add(code);
+    this.#mark(code, start, 4096);
+    this.#mark(other, 0, Math.max(1, t.d.length - inFirst));
+    this.#secondPage.set(first, second);
+    words[(code.table >> 2) + start] = first;
+    return first;
+  }
+
+  /** A record that no instruction shares its place with ends each block, so that patching stays inside it. */
+  #sentinel(): void {
+    const t = this.#translator;
+    const { offset } = t;
+    const { length } = t.d;
+    t.offset = 0xfff;
+    t.d.length = 0;
+    t.helper(helperNumber('resync'));
+    t.offset = offset;
+    t.d.length = length;
+  }
+}
+
+/** Whether a record's immediate is a link to another record: it is one in direct branches only. */
+function isBranchLink(operation: number): boolean {
+  return LINKED.has(operation & 0xffff);
+}
+
+const LINKED: ReadonlySet<number> = new Set([
+  JMP,
+  CALL,
+  ...JCC,
+  ...[CMP_JCC, TEST_JCC, CMP_JCC_IMM, TEST_JCC_IMM].flatMap((table) => [...table.values()]),
+]);

@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { CpuStop } from './cpu.ts';
+import { CODE_START, createTestMachine, STACK_TOP, type TestMachine } from './testing.ts';
+
+const RAX = 0;
+const RCX = 1;
+const RDX = 2;
+const RSI = 6;
+
+/** Runs to the next stop that is not the end of a budget. */
+function runOn(machine: TestMachine): CpuStop {
+  for (let slices = 0; slices < 100; slices++) {
+    const stop = machine.cpu.run(1_000_000);
+    if (stop.reason !== 'budget') return stop;
+  }
+  throw new Error('the program did not end');
+}
+
+test('a loop with memory, calls, string and bit instructions gives the right registers', () => {
+  // xor eax,eax; mov ecx,1000000; add rax,rcx; mov [rsp-64],rax; mov rdx,[rsp-64]; imul rdx,rdx,3; dec rcx; jnz; push rax;
+  // call; hlt; lea rbx,[rip]; pop rsi; push rsi; mov edi,300000h; mov ecx,100; mov al,41h; rep stosb; sub rdi,100;
+  // movzx r8d,byte [rdi+99]; cmp r8d,41h; sete r9b; shl r8,4; bts r8,40; ret
+  const machine = createTestMachine(`31c0 b940420f00 4801c8 48894424c0 488b5424c0 486bd203 48ffc9 75ea 50 e801000000 f4
+    488d1df9ffffff 5e 56 bf00003000 b964000000 b041 f3aa 4883ef64 440fb64763 4183f841 410f94c1 49c1e004 490fbae828 c3`);
+  assert.deepEqual(runOn(machine), { reason: 'halt' });
+  assert.equal(machine.register(RAX), (500000500000n & ~0xffn) | 0x41n);
+  assert.equal(machine.register(RCX), 0n);
+  assert.equal(machine.register(RDX), 500000500000n * 3n);
+  assert.equal(machine.register(8), 0x410n | (1n << 40n));
+  assert.equal(machine.register(9) & 0xffn, 1n);
+  assert.equal(machine.cpu.instructions, 6000018);
+});
+
+test('a function that is rewritten between calls runs as written', () => {
+  // mov ecx,3; xor eax,eax; L: call F; mov byte [F+1],10h; dec ecx; jnz L; hlt; F: add al,1; ret
+  const machine = createTestMachine('b903000000 31c0 e80c000000 c6050600000010 ffc9 75f0 f4 0401 c3');
+  runOn(machine);
+  assert.equal(machine.register(RAX), 0x21n);
+});
+
+test('an instruction that rewrites the next ones of its own block is seen at once', () => {
+  // xor eax,eax; mov byte [N+2],7; nop; N: add eax,1; hlt
+  const machine = createTestMachine('31c0 c6050300000007 90 83c001 f4');
+  runOn(machine);
+  assert.equal(machine.register(RAX), 7n);
+});
+
+test('code that another process writes is noticed when its page is mapped anew', () => {
+  // mov al,1; hlt
+  const machine = createTestMachine('b001 f4');
+  runOn(machine);
+  machine.ram[CODE_START + 1] = 9;
+  machine.cpu.mmu.flush();
+  machine.cpu.halted = false;
+  machine.cpu.setRip(CODE_START, 0);
+  runOn(machine);
+  assert.equal(machine.register(RAX), 9n);
+});
+
+test('an instruction across two pages runs, and runs anew when its second half changes', () => {
+  const machine = createTestMachine('e9f80f0000');
+  machine.ram.set(Uint8Array.fromHex('b87856341283c001f4'), CODE_START + 0xffd); // mov eax,12345678h; add eax,1; hlt
+  runOn(machine);
+  assert.equal(machine.register(RAX), 0x12345679n);
+  machine.cpu.setRip(CODE_START + 0x1100, 0);
+  machine.ram.set(Uint8Array.fromHex('c605fafeffff99e9f1feffff'), CODE_START + 0x1100); // mov byte [1001h],99h; jmp ffdh
+  machine.cpu.halted = false;
+  runOn(machine);
+  assert.equal(machine.register(RAX) & 0xffffffffn, 0x99345679n);
+});
+
+test('a page fault pushes error code and address, with CR2 set', () => {
+  // lidt [rip+15h]; mov rax,1122334455h; mov rbx,[rax]; hlt; nop; handler: pop rdx; mov rcx,cr2; pop rsi; hlt; idtr
+  const machine = createTestMachine(
+    '0f011d15000000 48b85544332211000000 488b18 f4 90 5a 0f20d1 5e f4 ff0f 0000300000000000',
+  );
+  const gdt = 0x310000;
+  const view = new DataView(machine.ram.buffer, machine.ram.byteOffset);
+  view.setBigUint64(gdt + 8, 0x00af9b000000ffffn, true);
+  Object.assign(machine.cpu.system.gdt, { baseLow: gdt, limit: 0x1f });
+  const handler = CODE_START + 0x16;
+  view.setUint32(0x300000 + 14 * 16, (handler & 0xffff) | (8 << 16), true);
+  view.setUint32(0x300000 + 14 * 16 + 4, 0x8e00 | (handler & 0xffff0000), true);
+  assert.deepEqual(runOn(machine), { reason: 'halt' });
+  assert.equal(machine.register(RDX), 0n);
+  assert.equal(machine.register(RCX), 0x1122334455n);
+  assert.equal(machine.register(RSI), BigInt(CODE_START + 0x11));
+  assert.equal(machine.register(4), BigInt(STACK_TOP - 48 + 16));
+});
+
+test('a fault without a usable IDT ends in a triple fault', () => {
+  const machine = createTestMachine('0f0b');
+  machine.cpu.system.idt.limit = 0;
+  assert.equal(runOn(machine).reason, 'triple-fault');
+});
+
+test('division by zero and overflow leave the operands alone', () => {
+  // xor edx,edx; mov eax,5; xor ecx,ecx; div ecx
+  const machine = createTestMachine('31d2 b805000000 31c9 f7f1');
+  machine.cpu.system.idt.limit = 0;
+  assert.equal(runOn(machine).reason, 'triple-fault');
+  assert.equal(machine.register(RAX), 5n);
+});
+
+test('an interrupt is taken only while RFLAGS.IF is set', () => {
+  let waiting = true;
+  const machine = createTestMachine('90 fb 90 f4', {
+    interrupts: {
+      pending: () => waiting,
+      acknowledge: () => {
+        waiting = false;
+        return 0x40;
+      },
+    },
+  });
+  const gdt = 0x310000;
+  const view = new DataView(machine.ram.buffer, machine.ram.byteOffset);
+  view.setBigUint64(gdt + 8, 0x00af9b000000ffffn, true);
+  Object.assign(machine.cpu.system.gdt, { baseLow: gdt, limit: 0x1f });
+  Object.assign(machine.cpu.system.idt, { baseLow: 0x300000, limit: 0xfff });
+  const handler = CODE_START + 0x100;
+  view.setUint32(0x300000 + 0x40 * 16, (handler & 0xffff) | (8 << 16), true);
+  view.setUint32(0x300000 + 0x40 * 16 + 4, 0x8e00 | (handler & 0xffff0000), true);
+  machine.ram.set([0xb0, 0x77, 0xf4], handler); // mov al,77h; hlt
+  runOn(machine);
+  assert.equal(machine.register(RAX), 0x77n);
+  assert.equal(waiting, false);
+});

@@ -1,0 +1,198 @@
+/** The software x86-64 processor: state, engine and the loop around it. Knows physical memory, ports and time, not the VM. */
+import type { Clock } from '#util/clock.ts';
+import { CodeCache } from './code-cache.ts';
+import { createEngine, type Engine } from './engine.ts';
+import { ExceptionUnit } from './exceptions.ts';
+import { createHelpers } from './helpers.ts';
+import { CC, FLAG, RAM_BASE, STATE, STOP } from './layout.ts';
+import { MemoryUnit, type PhysicalDevices } from './memory-unit.ts';
+import { SystemState } from './system-state.ts';
+
+/** Port I/O. Sizes are 1, 2 and 4 bytes; values are unsigned. */
+export interface Ports {
+  read(port: number, sizeBytes: number): number;
+  write(port: number, sizeBytes: number, value: number): void;
+}
+
+/** Where external interrupts come from: the local APIC, or nothing. */
+export interface InterruptSource {
+  /** Whether an interrupt waits that the processor would take now; asked often, so cheap. */
+  pending(): boolean;
+  /** Takes it: its vector, or −1 when it has gone. */
+  acknowledge(): number;
+}
+
+/** MSRs of what stands beside the core, the local APIC and paravirtual clock. */
+export interface MsrBus {
+  /** The value as [low, high], or null when there is none: #GP. */
+  read(index: number): readonly [number, number] | null;
+  write(index: number, low: number, high: number): boolean;
+}
+
+export interface CpuOptions {
+  readonly memory: WebAssembly.Memory;
+  readonly ramSizeBytes: number;
+  readonly devices: PhysicalDevices;
+  readonly ports: Ports;
+  readonly interrupts: InterruptSource;
+  readonly msrs: MsrBus;
+  readonly clock: Clock;
+  /** Fills the bytes of RDRAND and RDSEED. */
+  readonly random: (target: Uint8Array) => void;
+  /** The leaves of CPUID as [eax, ebx, ecx, edx]. */
+  readonly cpuid: (leaf: number, subleaf: number) => readonly [number, number, number, number];
+}
+
+/** Why `run` returned. */
+export type CpuStop =
+  | { readonly reason: 'halt' }
+  | { readonly reason: 'budget' }
+  | { readonly reason: 'triple-fault'; readonly vector: number };
+
+const HALT: CpuStop = { reason: 'halt' };
+const BUDGET_USED: CpuStop = { reason: 'budget' };
+
+/** Size of the WebAssembly memory for this much guest RAM, in 64 KiB pages. */
+export const memoryPages = (ramSizeBytes: number): number => Math.ceil((RAM_BASE + ramSizeBytes) / 65536);
+
+export class Cpu {
+  readonly system = new SystemState();
+  readonly mmu: MemoryUnit;
+  readonly code: CodeCache;
+  readonly engine: Engine;
+  readonly exceptions: ExceptionUnit;
+  readonly options: CpuOptions;
+  readonly words: Int32Array;
+  readonly bytes: Uint8Array;
+  /** General registers and everything else in the state block, as 64-bit numbers. */
+  readonly quads: BigInt64Array;
+  halted = false;
+  #instructions = 0;
+  #given = 0;
+
+  constructor(options: CpuOptions) {
+    this.options = options;
+    const { buffer } = options.memory;
+    this.mmu = new MemoryUnit(buffer, options.ramSizeBytes, this.system, options.devices);
+    this.words = this.mmu.words;
+    this.bytes = this.mmu.bytes;
+    this.quads = new BigInt64Array(buffer, 0, 0x800 / 8);
+    this.code = new CodeCache(buffer, this.mmu);
+    this.exceptions = new ExceptionUnit(this);
+    const helpers = createHelpers(this);
+    this.engine = createEngine(options.memory, {
+      slowLoad: (_record, sizeBytes) => this.mmu.load(sizeBytes, false),
+      slowLoadForWrite: (_record, sizeBytes) => this.mmu.load(sizeBytes, true),
+      slowStore: (record, sizeBytes) => (this.mmu.store(sizeBytes, record) ? 0 : STOP.FAULT),
+      helper: (number, record) => (helpers[number] as (record: number) => number)(record),
+    });
+    this.flags = 2;
+    this.mmu.selectMode();
+  }
+
+  /** Instructions executed so far, to within a block. */
+  get instructions(): number {
+    return this.#instructions;
+  }
+
+  /** RFLAGS, the arithmetic flags made real. */
+  get flags(): number {
+    return this.engine.flags() | (this.words[STATE.FLAGS >> 2] as number) | 2;
+  }
+
+  set flags(value: number) {
+    const { words } = this;
+    words[STATE.FLAGS >> 2] = value & ~0x8d5;
+    this.arithmeticFlags = value;
+  }
+
+  /** Sets the six arithmetic flags and leaves the others. */
+  set arithmeticFlags(value: number) {
+    const { words } = this;
+    words[STATE.CC_OP >> 2] = CC.EXPLICIT;
+    words[STATE.CC_SRC >> 2] = value & 0x8d5;
+    words[(STATE.CC_SRC >> 2) + 1] = 0;
+    words[STATE.CC_DST >> 2] = value & FLAG.ZF ? 0 : 1;
+    words[(STATE.CC_DST >> 2) + 1] = 0;
+  }
+
+  /** Sets RIP for the next lookup. */
+  setRip(low: number, high: number): void {
+    this.words[STATE.RIP >> 2] = low;
+    this.words[(STATE.RIP >> 2) + 1] = high;
+  }
+
+  /** RIP = address of the instruction at a record, plus this many bytes. */
+  setRipOf(record: number, plus: number): void {
+    const { words } = this;
+    const pageLow = words[STATE.CODE_PAGE >> 2] as number;
+    const sum = (pageLow >>> 0) + this.code.place(record) + plus;
+    this.setRip(sum | 0, ((words[(STATE.CODE_PAGE >> 2) + 1] as number) + (sum >= 0x100000000 ? 1 : 0)) | 0);
+  }
+
+  /** RIP = the instruction after the one at a record. */
+  setRipAfter(record: number): void {
+    this.setRipOf(record, this.code.length(record));
+  }
+
+  /**
+   * Runs until the processor halts with nothing pending, `budget` instructions are over, or it shuts down. The caller looks
+   * after timers between calls.
+   */
+  run(budget: number): CpuStop {
+    const { words, engine } = this;
+    words[STATE.BUDGET >> 2] = budget;
+    this.#given = budget;
+    try {
+      for (;;) {
+        if (this.#interrupt()) this.halted = false;
+        if (this.halted) return HALT;
+        const record = this.code.lookup();
+        if (record === 0) {
+          if (!this.exceptions.deliverPending()) return this.#shutdown();
+          continue;
+        }
+        const code = engine.run(record);
+        if (code === STOP.FAULT) {
+          this.setRipOf(words[STATE.RECORD >> 2] as number, 0);
+          if (!this.exceptions.deliverPending()) return this.#shutdown();
+        } else if (code === STOP.POLL) return BUDGET_USED;
+        if ((words[STATE.BUDGET >> 2] as number) < 0) return BUDGET_USED;
+      }
+    } finally {
+      this.#instructions += this.#given - (words[STATE.BUDGET >> 2] as number);
+    }
+  }
+
+  /** Ends the run at the next taken branch: an interrupt may have become deliverable. Only for use between records. */
+  pollSoon(): void {
+    const { words } = this;
+    this.#given -= words[STATE.BUDGET >> 2] as number;
+    words[STATE.BUDGET >> 2] = 0;
+  }
+
+  /** Whether an external interrupt would be taken now. */
+  get interruptible(): boolean {
+    return ((this.words[STATE.FLAGS >> 2] as number) & FLAG.IF) !== 0 && this.options.interrupts.pending();
+  }
+
+  #shutdown(): CpuStop {
+    return { reason: 'triple-fault', vector: this.system.vector };
+  }
+
+  /** Delivers an external interrupt if one may be taken. */
+  #interrupt(): boolean {
+    const { system, words } = this;
+    if (system.shadow) {
+      // One more instruction runs first. The block that starts with it ends soon: its branch comes back here.
+      system.shadow = false;
+      return false;
+    }
+    const { interrupts } = this.options;
+    if (!interrupts.pending() || ((words[STATE.FLAGS >> 2] as number) & FLAG.IF) === 0) return false;
+    const vector = interrupts.acknowledge();
+    if (vector < 0) return false;
+    this.exceptions.deliverExternal(vector);
+    return true;
+  }
+}

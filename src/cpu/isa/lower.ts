@@ -1,0 +1,629 @@
+/** What each mnemonic of general-purpose code becomes: a sequence of micro-operations. */
+import { GPR, type Size, STATE } from '../layout.ts';
+import {
+  ALU,
+  ALU_IMM,
+  type AluKind,
+  DEC,
+  IMUL,
+  IMUL_IMM,
+  INC,
+  NEG,
+  NOT,
+  ROTATE_CL,
+  ROTATE_IMM,
+  SHIFT_CL,
+  SHIFT_IMM,
+  type ShiftKind,
+} from '../uops/alu.ts';
+import {
+  CALL,
+  CALL_INDIRECT,
+  CMOV,
+  CMP_JCC,
+  CMP_JCC_IMM,
+  fusedKey,
+  JCC,
+  JMP,
+  JMP_INDIRECT,
+  RET,
+  SETCC,
+  TEST_JCC,
+  TEST_JCC_IMM,
+} from '../uops/control.ts';
+import {
+  BSWAP32,
+  BSWAP64,
+  extensionKey,
+  LEA,
+  LEAVE,
+  LOAD,
+  LOAD_FOR_WRITE,
+  LOAD_ZX,
+  MOV,
+  MOV_IMM,
+  MOVSX,
+  MOVZX,
+  POP,
+  PUSH,
+  PUSH_IMM,
+  STORE,
+  STORE_IMM,
+  XCHG,
+} from '../uops/data.ts';
+import {
+  BIT,
+  BIT_IMM,
+  type BitKind,
+  BSF,
+  BSR,
+  CLC,
+  CMC,
+  IMUL_WIDE,
+  MUL_WIDE,
+  POPCNT,
+  SHLD,
+  SHRD,
+  SIGN_TO_DX,
+  STC,
+} from '../uops/wide.ts';
+import { type HelperName, helperNumber } from './helper-names.ts';
+import type { Encoding } from './table.ts';
+import { TEMP_ADDRESS, TEMP0, TEMP1, type Translator } from './translator.ts';
+
+export type Lowering = (t: Translator, row: Encoding) => void;
+
+const RAX = STATE.GPR + GPR.RAX;
+
+/** The size that an operand's second letter names. */
+export function sizeOf(t: Translator, operand: string): Size {
+  if (operand === 'AL') return 0;
+  if (operand === 'rAX') return t.d.operandSize;
+  if (operand === 'eAX') return t.d.operandSize === 3 ? 2 : t.d.operandSize;
+  switch (operand[1]) {
+    case 'b':
+      return 0;
+    case 'w':
+      return 1;
+    case 'd':
+      return 2;
+    default:
+      return t.d.operandSize;
+  }
+}
+
+/** The call of a helper that may change what runs next ends the block. */
+function helper(
+  t: Translator,
+  name: HelperName,
+  options: { a?: number; b?: number; c?: number; high?: number; ends?: boolean } = {},
+): void {
+  t.helper(helperNumber(name), options.a ?? 0, options.b ?? 0, options.c ?? 0, options.high ?? 0);
+  if (options.ends) endBlock(t);
+}
+
+/** Goes on at the next instruction through a branch, so that a new look is taken at the state. */
+export function endBlock(t: Translator): void {
+  t.put(JMP, 0, 0, t.count, 0, t.nextOffset);
+  t.count = 0;
+  t.ended = true;
+}
+
+function alu(kind: AluKind): Lowering {
+  return (t, row) => {
+    const [first = '', second = ''] = row.operands;
+    const size = sizeOf(t, first);
+    const keeps = kind === 'cmp' || kind === 'test';
+    const immediate = second[0] === 'I';
+    let a: number;
+    let b = 0;
+    if (first[0] === 'E') {
+      if (!immediate) b = t.gRegister(size);
+      a = t.readRm(size, !keeps);
+    } else if (first[0] === 'G') {
+      a = t.gRegister(size);
+      b = t.readRm(size);
+    } else a = RAX;
+    const value = size === 0 ? (t.d.immediate << 24) >> 24 : size === 1 ? (t.d.immediate << 16) >> 16 : t.d.immediate;
+    const op = (immediate ? ALU_IMM : ALU)[kind][size];
+    const write = kind === 'adc' || kind === 'sbb' ? t.put : t.setsFlags;
+    const record = write.call(t, op, a, b, 0, immediate ? value : 0);
+    if (keeps && size !== 1) Object.assign(t.compare, { record, kind, size, a, b: immediate ? value : b, immediate });
+    if (first[0] === 'E' && !keeps) t.writeBack(size);
+  };
+}
+
+const oneOperand =
+  (ops: readonly number[], full: boolean): Lowering =>
+  (t, row) => {
+    const size = sizeOf(t, row.operands[0] as string);
+    const a = t.readRm(size, true);
+    if (full) t.setsFlags(ops[size] as number, a);
+    else t.put(ops[size] as number, a);
+    t.writeBack(size);
+  };
+
+const wideOperand =
+  (ops: readonly number[]): Lowering =>
+  (t, row) => {
+    const size = sizeOf(t, row.operands[0] as string);
+    t.put(ops[size] as number, t.readRm(size));
+  };
+
+const viaHelper =
+  (name: HelperName): Lowering =>
+  (t, row) => {
+    const size = sizeOf(t, row.operands[0] as string);
+    helper(t, name, { a: t.readRm(size), high: size });
+  };
+
+function shift(kind: ShiftKind | 'rol' | 'ror'): Lowering {
+  return (t, row) => {
+    const size = sizeOf(t, row.operands[0] as string);
+    const count = row.operands[1] === '1' ? 1 : t.d.immediate & (size === 3 ? 63 : 31);
+    const a = t.readRm(size, true);
+    if (row.operands[1] === 'CL') {
+      t.put(kind === 'rol' || kind === 'ror' ? ROTATE_CL[kind][size] : SHIFT_CL[kind][size], a);
+    } else if (count === 0) {
+      if (size === 2) t.pure(MOV[2], a, a);
+    } else if (kind === 'rol' || kind === 'ror') t.put(ROTATE_IMM[kind][size], a, 0, 0, count);
+    else t.setsFlags(SHIFT_IMM[kind][size], a, 0, 0, count);
+    t.writeBack(size);
+  };
+}
+
+const rotateThroughCarry =
+  (name: 'rcl' | 'rcr'): Lowering =>
+  (t, row) => {
+    const size = sizeOf(t, row.operands[0] as string);
+    const count = row.operands[1] === '1' ? 1 : t.d.immediate & 0xff;
+    const a = t.readRm(size, true);
+    helper(t, name, { a, b: row.operands[1] === 'CL' ? 1 : 0, c: count, high: size });
+    t.writeBack(size);
+  };
+
+function mov(t: Translator, row: Encoding): void {
+  const [first = '', second = ''] = row.operands;
+  const size = sizeOf(t, first[0] === 'O' ? second : first);
+  if (first[0] === 'O' || second[0] === 'O') {
+    movOffset(t, size, first[0] === 'O');
+    return;
+  }
+  if (second[0] === 'I') {
+    if (first[0] === 'E' && !t.isRegister) t.memory(STORE_IMM[size], 0, t.d.immediate);
+    else {
+      const a = first[0] === 'Z' ? zRegister(t, size) : t.rmRegister(size);
+      // A 32-bit immediate clears the upper half; all else is sign extended or cut to the operand.
+      t.pure(MOV_IMM[size], a, 0, 0, t.d.immediate, size === 3 ? t.d.immediateHigh : 0);
+    }
+  } else if (first[0] === 'E') {
+    if (t.isRegister) t.pure(MOV[size], t.rmRegister(size), t.gRegister(size));
+    else t.memory(STORE[size], t.gRegister(size));
+  } else if (t.isRegister) t.pure(MOV[size], t.gRegister(size), t.rmRegister(size));
+  else t.memory(LOAD[size], t.gRegister(size));
+}
+
+const zRegister = (t: Translator, size: Size): number => t.d.register((t.d.opcode & 7) | ((t.d.rex & 1) << 3), size);
+
+function movOffset(t: Translator, size: Size, store: boolean): void {
+  t.pure(MOV_IMM[3], TEMP1, 0, 0, t.d.immediate, t.d.immediateHigh);
+  Object.assign(t.d, { base: TEMP1, index: -1, scale: 0, displacement: 0, ripRelative: false });
+  const addressSize = t.d.addressSize;
+  t.d.addressSize = 3;
+  t.memory(store ? STORE[size] : LOAD[size], RAX);
+  t.d.addressSize = addressSize;
+}
+
+function extend(signed: boolean): Lowering {
+  return (t, row) => {
+    const from = sizeOf(t, row.operands[1] as string);
+    const to = t.d.operandSize;
+    if (from >= to) {
+      // MOVSXD or MOVSX that does not widen is a plain move.
+      if (t.isRegister) t.pure(MOV[to], t.gRegister(to), t.rmRegister(to));
+      else t.memory(LOAD[to], t.gRegister(to));
+      return;
+    }
+    let source: number;
+    if (t.isRegister) source = t.rmRegister(from);
+    else if (!signed && to >= 2 && from < 2) {
+      t.memory(LOAD_ZX[from as 0 | 1], t.gRegister(3));
+      return;
+    } else {
+      t.memory(from < 2 ? LOAD_ZX[from as 0 | 1] : LOAD[2], TEMP0);
+      source = TEMP0;
+    }
+    t.pure((signed ? MOVSX : MOVZX).get(extensionKey(from, to)) as number, t.gRegister(to), source);
+  };
+}
+
+function xchg(t: Translator, row: Encoding): void {
+  const size = sizeOf(t, row.operands[0] as string);
+  if (row.operands[0]?.[0] === 'Z') {
+    const other = zRegister(t, size);
+    if (other !== RAX) t.pure(XCHG[size], other, RAX);
+    return;
+  }
+  const g = t.gRegister(size);
+  if (t.isRegister) {
+    t.pure(XCHG[size], t.rmRegister(size), g);
+    return;
+  }
+  t.memory(LOAD_FOR_WRITE[size], TEMP0);
+  t.memory(STORE[size], g);
+  t.pure(MOV[size], g, TEMP0);
+}
+
+function push(t: Translator, row: Encoding): void {
+  const operand = row.operands[0] as string;
+  if (t.d.operandSize !== 3) {
+    undefinedInstruction(t);
+    return;
+  }
+  if (operand[0] === 'I') t.put(PUSH_IMM, 0, 0, 0, t.d.immediate);
+  else if (operand[0] === 'Z') t.put(PUSH, zRegister(t, 3));
+  else t.put(PUSH, t.readRm(3));
+}
+
+function pop(t: Translator, row: Encoding): void {
+  if (t.d.operandSize !== 3) {
+    undefinedInstruction(t);
+    return;
+  }
+  if (row.operands[0]?.[0] === 'Z') t.put(POP, zRegister(t, 3));
+  else if (t.isRegister) t.put(POP, t.rmRegister(3));
+  else {
+    // RSP in the address is the one after the pop; it must be back where it was if the store faults.
+    t.put(LOAD[3].bd, TEMP0, STATE.GPR + GPR.RSP, 0, 0);
+    if (t.d.usesStackRegister) t.d.displacement += 8;
+    t.memory(STORE[3], TEMP0);
+    t.pure(LEA[3].bd, STATE.GPR + GPR.RSP, STATE.GPR + GPR.RSP, 0, 8);
+  }
+}
+
+const target = (t: Translator): number => t.nextOffset + t.d.immediate;
+function finish(t: Translator): void {
+  t.count = 0;
+  t.ended = true;
+}
+
+function jcc(t: Translator, row: Encoding): void {
+  const n = row.attributes.n as number;
+  const { compare } = t;
+  const fits = !compare.immediate || (compare.b >= -0x8000 && compare.b < 0x8000);
+  if (compare.record !== 0 && compare.record === t.next - 16 && fits) {
+    const table =
+      compare.kind === 'cmp'
+        ? compare.immediate
+          ? CMP_JCC_IMM
+          : CMP_JCC
+        : compare.immediate
+          ? TEST_JCC_IMM
+          : TEST_JCC;
+    const op = table.get(fusedKey(compare.size, n));
+    if (op !== undefined) {
+      t.retract(compare.record);
+      t.put(op, compare.a, compare.b & 0xffff, t.count, 0, target(t));
+      t.count = 0;
+      return;
+    }
+  }
+  t.put(JCC[n] as number, 0, 0, t.count, 0, target(t));
+  t.count = 0;
+}
+
+function jmp(t: Translator, row: Encoding): void {
+  if (row.operands[0]?.[0] === 'J') t.put(JMP, 0, 0, t.count, 0, target(t));
+  else t.put(JMP_INDIRECT, t.readRm(3), 0, t.count);
+  finish(t);
+}
+
+function call(t: Translator, row: Encoding): void {
+  if (row.operands[0]?.[0] === 'J') t.put(CALL, 0, t.nextOffset, t.count, 0, target(t));
+  else t.put(CALL_INDIRECT, t.readRm(3), t.nextOffset, t.count);
+  finish(t);
+}
+
+function ret(t: Translator): void {
+  t.put(RET, 0, 0, t.count, t.d.immediate & 0xffff);
+  finish(t);
+}
+
+/** LOOP, LOOPE, LOOPNE and JRCXZ keep the flags: the counter is looked at through a temporary compare of its own. */
+const loop =
+  (kind: 'loop' | 'loope' | 'loopne' | 'jcxz'): Lowering =>
+  (t) => {
+    const size = t.d.addressSize;
+    helper(t, 'loop', { a: ['loop', 'loope', 'loopne', 'jcxz'].indexOf(kind), b: size, high: target(t) });
+    endBlock(t);
+  };
+
+function bit(kind: BitKind): Lowering {
+  return (t, row) => {
+    const size = t.d.operandSize;
+    const immediate = row.operands[1] === 'Ib';
+    if (!t.isRegister && !immediate) {
+      t.addressForHelper();
+      helper(t, 'bitMemory', {
+        a: TEMP_ADDRESS,
+        b: t.gRegister(size),
+        c: ['bt', 'bts', 'btr', 'btc'].indexOf(kind),
+        high: size,
+      });
+      return;
+    }
+    const a = t.readRm(size, kind !== 'bt');
+    if (immediate) t.put(BIT_IMM[kind][size], a, 0, 0, t.d.immediate & 0xff);
+    else t.put(BIT[kind][size], a, t.gRegister(size));
+    if (kind !== 'bt') t.writeBack(size);
+  };
+}
+
+const doubleShift =
+  (left: boolean): Lowering =>
+  (t, row) => {
+    const size = t.d.operandSize;
+    const byCl = row.operands[2] === 'CL';
+    const a = t.readRm(size, true);
+    const g = t.gRegister(size);
+    if (size === 1) helper(t, 'doubleShift16', { a, b: g, c: byCl ? 0xffff : t.d.immediate & 31, high: left ? 1 : 0 });
+    else t.put((left ? SHLD : SHRD)[size], a, g, 0, byCl ? -1 : t.d.immediate & 0xff);
+    t.writeBack(size);
+  };
+
+const fromRm =
+  (ops: readonly number[]): Lowering =>
+  (t) => {
+    const size = t.d.operandSize;
+    const source = t.readRm(size);
+    t.put(ops[size] as number, t.gRegister(size), source);
+  };
+
+/** CMPXCHG: the destination is always written, with its old value when the comparison fails. */
+function cmpxchg(t: Translator, row: Encoding): void {
+  const size = sizeOf(t, row.operands[0] as string);
+  const a = t.readRm(size, true);
+  t.pure(MOV[size], TEMP1, a);
+  t.put(ALU.cmp[size], RAX, TEMP1);
+  t.put((CMOV[4] as readonly number[])[size] as number, a, t.gRegister(size));
+  t.writeBack(size);
+  // When the comparison held, RAX has the old value already and keeps its upper half.
+  if (size === 2) helper(t, 'loadAccumulator', { b: TEMP1 });
+  else t.put((CMOV[5] as readonly number[])[size] as number, RAX, TEMP1);
+}
+
+function xadd(t: Translator, row: Encoding): void {
+  const size = sizeOf(t, row.operands[0] as string);
+  const a = t.readRm(size, true);
+  const g = t.gRegister(size);
+  t.pure(MOV[size], TEMP1, a);
+  if (t.isRegister) t.pure(MOV[size], TEMP0, a);
+  t.setsFlags(ALU.add[size], TEMP0, g);
+  t.writeBack(size);
+  t.pure(MOV[size], g, TEMP1);
+  if (t.isRegister) t.pure(MOV[size], a, TEMP0);
+}
+
+function undefinedInstruction(t: Translator): void {
+  helper(t, 'undefined', { ends: true });
+}
+
+const simple =
+  (name: HelperName, options: { ends?: boolean; n?: boolean } = {}): Lowering =>
+  (t, row) =>
+    helper(t, name, {
+      a: options.n ? (row.attributes.n ?? t.d.immediate & 0xffff) : 0,
+      high: t.d.operandSize,
+      ends: options.ends ?? false,
+    });
+
+/** The helper gets the address of the memory operand, or the register's place with c = 1. */
+const systemRm =
+  (name: HelperName, size: Size | null = null): Lowering =>
+  (t) => {
+    const s = size ?? t.d.operandSize;
+    if (t.isRegister) helper(t, name, { a: t.rmRegister(s), b: t.d.reg, c: 1, high: t.d.operandSize, ends: true });
+    else {
+      t.addressForHelper();
+      helper(t, name, { a: TEMP_ADDRESS, b: t.d.reg, c: 0, high: t.d.operandSize, ends: true });
+    }
+  };
+
+const STRING_KINDS = ['MOVS', 'CMPS', 'STOS', 'LODS', 'SCAS', 'INS', 'OUTS'];
+/** a: kind, b: size, c: repeat prefix and address size, upper immediate: segment override. */
+function string(t: Translator, row: Encoding): void {
+  const size =
+    t.d.opcode & 1
+      ? (row.mnemonic === 'INS' || row.mnemonic === 'OUTS') && t.d.operandSize === 3
+        ? 2
+        : t.d.operandSize
+      : 0;
+  helper(t, 'string', {
+    a: STRING_KINDS.indexOf(row.mnemonic),
+    b: size,
+    c: t.d.repeat | (t.d.addressSize << 8),
+    high: t.d.segment,
+  });
+}
+
+const port =
+  (name: 'in' | 'out'): Lowering =>
+  (t, row) => {
+    const accumulator = row.operands.find((operand) => operand.endsWith('L') || operand.startsWith('e')) as string;
+    const byDx = row.operands.includes('DX');
+    helper(t, name, { a: sizeOf(t, accumulator), b: byDx ? 1 : 0, c: t.d.immediate & 0xff });
+  };
+
+/** By modrm byte: instructions that stand where group 7 has no memory form. */
+function group7(t: Translator): void {
+  const names: Readonly<Record<number, HelperName>> = {
+    202: 'clac',
+    203: 'stac',
+    208: 'xgetbv',
+    209: 'xsetbv',
+    248: 'swapgs',
+    249: 'rdtscp',
+  };
+  const name = names[t.d.modrm];
+  if (!name) {
+    undefinedInstruction(t);
+    return;
+  }
+  helper(t, name);
+}
+
+export const LOWERINGS: Readonly<Record<string, Lowering>> = {
+  ADD: alu('add'),
+  OR: alu('or'),
+  ADC: alu('adc'),
+  SBB: alu('sbb'),
+  AND: alu('and'),
+  SUB: alu('sub'),
+  XOR: alu('xor'),
+  CMP: alu('cmp'),
+  TEST: alu('test'),
+  INC: oneOperand(INC, false),
+  DEC: oneOperand(DEC, false),
+  NEG: oneOperand(NEG, true),
+  NOT: oneOperand(NOT, false),
+  MUL: wideOperand(MUL_WIDE),
+  IMUL1: wideOperand(IMUL_WIDE),
+  DIV: viaHelper('div'),
+  IDIV: viaHelper('idiv'),
+  SHL: shift('shl'),
+  SHR: shift('shr'),
+  SAR: shift('sar'),
+  ROL: shift('rol'),
+  ROR: shift('ror'),
+  RCL: rotateThroughCarry('rcl'),
+  RCR: rotateThroughCarry('rcr'),
+  MOV: mov,
+  MOVSXD: extend(true),
+  MOVSX: extend(true),
+  MOVZX: extend(false),
+  XCHG: xchg,
+  LEA: (t) => void t.memory(LEA[t.d.operandSize], t.gRegister(t.d.operandSize), 0, true),
+  PUSH: push,
+  POP: pop,
+  LEAVE: (t) => void t.put(LEAVE),
+  Jcc: jcc,
+  SETcc: (t, row) => {
+    const op = SETCC[row.attributes.n as number] as number;
+    if (t.isRegister) t.put(op, t.rmRegister(0));
+    else {
+      t.put(op, TEMP0);
+      t.memory(STORE[0], TEMP0);
+    }
+  },
+  CMOVcc: (t, row) => {
+    const size = t.d.operandSize;
+    const source = t.readRm(size);
+    t.put((CMOV[row.attributes.n as number] as readonly number[])[size] as number, t.gRegister(size), source);
+  },
+  JMP: jmp,
+  CALL: call,
+  RET: ret,
+  LOOP: loop('loop'),
+  LOOPE: loop('loope'),
+  LOOPNE: loop('loopne'),
+  JCXZ: loop('jcxz'),
+  IMUL: (t, row) => {
+    const size = t.d.operandSize;
+    const source = t.readRm(size);
+    const g = t.gRegister(size);
+    if (row.operands.length === 3) t.put(IMUL_IMM[size], g, source, 0, t.d.immediate);
+    else t.put(IMUL[size], g, g, source);
+  },
+  BT: bit('bt'),
+  BTS: bit('bts'),
+  BTR: bit('btr'),
+  BTC: bit('btc'),
+  SHLD: doubleShift(true),
+  SHRD: doubleShift(false),
+  BSF: fromRm(BSF),
+  BSR: fromRm(BSR),
+  POPCNT: fromRm(POPCNT),
+  BSWAP: (t) => void t.pure(t.d.operandSize === 3 ? BSWAP64 : BSWAP32, zRegister(t, 3)),
+  CMPXCHG: cmpxchg,
+  XADD: xadd,
+  CBW: (t) => {
+    const size = t.d.operandSize;
+    t.pure(MOVSX.get(extensionKey((size - 1) as Size, size)) as number, RAX, RAX);
+  },
+  CWD: (t) => void t.pure(SIGN_TO_DX[t.d.operandSize] as number),
+  CLC: (t) => void t.put(CLC),
+  STC: (t) => void t.put(STC),
+  CMC: (t) => void t.put(CMC),
+  CLD: (t) => helper(t, 'setDirection', { a: 0 }),
+  STD: (t) => helper(t, 'setDirection', { a: 1 }),
+  NOP: () => undefined,
+  FENCE: () => undefined,
+  UD: undefinedInstruction,
+  MOVS: string,
+  CMPS: string,
+  STOS: string,
+  LODS: string,
+  SCAS: string,
+  INS: string,
+  OUTS: string,
+  IN: port('in'),
+  OUT: port('out'),
+  INT: simple('interrupt', { n: true, ends: true }),
+  IRET: simple('iret', { ends: true }),
+  SYSCALL: simple('syscall', { ends: true }),
+  SYSRET: simple('sysret', { ends: true }),
+  HLT: simple('hlt', { ends: true }),
+  CLI: simple('cli'),
+  STI: simple('sti', { ends: true }),
+  PUSHF: simple('pushf'),
+  POPF: simple('popf', { ends: true }),
+  SAHF: (t) => helper(t, 'ahFlags', { a: 0 }),
+  LAHF: (t) => helper(t, 'ahFlags', { a: 1 }),
+  XLAT: undefinedInstruction,
+  CPUID: simple('cpuid'),
+  RDTSC: simple('rdtsc'),
+  RDMSR: simple('rdmsr'),
+  WRMSR: simple('wrmsr', { ends: true }),
+  CLTS: simple('clts'),
+  WBINVD: simple('wbinvd'),
+  MOV_FROM_CR: (t) => helper(t, 'readControl', { a: t.rmRegister(3), b: t.d.reg }),
+  MOV_TO_CR: (t) => helper(t, 'writeControl', { a: t.rmRegister(3), b: t.d.reg, ends: true }),
+  MOV_FROM_DR: (t) => helper(t, 'readDebug', { a: t.rmRegister(3), b: t.d.reg }),
+  MOV_TO_DR: (t) => helper(t, 'writeDebug', { a: t.rmRegister(3), b: t.d.reg }),
+  MOV_FROM_SREG: (t) => {
+    const size: Size = t.isRegister ? t.d.operandSize : 1;
+    helper(t, 'readSegment', { a: TEMP0, b: t.d.reg & 7 });
+    if (t.isRegister) t.pure(MOV[size], t.rmRegister(size), TEMP0);
+    else t.memory(STORE[1], TEMP0);
+  },
+  MOV_TO_SREG: (t) => helper(t, 'writeSegment', { a: t.readRm(1), b: t.d.reg & 7, ends: true }),
+  PUSH_SREG: (t, row) => {
+    helper(t, 'readSegment', { a: TEMP0, b: row.attributes.n as number });
+    t.put(PUSH, TEMP0);
+  },
+  POP_SREG: undefinedInstruction,
+  INVLPG: systemRm('invlpg'),
+  SGDT: systemRm('descriptorTable'),
+  SIDT: systemRm('descriptorTable'),
+  LGDT: systemRm('descriptorTable'),
+  LIDT: systemRm('descriptorTable'),
+  SMSW: undefinedInstruction,
+  LMSW: undefinedInstruction,
+  SLDT: systemRm('system0f00', 1),
+  STR: systemRm('system0f00', 1),
+  LLDT: systemRm('system0f00', 1),
+  LTR: systemRm('system0f00', 1),
+  VERR: systemRm('system0f00', 1),
+  VERW: systemRm('system0f00', 1),
+  LAR: undefinedInstruction,
+  LSL: undefinedInstruction,
+  RETF: undefinedInstruction,
+  CALLF: undefinedInstruction,
+  JMPF: undefinedInstruction,
+  CMPXCHG8B: systemRm('compareExchangeWide'),
+  RDRAND: (t) => helper(t, 'random', { a: t.rmRegister(t.d.operandSize), high: t.d.operandSize }),
+  GROUP7_1: group7,
+  GROUP7_2: group7,
+  GROUP7_7: group7,
+  FWAIT: () => undefined,
+};

@@ -1,0 +1,182 @@
+/** Turns decoded instructions into records of micro-operations; the lowerings write through it. */
+import { CODE, RECORD, type Size, STATE } from '../layout.ts';
+import { HELPER } from '../uops/control.ts';
+import { LEA, LOAD, LOAD_FOR_WRITE, STORE } from '../uops/data.ts';
+import { INDEX_SCALE_SHIFT } from '../uops/emit.ts';
+import { flaglessVariant } from '../uops/registry.ts';
+import { Decoder } from './decoder.ts';
+
+type ByForm = { readonly bd: number; readonly bx: number };
+
+export const TEMP0 = STATE.TEMP;
+export const TEMP1 = STATE.TEMP + 8;
+/** Holds the effective address for helpers. */
+export const TEMP_ADDRESS = STATE.TEMP + 40;
+const TEMP_EA = STATE.TEMP + 48;
+
+/** A compare that a following branch can take into its own record. */
+export interface PendingCompare {
+  record: number;
+  kind: 'cmp' | 'test';
+  size: Size;
+  a: number;
+  b: number;
+  immediate: boolean;
+}
+
+export class Translator {
+  readonly d: Decoder;
+  readonly #words: Int32Array;
+  readonly #halves: Uint16Array;
+  /** Address of the next record. */
+  next: number = CODE.RECORDS;
+  /** Offset of the current instruction in its page. */
+  offset = 0;
+  /** Instructions since the last branch, this one included. */
+  count = 0;
+  /** Set by a lowering after which no further instruction belongs to the block. */
+  ended = false;
+  readonly compare: PendingCompare = { record: 0, kind: 'cmp', size: 0, a: 0, b: 0, immediate: false };
+  #deadFlagsCandidate = 0;
+
+  constructor(memory: ArrayBuffer) {
+    this.d = new Decoder(new Uint8Array(memory));
+    this.#words = new Int32Array(memory);
+    this.#halves = new Uint16Array(memory);
+  }
+
+  /** Starts a block; what came before has nothing to do with it. */
+  begin(): void {
+    this.count = 0;
+    this.ended = false;
+    this.compare.record = 0;
+    this.#deadFlagsCandidate = 0;
+  }
+
+  /** Page offset of the next instruction. */
+  get nextOffset(): number {
+    return this.offset + this.d.length;
+  }
+
+  /** Writes a record that may fault, reads flags or branches. */
+  put(op: number, a = 0, b = 0, c = 0, immediate = 0, immediateHigh = 0): number {
+    this.#deadFlagsCandidate = 0;
+    return this.#write(op, a, b, c, immediate, immediateHigh);
+  }
+
+  /** Writes a record that neither faults nor reads or writes flags. */
+  pure(op: number, a = 0, b = 0, c = 0, immediate = 0, immediateHigh = 0): number {
+    return this.#write(op, a, b, c, immediate, immediateHigh);
+  }
+
+  /** Writes a record that sets all flags and cannot fault: flags that an earlier one set, unseen since, are dead. */
+  setsFlags(op: number, a = 0, b = 0, c = 0, immediate = 0, immediateHigh = 0): number {
+    const before = this.#deadFlagsCandidate;
+    if (before !== 0) {
+      const flagless = flaglessVariant(this.#halves[before >> 1] as number);
+      if (flagless !== undefined) this.#halves[before >> 1] = flagless;
+    }
+    const record = this.#write(op, a, b, c, immediate, immediateHigh);
+    this.#deadFlagsCandidate = flaglessVariant(op) === undefined ? 0 : record;
+    return record;
+  }
+
+  /** Calls a helper; `a`, `b`, `c` and the upper immediate are its operands. */
+  helper(number: number, a = 0, b = 0, c = 0, immediateHigh = 0): number {
+    return this.put(HELPER, a, b, c, number, immediateHigh);
+  }
+
+  #write(op: number, a: number, b: number, c: number, immediate: number, immediateHigh: number): number {
+    const record = this.next;
+    const half = record >> 1;
+    const word = record >> 2;
+    this.#halves[half] = op;
+    this.#halves[half + (RECORD.A >> 1)] = a;
+    this.#halves[half + (RECORD.B >> 1)] = b;
+    this.#halves[half + (RECORD.C >> 1)] = c;
+    this.#words[word + (RECORD.IMM >> 2)] = immediate;
+    this.#words[word + (RECORD.IMM_HIGH >> 2)] = immediateHigh;
+    this.#halves[(CODE.PLACES + ((record - CODE.RECORDS) >> 3)) >> 1] = this.offset | (this.d.length << 12);
+    this.next = record + CODE.RECORD_SIZE;
+    return record;
+  }
+
+  /** Takes back the last record. */
+  retract(record: number): void {
+    this.next = record;
+    this.#deadFlagsCandidate = 0;
+  }
+
+  get isRegister(): boolean {
+    return this.d.mod === 3;
+  }
+
+  rmRegister(size: Size): number {
+    return this.d.register(this.d.rm, size);
+  }
+
+  gRegister(size: Size): number {
+    return this.d.register(this.d.reg, size);
+  }
+
+  /** Writes a record with this instruction's memory operand, in the form that it needs. */
+  memory(op: ByForm, a: number, immediateHigh = 0, pure = false): number {
+    const { d } = this;
+    let base = d.base;
+    let index = d.index < 0 ? -1 : d.index | (d.scale << INDEX_SCALE_SHIFT);
+    let displacement = d.displacement;
+    if (d.ripRelative) {
+      displacement += this.nextOffset;
+      if (displacement > 0x7fffffff) {
+        this.#lea(3, base, -1, d.displacement);
+        base = TEMP_EA;
+        displacement = this.nextOffset;
+      }
+    }
+    if (d.addressSize === 2) {
+      this.#lea(2, base, index, displacement);
+      base = TEMP_EA;
+      index = -1;
+      displacement = 0;
+    }
+    // LEA takes the effective address: segment bases are not part of it.
+    if (d.segment >= 0 && op !== LEA[1] && op !== LEA[2] && op !== LEA[3]) {
+      if (index >= 0) {
+        this.#lea(3, base, index, displacement);
+        base = TEMP_EA;
+        displacement = 0;
+      }
+      index = STATE.SEGMENT_BASE + d.segment * 8;
+    }
+    const write = pure ? this.pure : this.put;
+    return index < 0
+      ? write.call(this, op.bd, a, base, 0, displacement, immediateHigh)
+      : write.call(this, op.bx, a, base, index, displacement, immediateHigh);
+  }
+
+  #lea(size: 2 | 3, base: number, index: number, displacement: number): void {
+    if (index < 0) this.pure(LEA[size].bd, TEMP_EA, base, 0, displacement);
+    else this.pure(LEA[size].bx, TEMP_EA, base, index, displacement);
+  }
+
+  /** The place of the r/m operand: its register, or TEMP0 after a load. */
+  readRm(size: Size, forWrite = false): number {
+    if (this.isRegister) return this.rmRegister(size);
+    this.memory((forWrite ? LOAD_FOR_WRITE : LOAD)[size], TEMP0);
+    return TEMP0;
+  }
+
+  /** Stores TEMP0 back to a memory operand; a register has been changed in place. */
+  writeBack(size: Size): void {
+    if (!this.isRegister) this.memory(STORE[size], TEMP0);
+  }
+
+  /** Puts the linear address of the memory operand where helpers find it. */
+  addressForHelper(): void {
+    const { d } = this;
+    this.memory(LEA[3], TEMP_ADDRESS, 0, true);
+    if (d.segment >= 0) {
+      this.pure(LEA[3].bx, TEMP_ADDRESS, TEMP_ADDRESS, STATE.SEGMENT_BASE + d.segment * 8);
+    }
+  }
+}

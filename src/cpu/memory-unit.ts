@@ -1,0 +1,287 @@
+/** Address translation, the TLB's fills, and accesses that the engine's fast path cannot do. */
+import { ACCESS_MODE, CODE_TLB, FLAG, RAM_BASE, STATE, TLB } from './layout.ts';
+import { CR0, CR4, EFER, PF, type SystemState, VECTOR } from './system-state.ts';
+
+/** What lies at physical addresses outside RAM. `data` holds the 1, 2, 4 or 8 bytes of the access, little endian. */
+export interface PhysicalDevices {
+  read(address: number, data: Uint8Array): void;
+  write(address: number, data: Uint8Array): void;
+}
+
+export const ACCESS = { READ: 0, WRITE: PF.WRITE, USER: PF.USER, FETCH: PF.FETCH } as const;
+
+const PTE = { PRESENT: 1, WRITABLE: 2, USER: 4, ACCESSED: 0x20, DIRTY: 0x40, LARGE: 0x80, GLOBAL: 0x100 } as const;
+const PAGE_MASK = ~0xfff;
+/** Physical address bits 51 to 32 of an entry's upper half. */
+const ADDRESS_HIGH = 0x000fffff;
+const NX_HIGH = 1 << 31;
+const TWO_32 = 0x100000000;
+
+/** Told before bytes of a page with decoded code change. */
+export interface CodeWatcher {
+  hasCode(physicalPage: number): boolean;
+  written(physicalAddress: number, sizeBytes: number, record: number): void;
+}
+
+export class MemoryUnit {
+  readonly words: Int32Array;
+  readonly bytes: Uint8Array;
+  readonly ramSizeBytes: number;
+  readonly #system: SystemState;
+  readonly #devices: PhysicalDevices;
+  readonly #deviceData: Readonly<Record<number, Uint8Array>>;
+  watcher: CodeWatcher = { hasCode: () => false, written: () => undefined };
+  /** Whether the last translation may be written without another walk. */
+  #writable = false;
+  misses = 0;
+
+  constructor(memory: ArrayBuffer, ramSizeBytes: number, system: SystemState, devices: PhysicalDevices) {
+    this.words = new Int32Array(memory);
+    this.bytes = new Uint8Array(memory);
+    this.ramSizeBytes = ramSizeBytes;
+    this.#system = system;
+    this.#devices = devices;
+    this.#deviceData = Object.fromEntries([1, 2, 4, 8].map((n) => [n, new Uint8Array(n)]));
+    this.flush();
+  }
+
+  /** Forgets every translation, of data and of code. */
+  flush(): void {
+    this.bytes.fill(0xff, TLB.BASE, TLB.BASE + TLB.MODES * TLB.MODE_SIZE);
+    this.flushCode();
+  }
+
+  flushCode(): void {
+    this.bytes.fill(0xff, CODE_TLB.BASE, CODE_TLB.BASE + 2 * CODE_TLB.MODE_SIZE);
+  }
+
+  /** Forgets the translation of one page. */
+  flushPage(low: number, high: number): void {
+    const slot = (low >>> 12) & (TLB.ENTRIES - 1);
+    for (let mode = 0; mode < TLB.MODES; mode++) {
+      const at = TLB.BASE + mode * TLB.MODE_SIZE + (slot << TLB.ENTRY_SHIFT);
+      this.bytes.fill(0xff, at, at + 16);
+    }
+    void high;
+    this.flushCode();
+  }
+
+  /** Takes the writable translations of this physical page away, so that writes come through the slow path. */
+  protect(physicalPage: number): void {
+    const { words } = this;
+    for (let at = TLB.BASE; at < TLB.BASE + TLB.MODES * TLB.MODE_SIZE; at += 1 << TLB.ENTRY_SHIFT) {
+      const w = at >> 2;
+      if (words[w + 1 + 2] === -1 && words[w + 2] === -1) continue;
+      const host = ((words[w + 2] as number) + (words[w + (TLB.ADDEND >> 2)] as number)) >>> 0;
+      if (host === (RAM_BASE + physicalPage) >>> 0) {
+        words[w + (TLB.WRITE >> 2)] = -1;
+        words[w + (TLB.WRITE >> 2) + 1] = -1;
+      }
+    }
+  }
+
+  /** Chooses the TLBs for the privilege level and RFLAGS.AC. */
+  selectMode(): void {
+    const { words } = this;
+    const ac = ((words[STATE.FLAGS >> 2] as number) & FLAG.AC) !== 0;
+    const user = this.#system.cpl === 3;
+    const mode = user ? ACCESS_MODE.USER : ac ? ACCESS_MODE.SUPERVISOR_AC : ACCESS_MODE.SUPERVISOR;
+    words[STATE.TLB >> 2] = TLB.BASE + mode * TLB.MODE_SIZE;
+    words[STATE.CODE_TLB >> 2] = CODE_TLB.BASE + (user ? CODE_TLB.MODE_SIZE : 0);
+  }
+
+  raise(vector: number, errorCode: number): -1 {
+    this.#system.vector = vector;
+    this.#system.errorCode = errorCode;
+    return -1;
+  }
+
+  #pageFault(low: number, high: number, errorCode: number): -1 {
+    this.#system.cr2Low = low;
+    this.#system.cr2High = high;
+    return this.raise(VECTOR.PF, errorCode);
+  }
+
+  /**
+   * Physical address of a virtual one, or −1 after raising the fault. `access` is made of ACCESS bits; an access with USER is
+   * checked as user's, without as supervisor's.
+   */
+  translate(low: number, high: number, access: number): number {
+    const s = this.#system;
+    if ((s.cr0 & CR0.PG) === 0) return (low >>> 0) + (high >>> 0) * TWO_32;
+    if (high >> 15 !== 0 && high >> 15 !== -1) return this.raise(VECTOR.GP, 0);
+    const { words } = this;
+    let entryAddress = s.cr3 - (s.cr3 % 4096) + (((high >>> 7) & 0x1ff) << 3);
+    let rights: number = PTE.WRITABLE | PTE.USER;
+    let noExecute = 0;
+    const fault =
+      (access & PF.WRITE) |
+      (access & PF.USER) |
+      ((s.efer & EFER.NXE) !== 0 || (s.cr4 & CR4.SMEP) !== 0 ? access & PF.FETCH : 0);
+    for (let level = 3; ; level--) {
+      if (entryAddress + 8 > this.ramSizeBytes) return this.#pageFault(low, high, fault);
+      const at = (RAM_BASE + entryAddress) >>> 2;
+      const entryLow = words[at] as number;
+      const entryHigh = words[at + 1] as number;
+      if ((entryLow & PTE.PRESENT) === 0) return this.#pageFault(low, high, fault);
+      if (entryHigh < 0 && (s.efer & EFER.NXE) === 0)
+        return this.#pageFault(low, high, fault | PF.PRESENT | PF.RESERVED);
+      rights &= entryLow;
+      noExecute |= entryHigh & NX_HIGH;
+      const large = level > 0 && (entryLow & PTE.LARGE) !== 0;
+      if (level === 3 && large) return this.#pageFault(low, high, fault | PF.PRESENT | PF.RESERVED);
+      const base = (entryHigh & ADDRESS_HIGH) * TWO_32 + ((entryLow & PAGE_MASK) >>> 0);
+      if (level === 0 || large) {
+        if (!this.#allowed(access, rights, noExecute)) return this.#pageFault(low, high, fault | PF.PRESENT);
+        const dirty = entryLow | PTE.ACCESSED | (access & PF.WRITE ? PTE.DIRTY : 0);
+        if (dirty !== entryLow) words[at] = dirty;
+        this.#writable = (dirty & PTE.DIRTY) !== 0 && this.#allowed(access | PF.WRITE, rights, noExecute);
+        if (level === 0) return base + (low & 0xfff);
+        if (level === 1) return base - (base % 0x200000) + (low & 0x1fffff);
+        return base - (base % 0x40000000) + (low & 0x3fffffff);
+      }
+      if ((entryLow & PTE.ACCESSED) === 0) words[at] = entryLow | PTE.ACCESSED;
+      const index =
+        level === 3 ? ((high & 0x7f) << 2) | (low >>> 30) : level === 2 ? (low >>> 21) & 0x1ff : (low >>> 12) & 0x1ff;
+      entryAddress = base + (index << 3);
+    }
+  }
+
+  #allowed(access: number, rights: number, noExecute: number): boolean {
+    const s = this.#system;
+    const userPage = (rights & PTE.USER) !== 0;
+    if (access & PF.FETCH) {
+      if (noExecute !== 0) return false;
+      if (access & PF.USER) return userPage;
+      return !(userPage && (s.cr4 & CR4.SMEP) !== 0);
+    }
+    if (access & PF.USER) return userPage && ((access & PF.WRITE) === 0 || (rights & PTE.WRITABLE) !== 0);
+    if (userPage && (s.cr4 & CR4.SMAP) !== 0 && ((this.words[STATE.FLAGS >> 2] as number) & FLAG.AC) === 0)
+      return false;
+    return (access & PF.WRITE) === 0 || (rights & PTE.WRITABLE) !== 0 || (s.cr0 & CR0.WP) === 0;
+  }
+
+  get userBit(): number {
+    return this.#system.cpl === 3 ? PF.USER : 0;
+  }
+
+  /** Enters a translation of RAM into the TLB in force. */
+  #fill(low: number, high: number, physical: number): void {
+    const { words } = this;
+    const page = physical - (physical % 4096);
+    if (page + 4096 > this.ramSizeBytes) return;
+    this.misses++;
+    const at = ((words[STATE.TLB >> 2] as number) + (((low >>> 12) & (TLB.ENTRIES - 1)) << TLB.ENTRY_SHIFT)) >> 2;
+    const pageLow = low & PAGE_MASK;
+    words[at] = pageLow;
+    words[at + 1] = high;
+    const write = this.#writable && !this.watcher.hasCode(page);
+    words[at + 2] = write ? pageLow : -1;
+    words[at + 3] = write ? high : -1;
+    words[at + (TLB.ADDEND >> 2)] = (RAM_BASE + page - (pageLow >>> 0)) | 0;
+  }
+
+  /** The engine's slow load; the address is in STATE.ADDRESS. Returns the place of the bytes, or 0 after a fault. */
+  load(sizeBytes: number, forWrite: boolean): number {
+    const low = this.words[STATE.ADDRESS >> 2] as number;
+    const high = this.words[(STATE.ADDRESS >> 2) + 1] as number;
+    const access = this.userBit | (forWrite ? PF.WRITE : 0);
+    if ((low & 0xfff) + sizeBytes > 4096) return this.#loadAcross(low, high, sizeBytes, access);
+    const physical = this.translate(low, high, access);
+    if (physical < 0) return 0;
+    if (physical + sizeBytes <= this.ramSizeBytes) {
+      this.#fill(low, high, physical);
+      return RAM_BASE + physical;
+    }
+    this.readPhysical(physical, STATE.BOUNCE, sizeBytes);
+    return STATE.BOUNCE;
+  }
+
+  #loadAcross(low: number, high: number, sizeBytes: number, access: number): number {
+    const first = 4096 - (low & 0xfff);
+    const a = this.translate(low, high, access);
+    if (a < 0) return 0;
+    const nextLow = (low + first) | 0;
+    const b = this.translate(nextLow, nextLow === 0 ? high + 1 : high, access);
+    if (b < 0) return 0;
+    this.readPhysical(a, STATE.BOUNCE, first);
+    this.readPhysical(b, STATE.BOUNCE + first, sizeBytes - first);
+    return STATE.BOUNCE;
+  }
+
+  /** The engine's slow store of the bytes at STATE.BOUNCE. False after a fault. */
+  store(sizeBytes: number, record: number): boolean {
+    const low = this.words[STATE.ADDRESS >> 2] as number;
+    const high = this.words[(STATE.ADDRESS >> 2) + 1] as number;
+    return this.writeVirtual(low, high, STATE.BOUNCE, sizeBytes, record, this.userBit);
+  }
+
+  /** Writes bytes from this memory to a virtual address; nothing is written when any byte faults. */
+  writeVirtual(low: number, high: number, from: number, sizeBytes: number, record: number, user: number): boolean {
+    const first = Math.min(sizeBytes, 4096 - (low & 0xfff));
+    const a = this.translate(low, high, user | PF.WRITE);
+    if (a < 0) return false;
+    if (first === sizeBytes) {
+      if (a + sizeBytes <= this.ramSizeBytes) this.#fill(low, high, a);
+      this.writePhysical(a, from, sizeBytes, record);
+      return true;
+    }
+    const nextLow = (low + first) | 0;
+    const b = this.translate(nextLow, nextLow === 0 ? high + 1 : high, user | PF.WRITE);
+    if (b < 0) return false;
+    this.writePhysical(a, from, first, record);
+    this.writePhysical(b, from + first, sizeBytes - first, record);
+    return true;
+  }
+
+  /** Reads bytes from a virtual address into this memory; false after a fault. */
+  readVirtual(low: number, high: number, to: number, sizeBytes: number, user: number): boolean {
+    const first = Math.min(sizeBytes, 4096 - (low & 0xfff));
+    const a = this.translate(low, high, user);
+    if (a < 0) return false;
+    if (first === sizeBytes) {
+      this.readPhysical(a, to, sizeBytes);
+      return true;
+    }
+    const nextLow = (low + first) | 0;
+    const b = this.translate(nextLow, nextLow === 0 ? high + 1 : high, user);
+    if (b < 0) return false;
+    this.readPhysical(a, to, first);
+    this.readPhysical(b, to + first, sizeBytes - first);
+    return true;
+  }
+
+  readPhysical(address: number, to: number, sizeBytes: number): void {
+    if (address + sizeBytes <= this.ramSizeBytes) {
+      this.bytes.copyWithin(to, RAM_BASE + address, RAM_BASE + address + sizeBytes);
+      return;
+    }
+    this.#eachPiece(address, to, sizeBytes, true);
+  }
+
+  writePhysical(address: number, from: number, sizeBytes: number, record: number): void {
+    if (address + sizeBytes <= this.ramSizeBytes) {
+      const page = address - (address % 4096);
+      if (this.watcher.hasCode(page)) this.watcher.written(address, sizeBytes, record);
+      this.bytes.copyWithin(RAM_BASE + address, from, from + sizeBytes);
+      return;
+    }
+    this.#eachPiece(address, from, sizeBytes, false);
+  }
+
+  /** Devices see naturally sized accesses: what is left over of others goes byte by byte. */
+  #eachPiece(address: number, place: number, sizeBytes: number, read: boolean): void {
+    const whole = sizeBytes === 1 || sizeBytes === 2 || sizeBytes === 4 || sizeBytes === 8;
+    const step = whole ? sizeBytes : 1;
+    const data = this.#deviceData[step] as Uint8Array;
+    for (let done = 0; done < sizeBytes; done += step) {
+      if (read) {
+        this.#devices.read(address + done, data);
+        this.bytes.set(data, place + done);
+      } else {
+        for (let i = 0; i < step; i++) data[i] = this.bytes[place + done + i] as number;
+        this.#devices.write(address + done, data);
+      }
+    }
+  }
+}

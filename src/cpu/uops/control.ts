@@ -1,0 +1,192 @@
+/** Branches, calls, returns and what depends on a condition. `c` of a branch counts the instructions since the last one. */
+import { CC, GPR, RECORD, SIZES, type Size, STATE } from '../layout.ts';
+import { emitPush } from './data.ts';
+import type { Emit } from './emit.ts';
+import { defineUop } from './registry.ts';
+
+type BySize = readonly [number, number, number, number];
+const CONDITIONS = Array.from({ length: 16 }, (_, n) => n);
+
+/** Pushes whether condition `n` (SDM vol. 1 appendix B) holds. */
+function emitCondition(e: Emit, n: number): void {
+  const { f } = e;
+  if (n >> 1 === 2) {
+    // CC_DST is zero exactly when ZF is set, whatever the kind.
+    e.state64(STATE.CC_DST).op('i64.eqz');
+    if (n & 1) f.op('i32.eqz');
+  } else if (n >> 1 === 1) {
+    f.call(e.routines.carry);
+    if (n & 1) f.op('i32.eqz');
+  } else f.i32(n).call(e.routines.condition);
+}
+
+function countDown(e: Emit): void {
+  const { f } = e;
+  f.get(e.control.budget);
+  e.place('c');
+  f.op('i32.sub').set(e.control.budget);
+}
+
+/** Goes to the target whose page offset is in the record's upper half. */
+function takeDirect(e: Emit): void {
+  const { f, control } = e;
+  f.get(e.record).mem('i32.load', RECORD.IMM_HIGH).set(control.target);
+  f.br(control.direct);
+}
+
+/** Unconditional direct branch. */
+export const JMP = defineUop('jmp', 'loop', (e) => {
+  countDown(e);
+  takeDirect(e);
+});
+
+export const JCC: readonly number[] = CONDITIONS.map((n) =>
+  defineUop(`jcc.${n}`, 'loop', (e) => {
+    countDown(e);
+    emitCondition(e, n);
+    e.f.if();
+    takeDirect(e);
+    e.f.end();
+  }),
+);
+
+export const SETCC: readonly number[] = CONDITIONS.map((n) =>
+  defineUop(`setcc.${n}`, 'function', (e) => {
+    e.write('a', 0, () => {
+      emitCondition(e, n);
+      e.f.op('i64.extend_i32_u');
+    });
+  }),
+);
+
+/** a = b when the condition holds; the 32-bit form clears the upper half either way. */
+export const CMOV: readonly BySize[] = CONDITIONS.map(
+  (n) =>
+    SIZES.map((size) =>
+      defineUop(`cmov${8 << size}.${n}`, 'function', (e) => {
+        e.write('a', size, () => {
+          e.read('b', size);
+          e.read('a', size);
+          emitCondition(e, n);
+          e.f.op('select');
+        });
+      }),
+    ) as unknown as BySize,
+);
+
+/** Comparisons that most branches follow, in terms of the sign-extended operands x0 and x1 or the result x2. */
+const FUSED_CMP = {
+  2: 'i64.lt_u',
+  3: 'i64.ge_u',
+  4: 'i64.eq',
+  5: 'i64.ne',
+  6: 'i64.le_u',
+  7: 'i64.gt_u',
+  12: 'i64.lt_s',
+  13: 'i64.ge_s',
+  14: 'i64.le_s',
+  15: 'i64.gt_s',
+} as const;
+const FUSED_TEST = {
+  4: 'i64.eq',
+  5: 'i64.ne',
+  8: 'i64.lt_s',
+  9: 'i64.ge_s',
+  12: 'i64.lt_s',
+  13: 'i64.ge_s',
+  14: 'i64.le_s',
+  15: 'i64.gt_s',
+} as const;
+
+/** Key of a fused compare and branch. */
+export const fusedKey = (size: Size, condition: number): number => size | (condition << 2);
+const fusedSizes = [0, 2, 3] as const;
+
+function defineFused(kind: 'cmp' | 'test', size: Size, n: number, immediate: boolean): number {
+  const comparison = (kind === 'cmp' ? FUSED_CMP : FUSED_TEST)[n as 4];
+  return defineUop(`${kind}${8 << size}${immediate ? 'i' : ''}.jcc.${n}`, 'loop', (e) => {
+    const { f, s } = e;
+    countDown(e);
+    e.readSigned('a', size).set(s.x0);
+    (immediate ? f.get(e.record).mem('i64.load16_s', RECORD.B) : e.readSigned('b', size)).set(s.x1);
+    f.get(s.x0)
+      .get(s.x1)
+      .op(kind === 'cmp' ? 'i64.sub' : 'i64.and');
+    e.extend(size).set(s.x2);
+    e.lazyFlags(kind === 'cmp' ? CC.SUB : CC.LOGIC, size, s.x2, kind === 'cmp' ? s.x1 : null);
+    if (kind === 'cmp') f.get(s.x0).get(s.x1);
+    else f.get(s.x2).i64(0n);
+    f.op(comparison);
+    f.if();
+    takeDirect(e);
+    f.end();
+  });
+}
+
+/** CMP a, b (or TEST) and a branch in one record; the target is in the record's upper half. */
+const fusedTable = (kind: 'cmp' | 'test', immediate: boolean): ReadonlyMap<number, number> => {
+  const table = new Map<number, number>();
+  for (const size of fusedSizes) {
+    for (const n of Object.keys(kind === 'cmp' ? FUSED_CMP : FUSED_TEST).map(Number)) {
+      table.set(fusedKey(size, n), defineFused(kind, size, n, immediate));
+    }
+  }
+  return table;
+};
+export const CMP_JCC = fusedTable('cmp', false);
+export const TEST_JCC = fusedTable('test', false);
+/** The same with the second operand in `b` as a signed 16-bit number. */
+export const CMP_JCC_IMM = fusedTable('cmp', true);
+export const TEST_JCC_IMM = fusedTable('test', true);
+
+/** Direct call: the return address is the code page plus the displacement in `b`, a 16-bit offset. */
+export const CALL = defineUop('call64', 'loop', (e) => {
+  const { f, s } = e;
+  e.state64(STATE.CODE_PAGE);
+  e.place('b').op('i64.extend_i32_u').op('i64.add').set(s.x1);
+  emitPush(e);
+  countDown(e);
+  takeDirect(e);
+  f.op('unreachable');
+});
+
+/** Indirect call to the address in a. */
+export const CALL_INDIRECT = defineUop('call64.r', 'loop', (e) => {
+  const { f, s, control } = e;
+  e.read('a', 3).set(control.rip);
+  e.state64(STATE.CODE_PAGE);
+  e.place('b').op('i64.extend_i32_u').op('i64.add').set(s.x1);
+  emitPush(e);
+  countDown(e);
+  f.br(control.indirect);
+});
+
+export const JMP_INDIRECT = defineUop('jmp64.r', 'loop', (e) => {
+  countDown(e);
+  e.read('a', 3).set(e.control.rip);
+  e.f.br(e.control.indirect);
+});
+
+/** RET, with the number of further bytes to drop in the immediate. */
+export const RET = defineUop('ret64', 'loop', (e) => {
+  const { f, s, control } = e;
+  e.state64(STATE.GPR + GPR.RSP).set(s.x0);
+  e.load(3).set(control.rip);
+  e.setState64(STATE.GPR + GPR.RSP, () => {
+    f.get(s.x0).i64(8n).op('i64.add');
+    e.imm32().op('i64.add');
+  });
+  countDown(e);
+  f.br(control.indirect);
+});
+
+/** Calls the TypeScript helper whose number is in the immediate. */
+export const HELPER = defineUop('helper', 'loop', (e) => {
+  const { f, s } = e;
+  e.imm32().op('i32.wrap_i64').get(e.record).call(e.routines.helper).tee(s.y0).if();
+  e.setState32(STATE.RECORD, () => f.get(e.record));
+  e.stopWith(s.y0);
+  f.end();
+  // A helper may have changed the access mode.
+  e.reloadTlb();
+});

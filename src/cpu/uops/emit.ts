@@ -1,0 +1,290 @@
+import type { FunctionBuilder, Label, Local } from '#wasm/function-builder.ts';
+import { CC, ccOp, RECORD, type Size, STATE, STOP, TLB } from '../layout.ts';
+
+/** A field of a record that names a place in the state block. */
+export type Slot = 'a' | 'b' | 'c';
+
+const SLOT_OFFSET: Record<Slot, number> = { a: RECORD.A, b: RECORD.B, c: RECORD.C };
+const LOAD_ZERO = ['i64.load8_u', 'i64.load16_u', 'i64.load32_u', 'i64.load'] as const;
+const LOAD_SIGNED = ['i64.load8_s', 'i64.load16_s', 'i64.load32_s', 'i64.load'] as const;
+const STORE = ['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const;
+
+/** How a memory operand's address is made: base + displacement, or base + (index << scale) + displacement. */
+export type AddressForm = 'bd' | 'bx';
+export const ADDRESS_FORMS: readonly AddressForm[] = ['bd', 'bx'];
+/** The index field holds the register's offset in its low bits and the scale above. */
+export const INDEX_SCALE_SHIFT = 12;
+
+/** Functions that emitters may call; indices in the module that is being built. */
+export interface Routines {
+  /** () → i32: the six arithmetic flags. */
+  readonly flags: number;
+  /** () → i32: the carry flag as 0 or 1. */
+  readonly carry: number;
+  /** (condition 0–15) → i32 boolean. */
+  readonly condition: number;
+  /** (record, size in bytes) → place of the bytes in memory, or 0 on a fault. The address is in STATE.ADDRESS. */
+  readonly slowLoad: number;
+  /** As slowLoad, but the page must be writable: the load of a read-modify-write. */
+  readonly slowLoadForWrite: number;
+  /** (record, size in bytes) → 0, or 1 on a fault. The value is in STATE.BOUNCE. */
+  readonly slowStore: number;
+  /** (helper, record) → stop code, or 0 to go on with the next record. */
+  readonly helper: number;
+}
+
+/** What only the engine's main loop has: branches end a record other than by going on to the next. */
+export interface Control {
+  readonly budget: Local;
+  readonly target: Local;
+  readonly rip: Local;
+  /** Takes a direct branch of this page or another: `target` holds the page offset; the link is at the record's IMM. */
+  readonly direct: Label;
+  /** Goes to the address in `rip`. */
+  readonly indirect: Label;
+  /** Begins the next record. */
+  readonly next: Label;
+}
+
+/** Scratch locals that every emitter may use. */
+export interface Scratch {
+  readonly x0: Local;
+  readonly x1: Local;
+  readonly x2: Local;
+  readonly x3: Local;
+  readonly y0: Local;
+  readonly y1: Local;
+  readonly y2: Local;
+  readonly v0: Local;
+  readonly v1: Local;
+}
+
+export interface EmitOptions {
+  readonly f: FunctionBuilder;
+  readonly record: Local;
+  /** Base of the data TLB in force. */
+  readonly tlb: Local;
+  readonly scratch: Scratch;
+  readonly routines: Routines;
+  readonly control: Control | null;
+  /** Leaves with the stop code on the stack. */
+  readonly stop: () => void;
+}
+
+/**
+ * What an emitter writes through: operands are read from the record here, while a compiler of whole regions gives the same
+ * interface with constants and locals.
+ */
+export class Emit {
+  readonly f: FunctionBuilder;
+  readonly s: Scratch;
+  readonly routines: Routines;
+  readonly record: Local;
+  readonly #tlb: Local;
+  readonly #control: Control | null;
+  readonly #stop: () => void;
+
+  constructor(options: EmitOptions) {
+    this.f = options.f;
+    this.s = options.scratch;
+    this.routines = options.routines;
+    this.record = options.record;
+    this.#tlb = options.tlb;
+    this.#control = options.control;
+    this.#stop = options.stop;
+  }
+
+  get control(): Control {
+    if (!this.#control) throw new Error('a branch belongs in the main loop');
+    return this.#control;
+  }
+
+  /** Pushes the state offset of an operand. */
+  place(slot: Slot): FunctionBuilder {
+    return this.f.get(this.record).mem('i32.load16_u', SLOT_OFFSET[slot]);
+  }
+
+  /** Pushes an operand as i64, zero extended. */
+  read(slot: Slot, size: Size): FunctionBuilder {
+    return this.place(slot).mem(LOAD_ZERO[size]);
+  }
+
+  /** Pushes an operand as i64, sign extended. */
+  readSigned(slot: Slot, size: Size): FunctionBuilder {
+    return this.place(slot).mem(LOAD_SIGNED[size]);
+  }
+
+  /** Writes an i64 as an operand of this size: 32-bit results clear the upper half, narrower ones keep the rest. */
+  write(slot: Slot, size: Size, value: () => void): void {
+    this.place(slot);
+    value();
+    if (size === 2) this.f.i64(0xffffffffn).op('i64.and').mem('i64.store');
+    else this.f.mem(STORE[size]);
+  }
+
+  /** Pushes the record's low immediate, sign extended. */
+  imm32(): FunctionBuilder {
+    return this.f.get(this.record).mem('i64.load32_s', RECORD.IMM);
+  }
+
+  immHigh32(): FunctionBuilder {
+    return this.f.get(this.record).mem('i64.load32_s', RECORD.IMM_HIGH);
+  }
+
+  imm64(): FunctionBuilder {
+    return this.f.get(this.record).mem('i64.load', RECORD.IMM);
+  }
+
+  /** Sign extends the i64 on the stack from this operand size. */
+  extend(size: Size): FunctionBuilder {
+    if (size === 0) return this.f.op('i64.extend8_s');
+    if (size === 1) return this.f.op('i64.extend16_s');
+    if (size === 2) return this.f.op('i64.extend32_s');
+    return this.f;
+  }
+
+  state64(offset: number): FunctionBuilder {
+    return this.f.i32(0).mem('i64.load', offset);
+  }
+
+  state32(offset: number): FunctionBuilder {
+    return this.f.i32(0).mem('i32.load', offset);
+  }
+
+  setState64(offset: number, value: () => void): void {
+    this.f.i32(0);
+    value();
+    this.f.mem('i64.store', offset);
+  }
+
+  setState32(offset: number, value: () => void): void {
+    this.f.i32(0);
+    value();
+    this.f.mem('i32.store', offset);
+  }
+
+  /** Records lazy flags from sign-extended locals. */
+  lazyFlags(kind: number, size: Size, result: Local, source: Local | null): void {
+    this.setState32(STATE.CC_OP, () => this.f.i32(ccOp(kind, size)));
+    this.setState64(STATE.CC_DST, () => this.f.get(result));
+    if (source !== null) this.setState64(STATE.CC_SRC, () => this.f.get(source));
+  }
+
+  /** Sets all six flags from the i32 bits in this local. */
+  explicitFlags(bits: Local): void {
+    this.setState32(STATE.CC_OP, () => this.f.i32(CC.EXPLICIT));
+    this.setState64(STATE.CC_SRC, () => this.f.get(bits).op('i64.extend_i32_u'));
+    // CC_DST must be zero exactly when ZF is set: bit 6 of the complement is that.
+    this.setState64(STATE.CC_DST, () =>
+      this.f.get(bits).i32(0x40).op('i32.and').i32(0x40).op('i32.xor').op('i64.extend_i32_u'),
+    );
+  }
+
+  /** Ends with this stop code when the i32 on the stack is not zero. */
+  stopIf(code: number): void {
+    this.f.if();
+    this.f.i32(code);
+    this.#stop();
+    this.f.end();
+  }
+
+  /** Ends with the nonzero i32 in `code`. */
+  stopWith(code: Local): void {
+    this.f.get(code).if();
+    this.f.get(code);
+    this.#stop();
+    this.f.end();
+  }
+
+  reloadTlb(): void {
+    this.state32(STATE.TLB).set(this.#tlb);
+  }
+
+  /** Pushes the virtual address of the memory operand. */
+  address(form: AddressForm): FunctionBuilder {
+    this.read('b', 3);
+    this.imm32().op('i64.add');
+    if (form === 'bx') {
+      this.place('c')
+        .tee(this.s.y0)
+        .i32((1 << INDEX_SCALE_SHIFT) - 1)
+        .op('i32.and')
+        .mem('i64.load');
+      this.f.get(this.s.y0).i32(INDEX_SCALE_SHIFT).op('i32.shr_u').op('i64.extend_i32_u').op('i64.shl').op('i64.add');
+    }
+    return this.f;
+  }
+
+  /**
+   * From the virtual address in x0 to the place in memory, in y1. Faults end the record. `write` asks for a writable page, as
+   * the load of a read-modify-write must.
+   */
+  hostLoad(sizeBytes: number, write = false): void {
+    const { f, s } = this;
+    this.#lookup(sizeBytes, write);
+    f.if();
+    this.#hostPlace();
+    f.set(s.y1).else();
+    this.setState64(STATE.ADDRESS, () => f.get(s.x0));
+    f.get(this.record).i32(sizeBytes);
+    f.call(write ? this.routines.slowLoadForWrite : this.routines.slowLoad)
+      .tee(s.y1)
+      .op('i32.eqz');
+    this.stopIf(STOP.FAULT);
+    f.end();
+  }
+
+  /** Stores to the virtual address in x0; `fast` stores to the place in y1, `slow` puts the value at STATE.BOUNCE. */
+  hostStore(sizeBytes: number, store: (place: () => void, offset: number) => void): void {
+    const { f, s } = this;
+    this.#lookup(sizeBytes, true);
+    f.if();
+    this.#hostPlace();
+    f.set(s.y1);
+    store(() => f.get(s.y1), 0);
+    f.else();
+    this.setState64(STATE.ADDRESS, () => f.get(s.x0));
+    store(() => f.i32(0), STATE.BOUNCE);
+    f.get(this.record).i32(sizeBytes).call(this.routines.slowStore).set(s.y1);
+    this.stopWith(s.y1);
+    f.end();
+  }
+
+  /** Pushes the loaded value, zero or sign extended, from the virtual address in x0. */
+  load(size: Size, signed = false, write = false): FunctionBuilder {
+    this.hostLoad(1 << size, write);
+    return this.f.get(this.s.y1).mem(signed ? LOAD_SIGNED[size] : LOAD_ZERO[size]);
+  }
+
+  /** Stores the i64 local to the virtual address in x0. */
+  store(size: Size, value: Local): void {
+    this.hostStore(1 << size, (place, offset) => {
+      place();
+      this.f.get(value).mem(STORE[size], offset);
+    });
+  }
+
+  /** Pushes whether the TLB has the whole access; leaves the entry's address in y0. */
+  #lookup(sizeBytes: number, write: boolean): void {
+    const { f, s } = this;
+    f.get(s.x0)
+      .op('i32.wrap_i64')
+      .i32(12 - TLB.ENTRY_SHIFT)
+      .op('i32.shr_u');
+    f.i32((TLB.ENTRIES - 1) << TLB.ENTRY_SHIFT)
+      .op('i32.and')
+      .get(this.#tlb)
+      .op('i32.add')
+      .tee(s.y0);
+    f.mem('i64.load', write ? TLB.WRITE : TLB.READ);
+    f.get(s.x0);
+    // The page of the last byte: a crossing access misses, for the entry was chosen by the first byte's page.
+    if (sizeBytes > 1) f.i64(BigInt(sizeBytes - 1)).op('i64.add');
+    f.i64(~0xfffn).op('i64.and').op('i64.eq');
+  }
+
+  #hostPlace(): void {
+    const { f, s } = this;
+    f.get(s.x0).op('i32.wrap_i64').get(s.y0).mem('i32.load', TLB.ADDEND).op('i32.add');
+  }
+}

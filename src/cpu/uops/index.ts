@@ -1,0 +1,5 @@
+/** Imports every family of micro-operations, which registers them. */
+import './alu.ts';
+import './data.ts';
+import './control.ts';
+import './wide.ts';
