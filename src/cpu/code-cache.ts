@@ -2,7 +2,8 @@
 import { assert } from '#util/assert.ts';
 import { NEED_MORE, TOO_LONG } from './isa/decoder.ts';
 import { helperNumber } from './isa/helper-names.ts';
-import { endBlock, LOWERINGS } from './isa/lower.ts';
+import { LOWERINGS } from './isa/lower.ts';
+import { endBlock } from './isa/lower-common.ts';
 import { Translator } from './isa/translator.ts';
 import { CODE, CODE_TLB, RAM_BASE, RECORD, STATE } from './layout.ts';
 import { ACCESS, type CodeWatcher, type MemoryUnit } from './memory-unit.ts';

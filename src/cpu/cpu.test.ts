@@ -127,3 +127,10 @@ test('an interrupt is taken only while RFLAGS.IF is set', () => {
   assert.equal(machine.register(RAX), 0x77n);
   assert.equal(waiting, false);
 });
+
+test('two branches on one compare both see it', () => {
+  // mov eax,5; cmp eax,5; jl A; je B; A: mov al,1; hlt; B: mov al,2; hlt
+  const machine = createTestMachine('b805000000 83f805 7c02 7403 b001 f4 b002 f4');
+  runOn(machine);
+  assert.equal(machine.register(RAX), 2n);
+});

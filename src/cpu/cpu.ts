@@ -69,6 +69,7 @@ export class Cpu {
   halted = false;
   #instructions = 0;
   #given = 0;
+  #poll = false;
 
   constructor(options: CpuOptions) {
     this.options = options;
@@ -152,6 +153,11 @@ export class Cpu {
           if (!this.exceptions.deliverPending()) return this.#shutdown();
           continue;
         }
+        if (this.#poll) {
+          this.#poll = false;
+          this.#given -= words[STATE.BUDGET >> 2] as number;
+          words[STATE.BUDGET >> 2] = 0;
+        }
         const code = engine.run(record);
         if (code === STOP.FAULT) {
           this.setRipOf(words[STATE.RECORD >> 2] as number, 0);
@@ -164,11 +170,12 @@ export class Cpu {
     }
   }
 
-  /** Ends the run at the next taken branch: an interrupt may have become deliverable. Only for use between records. */
+  /**
+   * Ends the run at the first taken branch after the record that asks for it: an interrupt may have become deliverable. The
+   * helper that calls this returns a STOP code.
+   */
   pollSoon(): void {
-    const { words } = this;
-    this.#given -= words[STATE.BUDGET >> 2] as number;
-    words[STATE.BUDGET >> 2] = 0;
+    this.#poll = true;
   }
 
   /** Whether an external interrupt would be taken now. */

@@ -190,4 +190,42 @@ export class ExceptionUnit {
     mmu.selectMode();
     return true;
   }
+
+  /** RET far to the same or an outer privilege level of 64-bit code; `drop` bytes of arguments go too. False after a fault. */
+  farReturn(size: 2 | 3, drop: number): boolean {
+    const { system, words, mmu } = this.#cpu;
+    const width = 1 << size;
+    const sp = STATE.GPR + GPR.RSP;
+    const low = words[sp >> 2] as number;
+    const high = words[(sp >> 2) + 1] as number;
+    if (!mmu.readVirtual(low, high, FRAME, 2 * width, mmu.userBit)) return false;
+    const w = FRAME >> 2;
+    const ripLow = words[w] as number;
+    const ripHigh = size === 3 ? (words[w + 1] as number) : 0;
+    const selector = (words[w + width / 4] as number) & 0xffff;
+    const cpl = selector & 3;
+    if ((selector & 0xfffc) === 0 || cpl < system.cpl) return this.#fault(VECTOR.GP, selector & 0xfffc);
+    if (!this.readDescriptor(selector, 8)) return false;
+    const attributes = this.descriptorHigh;
+    if ((attributes & CODE.LONG) === 0 || (attributes & CODE.PRESENT) === 0) {
+      return this.#fault(VECTOR.GP, selector & 0xfffc);
+    }
+    let sum = (low >>> 0) + 2 * width + drop;
+    let newHigh = (high + (sum >= 0x100000000 ? 1 : 0)) | 0;
+    if (cpl !== system.cpl) {
+      if (!mmu.readVirtual(sum | 0, newHigh, FRAME, 2 * width, mmu.userBit)) return false;
+      sum = words[w] as number;
+      newHigh = size === 3 ? (words[w + 1] as number) : 0;
+      (system.segments[SEGMENT.SS] as { selector: number }).selector = (words[w + width / 4] as number) & 0xffff;
+    }
+    const cs = system.segments[SEGMENT.CS] as { selector: number; attributes: number };
+    cs.selector = selector;
+    cs.attributes = (attributes >> 8) & 0xf0ff;
+    system.cpl = cpl;
+    words[sp >> 2] = sum | 0;
+    words[(sp >> 2) + 1] = newHigh;
+    this.#cpu.setRip(ripLow, ripHigh);
+    mmu.selectMode();
+    return true;
+  }
 }

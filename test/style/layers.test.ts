@@ -11,7 +11,7 @@ function violations(path: string, source: string): string[] {
   const layer = path.split('/')[1] ?? '';
   const found: string[] = [];
   for (const [, specifier = ''] of source.matchAll(IMPORT)) {
-    if (specifier.startsWith('#')) {
+    if (/^#[a-z]/.test(specifier)) {
       const target = specifier.slice(1).split('/')[0] ?? '';
       if (layerNames.indexOf(target) < 0) found.push(`${path}: ${specifier} names no layer`);
       else if (layerNames.indexOf(target) >= layerNames.indexOf(layer))

@@ -138,8 +138,9 @@ export function arithmeticHelpers(h: HelperContext) {
     rcr: rotateThroughCarry(h, false),
     doubleShift16: doubleShift16(h),
     loop: loop(h),
-    loadAccumulator: (record: number) => {
-      if ((h.cpu.flags & FLAG.ZF) === 0) h.set(RAX, h.low(h.b(record)), 0);
+    /** a = b, cleared above 32 bits, when ZF is c; else a stays whole. */
+    moveKeeping32: (record: number) => {
+      if (((h.cpu.flags & FLAG.ZF) !== 0) === (h.c(record) === 1)) h.set(h.a(record), h.low(h.b(record)), 0);
       return 0;
     },
     ahFlags: (record: number) => {

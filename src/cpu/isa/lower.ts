@@ -67,47 +67,13 @@ import {
   SIGN_TO_DX,
   STC,
 } from '../uops/wide.ts';
-import { type HelperName, helperNumber } from './helper-names.ts';
+import type { HelperName } from './helper-names.ts';
+import { endBlock, helper, type Lowering, sizeOf, undefinedInstruction } from './lower-common.ts';
+import { SYSTEM_LOWERINGS } from './lower-system.ts';
 import type { Encoding } from './table.ts';
 import { TEMP_ADDRESS, TEMP0, TEMP1, type Translator } from './translator.ts';
 
-export type Lowering = (t: Translator, row: Encoding) => void;
-
 const RAX = STATE.GPR + GPR.RAX;
-
-/** The size that an operand's second letter names. */
-export function sizeOf(t: Translator, operand: string): Size {
-  if (operand === 'AL') return 0;
-  if (operand === 'rAX') return t.d.operandSize;
-  if (operand === 'eAX') return t.d.operandSize === 3 ? 2 : t.d.operandSize;
-  switch (operand[1]) {
-    case 'b':
-      return 0;
-    case 'w':
-      return 1;
-    case 'd':
-      return 2;
-    default:
-      return t.d.operandSize;
-  }
-}
-
-/** The call of a helper that may change what runs next ends the block. */
-function helper(
-  t: Translator,
-  name: HelperName,
-  options: { a?: number; b?: number; c?: number; high?: number; ends?: boolean } = {},
-): void {
-  t.helper(helperNumber(name), options.a ?? 0, options.b ?? 0, options.c ?? 0, options.high ?? 0);
-  if (options.ends) endBlock(t);
-}
-
-/** Goes on at the next instruction through a branch, so that a new look is taken at the state. */
-export function endBlock(t: Translator): void {
-  t.put(JMP, 0, 0, t.count, 0, t.nextOffset);
-  t.count = 0;
-  t.ended = true;
-}
 
 function alu(kind: AluKind): Lowering {
   return (t, row) => {
@@ -303,6 +269,7 @@ function jcc(t: Translator, row: Encoding): void {
     const op = table.get(fusedKey(compare.size, n));
     if (op !== undefined) {
       t.retract(compare.record);
+      compare.record = 0;
       t.put(op, compare.a, compare.b & 0xffff, t.count, 0, target(t));
       t.count = 0;
       return;
@@ -385,10 +352,11 @@ function cmpxchg(t: Translator, row: Encoding): void {
   const a = t.readRm(size, true);
   t.pure(MOV[size], TEMP1, a);
   t.put(ALU.cmp[size], RAX, TEMP1);
-  t.put((CMOV[4] as readonly number[])[size] as number, a, t.gRegister(size));
+  // A 32-bit register that is not written keeps its upper half, unlike with CMOV.
+  if (size === 2) helper(t, 'moveKeeping32', { a, b: t.gRegister(2), c: 1 });
+  else t.put((CMOV[4] as readonly number[])[size] as number, a, t.gRegister(size));
   t.writeBack(size);
-  // When the comparison held, RAX has the old value already and keeps its upper half.
-  if (size === 2) helper(t, 'loadAccumulator', { b: TEMP1 });
+  if (size === 2) helper(t, 'moveKeeping32', { a: RAX, b: TEMP1, c: 0 });
   else t.put((CMOV[5] as readonly number[])[size] as number, RAX, TEMP1);
 }
 
@@ -402,74 +370,6 @@ function xadd(t: Translator, row: Encoding): void {
   t.writeBack(size);
   t.pure(MOV[size], g, TEMP1);
   if (t.isRegister) t.pure(MOV[size], a, TEMP0);
-}
-
-function undefinedInstruction(t: Translator): void {
-  helper(t, 'undefined', { ends: true });
-}
-
-const simple =
-  (name: HelperName, options: { ends?: boolean; n?: boolean } = {}): Lowering =>
-  (t, row) =>
-    helper(t, name, {
-      a: options.n ? (row.attributes.n ?? t.d.immediate & 0xffff) : 0,
-      high: t.d.operandSize,
-      ends: options.ends ?? false,
-    });
-
-/** The helper gets the address of the memory operand, or the register's place with c = 1. */
-const systemRm =
-  (name: HelperName, size: Size | null = null): Lowering =>
-  (t) => {
-    const s = size ?? t.d.operandSize;
-    if (t.isRegister) helper(t, name, { a: t.rmRegister(s), b: t.d.reg, c: 1, high: t.d.operandSize, ends: true });
-    else {
-      t.addressForHelper();
-      helper(t, name, { a: TEMP_ADDRESS, b: t.d.reg, c: 0, high: t.d.operandSize, ends: true });
-    }
-  };
-
-const STRING_KINDS = ['MOVS', 'CMPS', 'STOS', 'LODS', 'SCAS', 'INS', 'OUTS'];
-/** a: kind, b: size, c: repeat prefix and address size, upper immediate: segment override. */
-function string(t: Translator, row: Encoding): void {
-  const size =
-    t.d.opcode & 1
-      ? (row.mnemonic === 'INS' || row.mnemonic === 'OUTS') && t.d.operandSize === 3
-        ? 2
-        : t.d.operandSize
-      : 0;
-  helper(t, 'string', {
-    a: STRING_KINDS.indexOf(row.mnemonic),
-    b: size,
-    c: t.d.repeat | (t.d.addressSize << 8),
-    high: t.d.segment,
-  });
-}
-
-const port =
-  (name: 'in' | 'out'): Lowering =>
-  (t, row) => {
-    const accumulator = row.operands.find((operand) => operand.endsWith('L') || operand.startsWith('e')) as string;
-    const byDx = row.operands.includes('DX');
-    helper(t, name, { a: sizeOf(t, accumulator), b: byDx ? 1 : 0, c: t.d.immediate & 0xff });
-  };
-
-/** By modrm byte: instructions that stand where group 7 has no memory form. */
-function group7(t: Translator): void {
-  const names: Readonly<Record<number, HelperName>> = {
-    202: 'clac',
-    203: 'stac',
-    208: 'xgetbv',
-    209: 'xsetbv',
-    248: 'swapgs',
-    249: 'rdtscp',
-  };
-  const name = names[t.d.modrm];
-  if (!name) {
-    undefinedInstruction(t);
-    return;
-  }
-  helper(t, name);
 }
 
 export const LOWERINGS: Readonly<Record<string, Lowering>> = {
@@ -559,71 +459,5 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
   NOP: () => undefined,
   FENCE: () => undefined,
   UD: undefinedInstruction,
-  MOVS: string,
-  CMPS: string,
-  STOS: string,
-  LODS: string,
-  SCAS: string,
-  INS: string,
-  OUTS: string,
-  IN: port('in'),
-  OUT: port('out'),
-  INT: simple('interrupt', { n: true, ends: true }),
-  IRET: simple('iret', { ends: true }),
-  SYSCALL: simple('syscall', { ends: true }),
-  SYSRET: simple('sysret', { ends: true }),
-  HLT: simple('hlt', { ends: true }),
-  CLI: simple('cli'),
-  STI: simple('sti', { ends: true }),
-  PUSHF: simple('pushf'),
-  POPF: simple('popf', { ends: true }),
-  SAHF: (t) => helper(t, 'ahFlags', { a: 0 }),
-  LAHF: (t) => helper(t, 'ahFlags', { a: 1 }),
-  XLAT: undefinedInstruction,
-  CPUID: simple('cpuid'),
-  RDTSC: simple('rdtsc'),
-  RDMSR: simple('rdmsr'),
-  WRMSR: simple('wrmsr', { ends: true }),
-  CLTS: simple('clts'),
-  WBINVD: simple('wbinvd'),
-  MOV_FROM_CR: (t) => helper(t, 'readControl', { a: t.rmRegister(3), b: t.d.reg }),
-  MOV_TO_CR: (t) => helper(t, 'writeControl', { a: t.rmRegister(3), b: t.d.reg, ends: true }),
-  MOV_FROM_DR: (t) => helper(t, 'readDebug', { a: t.rmRegister(3), b: t.d.reg }),
-  MOV_TO_DR: (t) => helper(t, 'writeDebug', { a: t.rmRegister(3), b: t.d.reg }),
-  MOV_FROM_SREG: (t) => {
-    const size: Size = t.isRegister ? t.d.operandSize : 1;
-    helper(t, 'readSegment', { a: TEMP0, b: t.d.reg & 7 });
-    if (t.isRegister) t.pure(MOV[size], t.rmRegister(size), TEMP0);
-    else t.memory(STORE[1], TEMP0);
-  },
-  MOV_TO_SREG: (t) => helper(t, 'writeSegment', { a: t.readRm(1), b: t.d.reg & 7, ends: true }),
-  PUSH_SREG: (t, row) => {
-    helper(t, 'readSegment', { a: TEMP0, b: row.attributes.n as number });
-    t.put(PUSH, TEMP0);
-  },
-  POP_SREG: undefinedInstruction,
-  INVLPG: systemRm('invlpg'),
-  SGDT: systemRm('descriptorTable'),
-  SIDT: systemRm('descriptorTable'),
-  LGDT: systemRm('descriptorTable'),
-  LIDT: systemRm('descriptorTable'),
-  SMSW: undefinedInstruction,
-  LMSW: undefinedInstruction,
-  SLDT: systemRm('system0f00', 1),
-  STR: systemRm('system0f00', 1),
-  LLDT: systemRm('system0f00', 1),
-  LTR: systemRm('system0f00', 1),
-  VERR: systemRm('system0f00', 1),
-  VERW: systemRm('system0f00', 1),
-  LAR: undefinedInstruction,
-  LSL: undefinedInstruction,
-  RETF: undefinedInstruction,
-  CALLF: undefinedInstruction,
-  JMPF: undefinedInstruction,
-  CMPXCHG8B: systemRm('compareExchangeWide'),
-  RDRAND: (t) => helper(t, 'random', { a: t.rmRegister(t.d.operandSize), high: t.d.operandSize }),
-  GROUP7_1: group7,
-  GROUP7_2: group7,
-  GROUP7_7: group7,
-  FWAIT: () => undefined,
+  ...SYSTEM_LOWERINGS,
 };

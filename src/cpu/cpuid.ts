@@ -1,0 +1,114 @@
+/** CPUID leaves (SDM vol. 2, CPUID; KVM's paravirtual leaves, Linux Documentation/virt/kvm/x86/cpuid.rst): what works, no more. */
+
+export type CpuidLeaf = readonly [eax: number, ebx: number, ecx: number, edx: number];
+
+/** Leaf 1 EDX. */
+const EDX1 = {
+  FPU: 1 << 0,
+  TSC: 1 << 4,
+  MSR: 1 << 5,
+  PAE: 1 << 6,
+  CX8: 1 << 8,
+  APIC: 1 << 9,
+  PGE: 1 << 13,
+  CMOV: 1 << 15,
+  CLFLUSH: 1 << 19,
+} as const;
+/** Leaf 1 ECX. */
+const ECX1 = {
+  CX16: 1 << 13,
+  X2APIC: 1 << 21,
+  POPCNT: 1 << 23,
+  TSC_DEADLINE: 1 << 24,
+  RDRAND: 1 << 30,
+  HYPERVISOR: 1 << 31,
+} as const;
+/** Leaf 7 EBX and EDX. */
+const EBX7 = { SMEP: 1 << 7, ERMS: 1 << 9, RDSEED: 1 << 18, SMAP: 1 << 20 } as const;
+const EDX7 = { FSRM: 1 << 4, ARCH_CAPABILITIES: 1 << 29 } as const;
+/** Leaf 80000001h EDX and ECX. */
+const EDX81 = { SYSCALL: 1 << 11, NX: 1 << 20, PAGE1GB: 1 << 26, RDTSCP: 1 << 27, LM: 1 << 29 } as const;
+const LAHF = 1;
+const INVARIANT_TSC = 1 << 8;
+
+/** KVM's paravirtual features: clock source MSRs, stable clock. */
+const KVM_FEATURE = { NOP_IO_DELAY: 1 << 1, CLOCKSOURCE2: 1 << 3, CLOCKSOURCE_STABLE: 1 << 24 } as const;
+
+const PHYSICAL_BITS = 40;
+const LINEAR_BITS = 48;
+const MAX_BASIC = 0x16;
+const MAX_EXTENDED = 0x80000008;
+const NONE: CpuidLeaf = [0, 0, 0, 0];
+
+/** Four bytes of text as a little-endian word. */
+function word(text: string, at: number): number {
+  let value = 0;
+  for (let i = 3; i >= 0; i--) value = (value << 8) | (text.charCodeAt(at + i) || 0);
+  return value;
+}
+
+const VENDOR = 'GenuineIntel';
+const BRAND = 'crosvm-ts software CPU'.padEnd(48, '\0');
+const KVM_SIGNATURE = 'KVMKVMKVM\0\0\0';
+
+export interface CpuidOptions {
+  /** Which optional parts of the machine stand beside the core. */
+  readonly localApic: boolean;
+  readonly paravirtualClock: boolean;
+}
+
+/** The answer function for one processor whose TSC counts nanoseconds. */
+export function createCpuid(options: CpuidOptions): (leaf: number, subleaf: number) => CpuidLeaf {
+  const fixed = new Map<number, CpuidLeaf>([
+    [0, [MAX_BASIC, word(VENDOR, 0), word(VENDOR, 8), word(VENDOR, 4)]],
+    [
+      1,
+      [
+        0x000806f8,
+        (8 << 8) | (1 << 16),
+        ECX1.CX16 |
+          ECX1.POPCNT |
+          ECX1.RDRAND |
+          ECX1.HYPERVISOR |
+          (options.localApic ? ECX1.X2APIC | ECX1.TSC_DEADLINE : 0),
+        Object.values(EDX1).reduce((all, bit) => all | bit, 0) & (options.localApic ? -1 : ~EDX1.APIC),
+      ],
+    ],
+    [6, [1 << 2, 0, 0, 0]],
+    [7, [0, EBX7.SMEP | EBX7.ERMS | EBX7.RDSEED | EBX7.SMAP, 0, EDX7.FSRM | EDX7.ARCH_CAPABILITIES]],
+    // TSC = crystal × ebx / eax: 1 GHz.
+    [0x15, [1, 1, 1_000_000_000, 0]],
+    [0x16, [1000, 1000, 100, 0]],
+    [
+      0x40000000,
+      [
+        options.paravirtualClock ? 0x40000001 : 0x40000000,
+        word(KVM_SIGNATURE, 0),
+        word(KVM_SIGNATURE, 4),
+        word(KVM_SIGNATURE, 8),
+      ],
+    ],
+    [
+      0x40000001,
+      options.paravirtualClock
+        ? [KVM_FEATURE.NOP_IO_DELAY | KVM_FEATURE.CLOCKSOURCE2 | KVM_FEATURE.CLOCKSOURCE_STABLE, 0, 0, 0]
+        : NONE,
+    ],
+    [0x80000000, [MAX_EXTENDED | 0, word(VENDOR, 0), word(VENDOR, 8), word(VENDOR, 4)]],
+    [0x80000001, [0, 0, LAHF, Object.values(EDX81).reduce((all, bit) => all | bit, 0)]],
+    [0x80000007, [0, 0, 0, INVARIANT_TSC]],
+    [0x80000008, [PHYSICAL_BITS | (LINEAR_BITS << 8), 0, 0, 0]],
+  ]);
+  for (let i = 0; i < 3; i++) {
+    fixed.set(0x80000002 + i, [
+      word(BRAND, i * 16),
+      word(BRAND, i * 16 + 4),
+      word(BRAND, i * 16 + 8),
+      word(BRAND, i * 16 + 12),
+    ]);
+  }
+  return (leaf, subleaf) => {
+    if (leaf === 7 && subleaf !== 0) return NONE;
+    return fixed.get(leaf >>> 0) ?? NONE;
+  };
+}
