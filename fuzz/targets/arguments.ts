@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict';
+import { parseRunArguments, RUN_OPTIONS } from '#cli/run-options.ts';
+import { type Config, configMistakes } from '#vmm/config.ts';
+import type { HostFiles } from '#vmm/host-files.ts';
+import type { Random } from '../random.ts';
+import { inputTarget } from '../target.ts';
+
+const VALUES = [
+  ...['1', '0', '64', '3328', '3329', '-1', '1e9', '99999999999', ''],
+  ...['auto', 'kvm', 'software', 'debug', 'type=sink', 'stdout,num=2', 'type=file,path=x', 'type=stdout,stdin,num=3'],
+  ...['quiet', 'a=b c', 'a\nb', '\x1b[31m', '\x9b', '\0', 'x'.repeat(2100), '-', '--', '-c', '--mem', '__proto__'],
+];
+
+function argument(random: Random): string {
+  const spec = random.pick(RUN_OPTIONS);
+  const value = random.pick(VALUES);
+  const short = spec.short ?? random.pick(['z', 'é', '-']);
+  return random.pick([
+    `--${spec.name}=${value}`,
+    `--${spec.name}`,
+    `-${short}${value}`,
+    `-${short}`,
+    value,
+    `--${value}`,
+  ]);
+}
+
+/** Every path is a file of a few bytes, so that only the text decides. */
+const files: HostFiles = {
+  stat: () => ({ kind: 'file', sizeBytes: 5 }),
+  assertReadable: () => {},
+  assertWritable: () => {},
+};
+
+/** The arguments that mean this configuration and nothing else. */
+function written(config: Config): string[] {
+  return [
+    `--mem=${config.memoryMib}`,
+    `--cpus=${config.cpus}`,
+    `--hypervisor=${config.hypervisor}`,
+    `--log-level=${config.logLevel}`,
+    ...(config.stats ? ['--stats'] : []),
+    ...config.params.map((text) => `--params=${text}`),
+    ...config.initrdPaths.map((path) => `--initrd=${path}`),
+    ...config.serial.map(({ path, ...plain }) => {
+      const pairs = Object.entries(plain).map(([key, value]) => `${key}=${value}`);
+      return `--serial=${[...pairs, ...(path === undefined ? [] : [`path="${path}"`])].join(',')}`;
+    }),
+    '--',
+    config.kernelPath,
+  ];
+}
+
+function check(argv: readonly string[]): void {
+  const { config, mistakes } = parseRunArguments(argv);
+  const all = [...mistakes, ...configMistakes(config, files)];
+  for (const { option, message } of all) {
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: that there are none is what is checked
+    assert.doesNotMatch(`${option}: ${message}`, /[\x00-\x1f\x7f-\x9f\u2028-\u202e]/);
+  }
+  if (all.length > 0) return;
+  assert.deepEqual(parseRunArguments(written(config)), { help: false, config, mistakes: [] });
+}
+
+export const target = inputTarget<readonly string[]>({
+  name: 'arguments',
+  generate: (random) => {
+    const argv = Array.from({ length: random.below(8) }, () => argument(random));
+    return random.oneIn(2) ? [...argv, 'vmlinuz'] : argv;
+  },
+  check,
+  show: JSON.stringify,
+  *shrink(argv) {
+    for (let at = 0; at < argv.length; at++) yield argv.toSpliced(at, 1);
+  },
+});
