@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { diagnose, type HostFacts } from './diagnosis.ts';
+
+const good: HostFacts = {
+  node: '26.10.0',
+  requiredNodeMajor: 24,
+  platform: 'linux',
+  arch: 'x64',
+  ffi: { worked: true, value: 'koffi loads' },
+  memfd: { worked: true, value: 'sealed memfd' },
+  hypervisor: { kvmDevice: { opens: true }, hardware: 'svm', kvmBuiltIn: true },
+  kvmApi: { worked: true, value: '12' },
+  root: false,
+  proc: {
+    userNamespaceLink: true,
+    unprivilegedUsernsClone: '1\n',
+    maxUserNamespaces: '96365\n',
+    apparmorRestrictUserns: '0\n',
+    seccompActions: 'kill_process kill_thread trap errno user_notif trace log allow\n',
+  },
+  stty: { worked: true, value: 'stty' },
+};
+
+const finding = (name: string, changes: Partial<HostFacts>) => {
+  const found = diagnose({ ...good, ...changes }).findings.find((candidate) => candidate.name === name);
+  return found && `${found.status}: ${found.detail}`;
+};
+const proc = (changes: Partial<HostFacts['proc']>) => ({ proc: { ...good.proc, ...changes } });
+const device = (changes: Partial<HostFacts['hypervisor']>) => ({ hypervisor: { ...good.hypervisor, ...changes } });
+
+describe('diagnose', () => {
+  test('finds nothing to note on a good host and takes kvm', () => {
+    const { findings, hypervisor, usable } = diagnose(good);
+    assert.deepEqual(
+      findings.filter(({ status }) => status !== 'ok'),
+      [],
+    );
+    assert.deepEqual(hypervisor, { name: 'kvm', reason: '/dev/kvm opens and the processor has svm' });
+    assert.equal(usable, true);
+  });
+
+  test('a host without kvm is usable with the software CPU', () => {
+    const { hypervisor, usable } = diagnose({
+      ...good,
+      ...device({ kvmDevice: { opens: false, code: 'ENOENT' }, hardware: undefined }),
+      kvmApi: undefined,
+    });
+    assert.deepEqual(hypervisor, { name: 'software', reason: 'no /dev/kvm' });
+    assert.equal(usable, true);
+  });
+
+  const failures: readonly [string, Partial<HostFacts>][] = [
+    ['Node.js', { node: '20.20.2' }],
+    ['system', { arch: 'arm64' }],
+    ['system', { platform: 'darwin' }],
+    ['system calls', { ffi: { worked: false, error: 'no prebuilt binary' } }],
+    ['guest memory', { memfd: { worked: false, error: 'EPERM' } }],
+  ];
+  for (const [name, changes] of failures) {
+    test(`${JSON.stringify(changes)} makes the host unusable`, () => {
+      assert.match(finding(name, changes) ?? '', /^fail: /);
+      assert.equal(diagnose({ ...good, ...changes }).usable, false);
+    });
+  }
+
+  const notes: readonly [string, string, Partial<HostFacts>, string][] = [
+    ['an absent kvm', '/dev/kvm', device({ kvmDevice: { opens: false, code: 'ENOENT' } }), 'note: does not exist'],
+    [
+      'a locked kvm',
+      '/dev/kvm',
+      device({ kvmDevice: { opens: false, code: 'EACCES' } }),
+      'note: does not open: EACCES',
+    ],
+    [
+      'another API version',
+      '/dev/kvm',
+      { kvmApi: { worked: true, value: '11' } },
+      'note: opens, API version 11; 12 is needed',
+    ],
+    [
+      'a kvm that does not answer',
+      '/dev/kvm',
+      { kvmApi: { worked: false, error: 'ENOTTY' } },
+      'note: opens, and does not answer: ENOTTY',
+    ],
+    [
+      'a kvm without hardware',
+      'virtualization hardware',
+      device({ hardware: undefined }),
+      'note: the processor shows neither vmx nor svm; an unmodified kernel hangs under this /dev/kvm',
+    ],
+    [
+      'a kernel without user namespaces',
+      'user namespaces',
+      proc({ userNamespaceLink: false }),
+      'note: not in this kernel',
+    ],
+    [
+      'user namespaces switched off',
+      'user namespaces',
+      proc({ maxUserNamespaces: '0\n' }),
+      'note: off: user.max_user_namespaces is 0',
+    ],
+    [
+      "Debian's switch",
+      'user namespaces',
+      proc({ unprivilegedUsernsClone: '0\n' }),
+      'note: not for ordinary users: kernel.unprivileged_userns_clone is 0',
+    ],
+    [
+      "Ubuntu's switch",
+      'user namespaces',
+      proc({ apparmorRestrictUserns: '1\n' }),
+      'note: not for ordinary users: kernel.apparmor_restrict_unprivileged_userns is 1',
+    ],
+    [
+      "Debian's switch for root",
+      'user namespaces',
+      { ...proc({ unprivilegedUsernsClone: '0' }), root: true },
+      'ok: available to root (kernel.unprivileged_userns_clone is 0)',
+    ],
+    [
+      'a mainline kernel without those switches',
+      'user namespaces',
+      proc({ unprivilegedUsernsClone: undefined, apparmorRestrictUserns: undefined }),
+      'ok: available',
+    ],
+    ['no seccomp', 'seccomp filters', proc({ seccompActions: undefined }), 'note: not in this kernel'],
+    [
+      'an old seccomp',
+      'seccomp filters',
+      proc({ seccompActions: 'kill trap errno trace allow' }),
+      'note: without kill_process, log',
+    ],
+    [
+      'no stty',
+      'terminal guard',
+      { stty: { worked: false, error: 'ENOENT' } },
+      'note: after a crash the terminal stays raw: ENOENT',
+    ],
+  ];
+  for (const [name, row, changes, text] of notes) {
+    test(`${name} is said and does not make the host unusable`, () => {
+      assert.equal(finding(row, changes), text);
+      assert.equal(diagnose({ ...good, ...changes }).usable, true);
+    });
+  }
+});

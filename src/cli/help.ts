@@ -1,0 +1,65 @@
+import type { OptionSpec } from './arguments.ts';
+import { RUN_OPTIONS } from './run-options.ts';
+
+const LINE_WIDTH = 80;
+const HELP_COLUMN = 24;
+
+export const COMMANDS = {
+  run: 'boot a kernel in a virtual machine',
+  doctor: 'say what this host offers and what will be used, and why',
+  version: 'print the version',
+  help: "print this help, or that of a command: 'crosvm help run'",
+} as const;
+
+export type CommandName = keyof typeof COMMANDS;
+
+export function generalHelp(): string {
+  const commands = Object.entries(COMMANDS).map(([name, text]) => entry(`  ${name}`, text));
+  return `Usage: crosvm COMMAND [ARGUMENTS]\n\n${commands.join('')}`;
+}
+
+export function runHelp(): string {
+  const options = RUN_OPTIONS.map((spec) => entry(optionForm(spec), spec.help));
+  return [
+    'Usage: crosvm run [OPTIONS] KERNEL\n\n',
+    ...paragraph('KERNEL is a bzImage (vmlinuz) or an ELF kernel (vmlinux) for x86-64.'),
+    ...paragraph('On a terminal, Ctrl-A x leaves and Ctrl-A Ctrl-A sends Ctrl-A.'),
+    '\n',
+    ...options,
+  ].join('');
+}
+
+export function doctorHelp(): string {
+  return `Usage: crosvm doctor [--json]\n\n${entry('      --json', 'print the findings as JSON')}`;
+}
+
+function optionForm(spec: OptionSpec): string {
+  const short = spec.short === undefined ? '    ' : `-${spec.short}, `;
+  return `  ${short}--${spec.name}${spec.value === undefined ? '' : ` ${spec.value}`}`;
+}
+
+/** A term and its explanation, in two columns. */
+function entry(term: string, text: string): string {
+  const lines = wrap(text, LINE_WIDTH - HELP_COLUMN);
+  const indent = ' '.repeat(HELP_COLUMN);
+  const body = lines.map((line) => `${indent}${line}\n`).join('');
+  return term.length < HELP_COLUMN - 1 ? term.padEnd(HELP_COLUMN) + body.slice(HELP_COLUMN) : `${term}\n${body}`;
+}
+
+function paragraph(text: string): string[] {
+  return wrap(text, LINE_WIDTH).map((line) => `${line}\n`);
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
+}

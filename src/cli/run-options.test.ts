@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { parseRunArguments } from './run-options.ts';
+
+const lines = (...argv: string[]) =>
+  parseRunArguments(argv).mistakes.map(({ option, message }) => `${option}: ${message}`);
+
+describe('parseRunArguments', () => {
+  test('a kernel alone gets the documented defaults', () => {
+    assert.deepEqual(parseRunArguments(['vmlinuz']), {
+      help: false,
+      mistakes: [],
+      config: {
+        kernelPath: 'vmlinuz',
+        initrdPaths: [],
+        params: [],
+        memoryMib: 256,
+        cpus: 1,
+        serial: [{ hardware: 'serial', num: 1, type: 'stdout', console: true, stdin: true }],
+        hypervisor: 'auto',
+        logLevel: 'warn',
+        stats: false,
+      },
+    });
+  });
+
+  test('every option reaches the configuration', () => {
+    const argv = ['-c1', '-m', '512', '-pquiet', '--params=a=b', '-i', 'x', '--initrd=y', '--serial', 'sink,num=1'];
+    const { config, mistakes } = parseRunArguments([
+      ...argv,
+      '--hypervisor=software',
+      '--log-level',
+      'debug',
+      '--stats',
+      'k',
+    ]);
+    assert.deepEqual(mistakes, []);
+    assert.deepEqual(config, {
+      kernelPath: 'k',
+      initrdPaths: ['x', 'y'],
+      params: ['quiet', 'a=b'],
+      memoryMib: 512,
+      cpus: 1,
+      serial: [{ hardware: 'serial', num: 1, type: 'sink', console: false, stdin: false }],
+      hypervisor: 'software',
+      logLevel: 'debug',
+      stats: true,
+    });
+  });
+
+  const cases: readonly [string[], string][] = [
+    [['--mem=256M', 'k'], '--mem: "256M" is not a whole number of MiB'],
+    [['--mem=', 'k'], '--mem: "" is not a whole number of MiB'],
+    [['--mem=-1', 'k'], '--mem: "-1" is not a whole number of MiB'],
+    [['--mem=1e3', 'k'], '--mem: "1e3" is not a whole number of MiB'],
+    [['--mem=99999999999', 'k'], '--mem: "99999999999" is not a whole number of MiB'],
+    [['-c', 'two', 'k'], '--cpus: "two" is not a whole number'],
+    [['--hypervisor=xen', 'k'], '--hypervisor: "xen" is not one of auto, kvm, software'],
+    [['--log-level=loud', 'k'], '--log-level: "loud" is not one of off, error, warn, info, debug, trace'],
+    [['k', 'l'], 'KERNEL: given twice, also as "l"'],
+    [['--serial=type=file,num=9', 'k'], '--serial: "type=file,num=9": num="9": must be 1 to 4'],
+  ];
+  for (const [argv, line] of cases) {
+    test(`${argv.join(' ')} is one mistake`, () => {
+      assert.deepEqual(lines(...argv), [line]);
+    });
+  }
+
+  test('mistakes of all options are reported together', () => {
+    const found = lines('--mem=x', '--cpus=y', '--serial=z', '--nope', '--hypervisor=q');
+    const options = found.map((line) => line.split(':')[0]);
+    assert.deepEqual(options.toSorted(), ['--cpus', '--hypervisor', '--mem', '--nope', '--serial']);
+  });
+});

@@ -1,0 +1,111 @@
+import {
+  type Config,
+  CPUS,
+  HYPERVISOR_WISHES,
+  LOG_LEVELS,
+  MEMORY_MIB,
+  type Mistake,
+  quoted,
+  SERIAL_HARDWARE,
+  SERIAL_TYPES,
+  type SerialConfig,
+  withDefaultConsole,
+} from '#vmm/config.ts';
+import { type OptionSpec, type ParsedArguments, parseArguments } from './arguments.ts';
+import { parseSerialOption } from './serial-options.ts';
+
+/** The options of `crosvm run`; docs/command-line.md describes each, and a test compares the two. */
+export const RUN_OPTIONS: readonly OptionSpec[] = [
+  {
+    name: 'cpus',
+    short: 'c',
+    value: 'N',
+    help: `virtual processors (default ${CPUS.default}; more are not supported yet)`,
+  },
+  {
+    name: 'mem',
+    short: 'm',
+    value: 'MIB',
+    help: `memory in MiB, ${MEMORY_MIB.min} to ${MEMORY_MIB.max} (default ${MEMORY_MIB.default})`,
+  },
+  { name: 'params', short: 'p', value: 'TEXT', repeatable: true, help: 'added to the kernel command line; repeatable' },
+  { name: 'initrd', short: 'i', value: 'PATH', repeatable: true, help: 'initial RAM disk; repeatable, concatenated' },
+  {
+    name: 'serial',
+    value: 'KEY=VALUE,…',
+    repeatable: true,
+    help: `serial port: type=${SERIAL_TYPES.join('|')}, hardware=${SERIAL_HARDWARE.join('|')}, num=1-4, path=PATH, console=BOOL, stdin=BOOL; repeatable`,
+  },
+  { name: 'hypervisor', value: 'NAME', help: `${HYPERVISOR_WISHES.join(', ')} (default auto)` },
+  { name: 'log-level', value: 'LEVEL', help: `${LOG_LEVELS.join(', ')} (default warn)` },
+  { name: 'stats', help: 'print figures about the run as one line of JSON on standard error at the end' },
+  { name: 'help', short: 'h', help: 'show this help' },
+];
+
+export interface RunRequest {
+  readonly help: boolean;
+  /** What was understood; defaults stand where something was not. Only usable when there are no mistakes. */
+  readonly config: Config;
+  /** Those of the text alone; `configMistakes` finds those of the values and files. */
+  readonly mistakes: readonly Mistake[];
+}
+
+/** Reads the arguments after `run`. Never throws and touches no file. */
+export function parseRunArguments(argv: readonly string[]): RunRequest {
+  const parsed = parseArguments(argv, RUN_OPTIONS);
+  const mistakes = [...parsed.mistakes];
+  const [kernelPath = '', ...surplus] = parsed.positionals;
+  for (const argument of surplus)
+    mistakes.push({ option: 'KERNEL', message: `given twice, also as ${quoted(argument)}` });
+  const config: Config = {
+    kernelPath,
+    initrdPaths: parsed.values.get('initrd') ?? [],
+    params: parsed.values.get('params') ?? [],
+    memoryMib: wholeNumber(parsed, 'mem', MEMORY_MIB.default, mistakes),
+    cpus: wholeNumber(parsed, 'cpus', CPUS.default, mistakes),
+    serial: serialPorts(parsed.values.get('serial') ?? [], mistakes),
+    hypervisor: oneOf(parsed, { option: 'hypervisor', choices: HYPERVISOR_WISHES, fallback: 'auto' }, mistakes),
+    logLevel: oneOf(parsed, { option: 'log-level', choices: LOG_LEVELS, fallback: 'warn' }, mistakes),
+    stats: parsed.flags.has('stats'),
+  };
+  return { help: parsed.flags.has('help'), config, mistakes };
+}
+
+function wholeNumber(parsed: ParsedArguments, option: string, fallback: number, mistakes: Mistake[]): number {
+  const text = parsed.values.get(option)?.[0];
+  if (text === undefined) return fallback;
+  // Ten digits are past every bound and within a double.
+  if (/^[0-9]{1,10}$/.test(text)) return Number(text);
+  mistakes.push({ option: `--${option}`, message: `${quoted(text)} is not a whole number${unitHint(option)}` });
+  return fallback;
+}
+
+function unitHint(option: string): string {
+  return option === 'mem' ? ' of MiB' : '';
+}
+
+interface Choice<T extends string> {
+  readonly option: string;
+  readonly choices: readonly T[];
+  readonly fallback: T;
+}
+
+function oneOf<T extends string>(parsed: ParsedArguments, choice: Choice<T>, mistakes: Mistake[]): T {
+  const { option, choices, fallback } = choice;
+  const text = parsed.values.get(option)?.[0];
+  if (text === undefined) return fallback;
+  const found = choices.find((candidate) => candidate === text);
+  if (found !== undefined) return found;
+  mistakes.push({ option: `--${option}`, message: `${quoted(text)} is not one of ${choices.join(', ')}` });
+  return fallback;
+}
+
+function serialPorts(texts: readonly string[], mistakes: Mistake[]): readonly SerialConfig[] {
+  const ports: SerialConfig[] = [];
+  for (const text of texts) {
+    const { port, problems } = parseSerialOption(text);
+    if (port !== undefined) ports.push(port);
+    for (const problem of problems) mistakes.push({ option: '--serial', message: `${quoted(text)}: ${problem}` });
+  }
+  return withDefaultConsole(ports);
+}

@@ -1,0 +1,279 @@
+import { dirname } from 'node:path';
+import { CommandLine, CommandLineError } from '#kernel/command-line.ts';
+import { KernelLoadError } from '#kernel/kernel-load-error.ts';
+import { CodedError } from '#util/errors.ts';
+import { type FileKind, type HostFiles, hostFiles } from './host-files.ts';
+
+/** One virtual machine as its user describes it: plain data. `configMistakes` tells whether it can be run. */
+export interface Config {
+  readonly kernelPath: string;
+  /** Concatenated in this order. */
+  readonly initrdPaths: readonly string[];
+  /** Added to the kernel command line in this order, with a space between. */
+  readonly params: readonly string[];
+  readonly memoryMib: number;
+  readonly cpus: number;
+  /** The serial ports that are more than a sink. */
+  readonly serial: readonly SerialConfig[];
+  readonly hypervisor: HypervisorWish;
+  readonly logLevel: LogLevel;
+  /** A line of JSON with figures about the run goes to stderr at its end. */
+  readonly stats: boolean;
+}
+
+export const HYPERVISOR_WISHES = ['auto', 'kvm', 'software'] as const;
+export type HypervisorWish = (typeof HYPERVISOR_WISHES)[number];
+
+export const LOG_LEVELS = ['off', 'error', 'warn', 'info', 'debug', 'trace'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** `serial` is a 16550 UART, `debugcon` the write-only console at port 0x402. */
+export const SERIAL_HARDWARE = ['serial', 'debugcon'] as const;
+export type SerialHardware = (typeof SERIAL_HARDWARE)[number];
+
+/** `unix` sends datagrams to a bound socket; `unix-stream` connects to a listening one. */
+export const SERIAL_TYPES = ['stdout', 'file', 'sink', 'unix', 'unix-stream'] as const;
+export type SerialType = (typeof SERIAL_TYPES)[number];
+
+export interface SerialConfig {
+  readonly hardware: SerialHardware;
+  /** 1 to 4: the PC's COM port. */
+  readonly num: number;
+  readonly type: SerialType;
+  /** Present with `file`, `unix` and `unix-stream` only. */
+  readonly path?: string;
+  /** The kernel's console is this port. */
+  readonly console: boolean;
+  /** This port receives what comes from standard input. */
+  readonly stdin: boolean;
+}
+
+/**
+ * RAM in MiB. A distribution kernel does not unpack itself in less than the minimum; RAM ends at the 32-bit device hole at
+ * 0xd0000000, since no hypervisor here places RAM above 4 GiB yet.
+ */
+export const MEMORY_MIB = { min: 32, default: 256, max: 0xd000_0000 / 2 ** 20 } as const;
+
+export const CPUS = { default: 1, max: 1 } as const;
+
+export const SERIAL_NUM = { min: 1, max: 4 } as const;
+
+/** COMMAND_LINE_SIZE of Linux on x86 less its final NUL; the machine's own words and the kernel's header may leave less. */
+export const COMMAND_LINE_MAX_BYTES = 2047;
+
+/** sizeof(sockaddr_un.sun_path) less the final NUL, unix(7). */
+const UNIX_PATH_MAX_BYTES = 107;
+
+/** One mistake of the user: `option` names its place as the user wrote it (`--mem`, `KERNEL`). */
+export interface Mistake {
+  readonly option: string;
+  readonly message: string;
+}
+
+/** What the user asked for cannot be run. Every mistake that was found is in it; the exit status is `bad-arguments`. */
+export class ConfigError extends CodedError<'BAD_CONFIG'> {
+  override readonly name = 'ConfigError';
+  readonly mistakes: readonly Mistake[];
+
+  constructor(mistakes: readonly Mistake[]) {
+    super('BAD_CONFIG', mistakes.map(({ option, message }) => `${option}: ${message}`).join('\n'));
+    this.mistakes = mistakes;
+  }
+}
+
+/** The user's mistakes in an error of a run: those of a ConfigError, and what the loaders find; undefined for others. */
+export function mistakesIn(error: unknown): readonly Mistake[] | undefined {
+  if (error instanceof ConfigError) return error.mistakes;
+  if (error instanceof CommandLineError) return [{ option: '--params', message: error.message }];
+  if (!(error instanceof KernelLoadError)) return undefined;
+  return [{ option: error.code.startsWith('INITRD') ? '--initrd' : 'KERNEL', message: error.message }];
+}
+
+/** Text of unknown origin, quoted: one line, no control or escape characters, of bounded length. */
+export function quoted(text: string): string {
+  const cut = text.length > 120 ? `${text.slice(0, 120)}…` : text;
+  // C1 controls and the line separators pass JSON.stringify, and terminals act upon them.
+  return JSON.stringify(cut).replaceAll(/[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) => {
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  });
+}
+
+/**
+ * The serial ports of a machine whose user gave `given`: unless a console or port 1 is among them, port 1 is a console on
+ * standard output, which also reads standard input when nothing else does.
+ */
+export function withDefaultConsole(given: readonly SerialConfig[]): readonly SerialConfig[] {
+  if (given.some((port) => port.console || (port.hardware === 'serial' && port.num === 1))) return given;
+  const stdin = !given.some((port) => port.stdin);
+  return [{ hardware: 'serial', num: 1, type: 'stdout', console: true, stdin }, ...given];
+}
+
+/** Everything that is wrong with a configuration, files included; nothing is opened for writing or created. */
+export function configMistakes(config: Config, files: HostFiles = hostFiles): Mistake[] {
+  return [
+    ...numberMistakes('--cpus', config.cpus, { min: 1, max: CPUS.max, unit: 'processors' }),
+    ...numberMistakes('--mem', config.memoryMib, { ...MEMORY_MIB, unit: 'MiB' }),
+    ...paramsMistakes(config.params),
+    ...serialMistakes(config.serial),
+    ...config.serial.flatMap((port) => serialPathMistakes(port, files)),
+    ...imageMistakes('KERNEL', config.kernelPath, files),
+    ...initrdMistakes(config, files),
+  ];
+}
+
+function numberMistakes(option: string, value: number, range: { min: number; max: number; unit: string }): Mistake[] {
+  const { min, max, unit } = range;
+  if (Number.isSafeInteger(value) && value >= min && value <= max) return [];
+  const allowed = min === max ? `only ${min} is supported for now` : `must be ${min} to ${max}`;
+  return [{ option, message: `${value} ${unit}: ${allowed}` }];
+}
+
+function paramsMistakes(params: readonly string[]): Mistake[] {
+  const line = new CommandLine(COMMAND_LINE_MAX_BYTES);
+  return params.flatMap((text) => {
+    try {
+      line.append(text);
+      return [];
+    } catch (error) {
+      if (!(error instanceof CommandLineError)) throw error;
+      return [{ option: '--params', message: error.message }];
+    }
+  });
+}
+
+function serialMistakes(ports: readonly SerialConfig[]): Mistake[] {
+  const messages: string[] = [];
+  const seen = new Set<string>();
+  for (const port of ports) {
+    const name = `hardware=${port.hardware},num=${port.num}`;
+    if (seen.has(name)) messages.push(`${name} is given twice`);
+    seen.add(name);
+    if (!Number.isInteger(port.num) || port.num < SERIAL_NUM.min || port.num > SERIAL_NUM.max) {
+      messages.push(`num=${port.num}: must be ${SERIAL_NUM.min} to ${SERIAL_NUM.max}`);
+    }
+    if (port.hardware !== 'debugcon') continue;
+    if (port.num !== 1) messages.push(`${name}: there is one debug console, num=1`);
+    if (port.console) messages.push(`${name}: Linux has no console there; console=true needs hardware=serial`);
+    if (port.stdin) messages.push(`${name}: the debug console has no input; stdin=true needs hardware=serial`);
+  }
+  for (const key of ['console', 'stdin'] as const) {
+    const count = ports.filter((port) => port[key]).length;
+    if (count > 1) messages.push(`${key}=true is given to ${count} ports; one can have it`);
+  }
+  return messages.map((message) => ({ option: '--serial', message }));
+}
+
+function serialPathMistakes(port: SerialConfig, files: HostFiles): Mistake[] {
+  const { type, path } = port;
+  const complain = (message: string): Mistake[] => [{ option: '--serial', message }];
+  const takesPath = type === 'file' || type === 'unix' || type === 'unix-stream';
+  if (!takesPath) return path === undefined ? [] : complain(`type=${type} takes no path`);
+  if (path === undefined || path === '') return complain(`type=${type} needs a path`);
+  const problem = type === 'file' ? outputFileProblem(path, files) : socketProblem(path, files);
+  return problem === undefined ? [] : complain(`path ${quoted(path)}: ${problem}`);
+}
+
+/** What keeps `path` from being opened for appending, created if absent. */
+function outputFileProblem(path: string, files: HostFiles): string | undefined {
+  return problemOf(() => {
+    let kind: FileKind;
+    try {
+      kind = files.stat(path).kind;
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT') throw error;
+      return missingFileProblem(path, files);
+    }
+    if (kind === 'directory' || kind === 'socket') return `is a ${kind}, not a file`;
+    files.assertWritable(path);
+    return undefined;
+  });
+}
+
+function missingFileProblem(path: string, files: HostFiles): string | undefined {
+  const folder = dirname(path);
+  if (path.endsWith('/')) return 'is a directory name, not a file name';
+  try {
+    if (files.stat(folder).kind !== 'directory') return `${quoted(folder)} is not a directory`;
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return `there is no directory ${quoted(folder)}`;
+    throw error;
+  }
+  files.assertWritable(folder);
+  return undefined;
+}
+
+function socketProblem(path: string, files: HostFiles): string | undefined {
+  const sizeBytes = Buffer.byteLength(path);
+  if (sizeBytes > UNIX_PATH_MAX_BYTES) {
+    return `${sizeBytes} bytes; a socket's path has at most ${UNIX_PATH_MAX_BYTES}`;
+  }
+  return problemOf(() => {
+    const { kind } = files.stat(path);
+    if (kind !== 'socket') return `is a ${kind}, not a socket`;
+    files.assertWritable(path);
+    return undefined;
+  });
+}
+
+function imageMistakes(option: string, path: string, files: HostFiles): Mistake[] {
+  if (path === '') return [{ option, message: 'missing: give the path of a file' }];
+  const problem = problemOf(() => {
+    const { kind, sizeBytes } = files.stat(path);
+    if (kind !== 'file') return `is a ${kind}, not a file`;
+    if (sizeBytes === 0) return 'is empty';
+    files.assertReadable(path);
+    return undefined;
+  });
+  return problem === undefined ? [] : [{ option, message: `${quoted(path)}: ${problem}` }];
+}
+
+function initrdMistakes(config: Config, files: HostFiles): Mistake[] {
+  const option = '--initrd';
+  const mistakes = config.initrdPaths.flatMap((path) => imageMistakes(option, path, files));
+  if (mistakes.length > 0 || config.initrdPaths.length === 0) return mistakes;
+  let sizeBytes = 0;
+  for (const path of config.initrdPaths) sizeBytes += files.stat(path).sizeBytes;
+  if (sizeBytes < config.memoryMib * 2 ** 20) return [];
+  const sizeMib = Math.ceil(sizeBytes / 2 ** 20);
+  return [
+    { option, message: `${sizeMib} MiB do not fit into the machine's ${config.memoryMib} MiB of memory (--mem)` },
+  ];
+}
+
+/**
+ * What a failed call on a path that the user gave says to the user; for those who open the files later, when a check before
+ * could not tell. An error that is not about a file is thrown on.
+ */
+export function pathMistake(option: string, path: string, error: unknown): Mistake {
+  return { option, message: `${quoted(path)}: ${pathProblem(error)}` };
+}
+
+/** Runs a check; a failed call on a path becomes words. */
+function problemOf(check: () => string | undefined): string | undefined {
+  try {
+    return check();
+  } catch (error) {
+    return pathProblem(error);
+  }
+}
+
+function pathProblem(error: unknown): string {
+  const code = errorCode(error);
+  if (code === undefined) throw error;
+  return PATH_ERRORS[code] ?? `cannot be used (${code})`;
+}
+
+const PATH_ERRORS: Readonly<Record<string, string>> = {
+  ENOENT: 'does not exist',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EROFS: 'is on a read-only file system',
+  ENOTDIR: 'a part of the path is not a directory',
+  ELOOP: 'too many symbolic links',
+  ENAMETOOLONG: 'the name is too long',
+  ERR_INVALID_ARG_VALUE: 'is not a valid path',
+};
+
+function errorCode(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}

@@ -1,0 +1,20 @@
+import type { Config } from './config.ts';
+import type { ExitReport } from './exit-codes.ts';
+import type { HypervisorName } from './select-hypervisor.ts';
+import type { Terminal } from './terminal.ts';
+
+/** What a run gets besides its Config: decisions made from the host, and the user's terminal. */
+export interface RunEnvironment {
+  /** Chosen by `selectHypervisor`. */
+  readonly hypervisor: HypervisorName;
+  /**
+   * Present when a serial port reads standard input and that is a terminal. The run calls `enterRaw` right before the guest
+   * starts, puts an EscapeFilter before the port, and handles SIGTSTP and SIGCONT; its caller closes it.
+   */
+  readonly terminal: Terminal | undefined;
+  /** One line for the user on stderr; the prefix and a line end that suits the terminal's state are added. */
+  readonly log: (message: string) => void;
+}
+
+/** Runs one virtual machine to its end. Throws ConfigError for what only the loaders find wrong with the user's files. */
+export type RunConfig = (config: Config, environment: RunEnvironment) => Promise<ExitReport> | ExitReport;
