@@ -1,0 +1,138 @@
+/** Runs many generated cases on two engines and reports what differs. */
+import { type CaseResult, type Engine, FX, STATE, type TestCase, userState } from './case.ts';
+import { compareResults } from './compare.ts';
+import { createGenerator, type Generator } from './generate/generate.ts';
+
+export interface Mismatch {
+  readonly testCase: TestCase;
+  readonly differences: readonly string[];
+}
+
+export interface CampaignOptions {
+  readonly reference: Engine;
+  readonly subject: Engine;
+  /** u32. */
+  readonly seed: number;
+  readonly firstCase?: number;
+  readonly cases: number;
+  /** By default cases over the whole table. */
+  readonly generator?: Generator;
+  /** The run ends early after this many mismatches; default 100. */
+  readonly mismatchesMax?: number;
+}
+
+export interface CampaignResult {
+  readonly cases: number;
+  readonly mismatches: readonly Mismatch[];
+}
+
+const BATCH = 1000;
+const MISMATCHES_MAX = 100;
+
+async function compareBatch(reference: Engine, subject: Engine, batch: readonly TestCase[]): Promise<Mismatch[]> {
+  const expected = await reference.run(batch);
+  const actual = await subject.run(batch);
+  const mismatches: Mismatch[] = [];
+  batch.forEach((testCase, i) => {
+    const differences = compareResults(testCase, expected[i] as CaseResult, actual[i] as CaseResult);
+    if (differences.length > 0) mismatches.push({ testCase, differences });
+  });
+  return mismatches;
+}
+
+/** Runs the cases in batches. Throws what an engine throws. */
+export async function runCampaign(options: CampaignOptions): Promise<CampaignResult> {
+  const { reference, subject, seed, firstCase = 0, mismatchesMax = MISMATCHES_MAX } = options;
+  const generator = options.generator ?? createGenerator(seed);
+  const mismatches: Mismatch[] = [];
+  let done = 0;
+  while (done < options.cases && mismatches.length < mismatchesMax) {
+    const count = Math.min(BATCH, options.cases - done);
+    const batch = Array.from({ length: count }, (_, i) => generator.generate(firstCase + done + i));
+    mismatches.push(...(await compareBatch(reference, subject, batch)));
+    done += count;
+  }
+  return { cases: done, mismatches };
+}
+
+/** Cases a little simpler than this one: a register zero, a patch gone, vectors zero, flags clear. */
+function* simpler(testCase: TestCase): Iterable<TestCase> {
+  const { state, patches } = testCase;
+  const changed = (change: (bytes: Uint8Array<ArrayBuffer>) => void): TestCase | null => {
+    const bytes = state.bytes.slice();
+    change(bytes);
+    return Buffer.compare(bytes, state.bytes) === 0 ? null : { ...testCase, state: userState(bytes) };
+  };
+  for (let i = 0; i < patches.length; i++) yield { ...testCase, patches: patches.toSpliced(i, 1) };
+  const candidates = [changed((bytes) => bytes.fill(0, STATE.FX + FX.XMM, STATE.FX + FX.XMM + 256))];
+  candidates.push(changed((bytes) => bytes.fill(0, STATE.FX + FX.ST, STATE.FX + FX.XMM)));
+  for (let i = 0; i < 16; i++) {
+    candidates.push(changed((bytes) => bytes.fill(0, STATE.GPR + 8 * i, STATE.GPR + 8 * i + 8)));
+    candidates.push(changed((bytes) => bytes.fill(0, STATE.FX + FX.XMM + 16 * i, STATE.FX + FX.XMM + 16 * i + 16)));
+  }
+  candidates.push(changed((bytes) => userState(bytes).control.fill(0x202n, 1)));
+  for (const candidate of candidates) if (candidate) yield candidate;
+}
+
+/** The simplest case found that still differs. What the engines themselves fail on is left as it is. */
+export async function shrink(mismatch: Mismatch, reference: Engine, subject: Engine): Promise<Mismatch> {
+  if (mismatch.differences.some((line) => /failed: /.test(line))) return mismatch;
+  let best = mismatch;
+  for (let progress = true; progress; ) {
+    progress = false;
+    for (const candidate of simpler(best.testCase)) {
+      const [smaller] = await compareBatch(reference, subject, [candidate]);
+      if (!smaller || smaller.differences.some((line) => /failed: /.test(line))) continue;
+      best = smaller;
+      progress = true;
+      break;
+    }
+  }
+  return best;
+}
+
+const REGISTERS = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  ...Array.from({ length: 8 }, (_, i) => `r${i + 8}`),
+];
+
+/** A mismatch as text: name, bytes, what the case began with as far as it is not zero, and each difference. */
+export function describeMismatch({ testCase, differences }: Mismatch): string {
+  const { name, mnemonic, code, state, patches, details } = testCase;
+  const lines = [
+    `${name}: ${mnemonic} ${details?.row.operands.join(',') ?? ''} [${Buffer.from(code).toString('hex')}]`,
+  ];
+  const registers = REGISTERS.flatMap((register, i) =>
+    state.gpr[i] === 0n ? [] : [`${register}=${(state.gpr[i] as bigint).toString(16)}`],
+  );
+  lines.push(
+    `  begins: rip=${state.control[0]?.toString(16)} rflags=${state.control[1]?.toString(16)} ${registers.join(' ')}`,
+  );
+  const { fx } = state;
+  const row = details?.row;
+  if (row?.sse) {
+    const xmm = Array.from({ length: 16 }, (_, i) => i).flatMap((i) => {
+      const [low, high] = [0, 8].map((half) => fx.getBigUint64(FX.XMM + 16 * i + half, true)) as [bigint, bigint];
+      return low | high ? [`xmm${i}=${high.toString(16)}:${low.toString(16).padStart(16, '0')}`] : [];
+    });
+    lines.push(`  mxcsr=${fx.getUint32(FX.MXCSR, true).toString(16)} ${xmm.join(' ')}`);
+  }
+  if (row?.x87 || row?.mmx) {
+    const st = Array.from({ length: 8 }, (_, i) => FX.ST + 16 * i).map(
+      (at, i) =>
+        `st${i}=${fx.getUint16(at + 8, true).toString(16)}:${fx.getBigUint64(at, true).toString(16).padStart(16, '0')}`,
+    );
+    const [fcw, fsw] = [FX.FCW, FX.FSW].map((at) => fx.getUint16(at, true).toString(16));
+    lines.push(`  fcw=${fcw} fsw=${fsw} ftw=${fx.getUint8(FX.FTW).toString(16)} ${st.join(' ')}`);
+  }
+  for (const { offset, bytes } of patches)
+    lines.push(`  data+${offset.toString(16)}: ${Buffer.from(bytes).toString('hex')}`);
+  return [...lines, ...differences.map((line) => `  ${line}`)].join('\n');
+}

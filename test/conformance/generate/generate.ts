@@ -1,0 +1,196 @@
+/** Random cases, one instruction each, from the table of encodings. */
+import { Random } from '../../../fuzz/random.ts';
+import { ARITHMETIC_FLAGS, FLAG, type TestCase } from '../case.ts';
+import { type Draft, newDraft } from './draft.ts';
+import { encode } from './encode.ts';
+import { chooseMemory, effectiveAddress, patch } from './memory-operand.ts';
+import { type EncodingRow, immediateBytes, operandBytes, rowGroups, STRING_MNEMONICS } from './rows.ts';
+import { AFTER, BEFORE, isHostMemory } from './semantics.ts';
+import { chance, type Flavor, fillVectors, fillX87, integer, operandAddress, vector } from './values.ts';
+
+/** Direct and indirect transfers ignore 66 on some processors and not on others. */
+const TRANSFERS = new Set(['JMP', 'CALL', 'RET', 'Jcc', 'LOOP', 'LOOPE', 'LOOPNE', 'JCXZ']);
+/** Their result with a 16-bit operand is not defined. */
+const NOT_16_BIT = new Set(['BSWAP']);
+/** F2 and F3 mean something on these even where the table does not say so. */
+const REPEAT_MEANS_SOMETHING = new Set(['NOP', 'XCHG', 'RET', 'JMP', 'CALL', 'Jcc', 'MOV']);
+
+/** Bytes of memory operands whose letters do not tell, for alignment and page crossings. */
+const DEFAULT_OPERAND_BYTES = 16;
+const WHOLE_STATE_BYTES = 512;
+
+function chooseSizes(draft: Draft): void {
+  const { random, row } = draft;
+  const kind = random.below(100);
+  if (row.sized) {
+    draft.wide = kind < 40;
+    const may66 = !TRANSFERS.has(row.mnemonic) && !NOT_16_BIT.has(row.mnemonic) && row.prefix !== 'none';
+    draft.operandPrefix = may66 && (kind < 2 || kind >= 70);
+  } else {
+    draft.wide = kind < 10;
+    draft.operandPrefix = row.map === 0 && !row.x87 && !TRANSFERS.has(row.mnemonic) && kind >= 97;
+  }
+  const natural = row.attributes.default64 ? 8 : 4;
+  draft.operandSizeBytes = draft.wide ? 8 : draft.operandPrefix ? 2 : natural;
+  draft.rexPresent = draft.wide || chance(random, 0.2);
+}
+
+function chooseRegisters(draft: Draft): boolean {
+  const { random, row } = draft;
+  const inMemory = row.modrm && (row.rm === 'm' || (row.rm === null && chance(random, 0.5)));
+  draft.reg = row.digit >= 0 ? row.digit : random.below(16);
+  if (!row.modrm) draft.reg = 0;
+  if (row.modrm) draft.rm = random.below(16);
+  else if (row.operands.some((operand) => operand.startsWith('Z'))) {
+    draft.rm = (row.opcode & 7) | (chance(random, 0.4) ? 8 : 0);
+  }
+  if (row.digit < 0 && row.operands.some((operand) => /^[CDS]/.test(operand) && operand !== 'CL')) draft.reg &= 7;
+  if (draft.reg & 8 || draft.rm & 8) draft.rexPresent = true;
+  return inMemory;
+}
+
+function choosePrefixes(draft: Draft, inMemory: boolean): void {
+  const { random, row } = draft;
+  const usesAddress = inMemory || STRING_MNEMONICS.has(row.mnemonic) || /^(LOOP|JCXZ|XLAT)/.test(row.mnemonic);
+  if (usesAddress || row.operands.some((operand) => operand.startsWith('O'))) {
+    draft.addressSizeBytes = chance(random, 0.1) ? 4 : 8;
+  }
+  draft.lock = row.attributes.lock === true && inMemory ? chance(random, 0.3) : chance(random, 0.005);
+  if (STRING_MNEMONICS.has(row.mnemonic)) draft.repeat = random.pick([0, 0xf3, 0xf3, 0xf2] as const);
+  else if (row.map === 0 && !row.x87 && !draft.lock && !REPEAT_MEANS_SOMETHING.has(row.mnemonic)) {
+    draft.repeat = chance(random, 0.02) ? random.pick([0xf2, 0xf3] as const) : 0;
+  }
+}
+
+function rmBytes(draft: Draft): number {
+  const { row, operandSizeBytes, wide } = draft;
+  if (/^F(N?SAVE|RSTOR|XSAVE|XRSTOR)/.test(row.mnemonic)) return WHOLE_STATE_BYTES;
+  if (/^CMPXCHG(8|16)B$/.test(row.mnemonic)) return wide ? 16 : 8;
+  const operand = row.rmOperand ?? row.operands.find((name) => name.startsWith('M'));
+  const bytes = operand === undefined ? 0 : operandBytes(operand, operandSizeBytes);
+  return bytes || DEFAULT_OPERAND_BYTES;
+}
+
+/** Misaligned locked accesses across a cache line stop the whole host; some hosts punish them. */
+function alignment(draft: Draft): number {
+  const { row, random, operandBytes: size } = draft;
+  if (draft.lock || row.mnemonic === 'XCHG') return Math.min(16, size);
+  if (row.sse && size >= 16) return chance(random, 0.75) ? 16 : 1;
+  if (/^(FX|CMPXCHG16B)/.test(row.mnemonic)) return chance(random, 0.8) ? 16 : 1;
+  return 1;
+}
+
+function flavorOf({ row, random }: Draft): Flavor {
+  if (row.x87) return random.pick(['float80', 'float80', 'float64', 'float32', 'integer'] as const);
+  const letters = row.operands.map((operand) => operand.slice(1)).join(' ');
+  if (/\b(ps|ss|pi)\b/.test(letters)) return chance(random, 0.85) ? 'float32' : 'integer';
+  if (/\b(pd|sd)\b/.test(letters)) return chance(random, 0.85) ? 'float64' : 'integer';
+  return random.pick(['integer', 'integer', 'float32', 'float64'] as const);
+}
+
+function fillState(draft: Draft, flavor: Flavor): void {
+  const { random, state, row } = draft;
+  for (let i = 0; i < 16; i++) if (i !== 4) state.gpr[i] = integer(random);
+  const flags = random.u32() & (ARITHMETIC_FLAGS | (chance(random, 0.3) ? FLAG.DF : 0));
+  state.control[1] = BigInt(0x202 | flags);
+  fillVectors(random, state.fx, flavor);
+  if (row.x87 || row.mmx || /^F(XSAVE|XRSTOR)/.test(row.mnemonic))
+    fillX87(random, state.fx, row.mmx ? 'integer' : 'float80');
+}
+
+function chooseImmediates(draft: Draft): void {
+  const { random, row } = draft;
+  if (draft.immediates.length > 0) return;
+  const sizes = immediateBytes(row, draft.operandSizeBytes, draft.addressSizeBytes);
+  draft.immediates = sizes.map((size) => {
+    const bytes = new Uint8Array(8);
+    const isAddress = row.operands.some((operand) => operand.startsWith('O'));
+    draft.target = isAddress ? operandAddress(random, draft.operandSizeBytes) : draft.target;
+    if (isAddress && size === 4) draft.target &= 0xffff_ffffn;
+    new DataView(bytes.buffer).setBigUint64(0, isAddress ? draft.target : integer(random), true);
+    return bytes.slice(0, size);
+  });
+}
+
+/** Every address that the instruction may touch, as far as it is not one of this generator's own pointers. */
+function touchesHost(draft: Draft, branchTarget: number | null): boolean {
+  const { row, state } = draft;
+  const mask = draft.addressSizeBytes === 4 ? 0xffff_ffffn : 2n ** 64n - 1n;
+  const addresses: bigint[] = [draft.target, draft.rip, ...[3, 4, 5, 6, 7].map((i) => pointer(draft, i) & mask)];
+  if (branchTarget !== null) addresses.push(BigInt(branchTarget));
+  if (draft.memory) {
+    const address = effectiveAddress(draft);
+    addresses.push(address);
+    if (/^BT[SRC]?$/.test(row.mnemonic) && row.operands[1] === 'Gv') {
+      const bits = 8 * draft.operandSizeBytes;
+      const offset = BigInt.asIntN(bits, state.gpr[draft.reg] as bigint);
+      const byte = (offset >> BigInt(Math.log2(bits))) * BigInt(draft.operandSizeBytes);
+      addresses.push((address + byte) & mask);
+    }
+  }
+  return addresses.some(isHostMemory);
+}
+
+/** A register that the instruction uses as a pointer without ModRM saying so; 0 for others. */
+function pointer(draft: Draft, register: number): bigint {
+  return draft.fixed.has(register) && !/^(BT|SH|RO|RC)/.test(draft.row.mnemonic)
+    ? (draft.state.gpr[register] as bigint)
+    : 0n;
+}
+
+/** One attempt; null when it came out as something that must not run or has no meaning. */
+function attempt(random: Random, row: EncodingRow, name: string): TestCase | null {
+  const draft = newDraft(random, row);
+  chooseSizes(draft);
+  const inMemory = chooseRegisters(draft);
+  choosePrefixes(draft, inMemory);
+  const flavor = flavorOf(draft);
+  fillState(draft, flavor);
+  draft.operandBytes = rmBytes(draft);
+  BEFORE[row.mnemonic]?.(draft);
+  if (inMemory) {
+    chooseMemory(draft, { alignBytes: alignment(draft) });
+    for (let i = 0; i < draft.operandBytes && i < 16; i += 16) patch(draft, draft.target, vector(random, flavor));
+  }
+  chooseImmediates(draft);
+  AFTER[row.mnemonic]?.(draft);
+  const encoded = encode(draft);
+  if (!encoded || touchesHost(draft, encoded.branchTarget)) return null;
+  draft.state.control[0] = BigInt(encoded.address);
+  return {
+    name,
+    mnemonic: row.mnemonic,
+    code: encoded.code,
+    state: draft.state,
+    patches: draft.patches,
+    details: {
+      row,
+      operandSizeBytes: draft.operandSizeBytes,
+      operandBytes: draft.operandBytes,
+      reg: draft.reg,
+      address: draft.memory ? effectiveAddress(draft) : null,
+    },
+  };
+}
+
+const ATTEMPTS_MAX = 1000;
+
+export interface Generator {
+  /** The case of this number; the same for the same seed, number and table. */
+  generate(number: number): TestCase;
+}
+
+/** `groups` are what the cases are drawn from, by default the whole table. */
+export function createGenerator(seed: number, groups: readonly (readonly EncodingRow[])[] = rowGroups()): Generator {
+  return {
+    generate(number) {
+      const random = new Random(seed, number);
+      for (let i = 0; i < ATTEMPTS_MAX; i++) {
+        const row = random.pick(random.pick(groups));
+        const testCase = attempt(random, row, `seed ${seed} case ${number}`);
+        if (testCase) return testCase;
+      }
+      throw new RangeError(`no case ${number} of seed ${seed} in ${ATTEMPTS_MAX} attempts`);
+    },
+  };
+}
