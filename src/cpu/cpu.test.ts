@@ -134,3 +134,14 @@ test('two branches on one compare both see it', () => {
   runOn(machine);
   assert.equal(machine.register(RAX), 2n);
 });
+
+test('x87 arithmetic keeps 80 bits, and its comparison sets the flags', () => {
+  // fninit; fld1; fidiv word [rip+d] (3); fstp tbyte [rsp-16]; fld1; fldpi; fcomip st1; seta al; fnstsw ax → in rdx; hlt
+  const machine = createTestMachine('dbe3 d9e8 de3516000000 db7c24f0 d9e8 d9eb dff1 0f97c3 dfe0 f4 9090909090 0300');
+  machine.ram.set([3, 0], CODE_START + 10 + 0x16);
+  runOn(machine);
+  const view = new DataView(machine.ram.buffer, machine.ram.byteOffset + STACK_TOP - 16);
+  assert.equal(view.getBigUint64(0, true), 0xaaaaaaaaaaaaaaabn);
+  assert.equal(view.getUint16(8, true), 0x3ffd);
+  assert.equal(machine.register(3) & 0xffn, 1n);
+});

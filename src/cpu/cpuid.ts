@@ -13,6 +13,7 @@ const EDX1 = {
   PGE: 1 << 13,
   CMOV: 1 << 15,
   CLFLUSH: 1 << 19,
+  FXSR: 1 << 24,
 } as const;
 /** Leaf 1 ECX. */
 const ECX1 = {

@@ -50,6 +50,12 @@ export const HELPER_NAMES = [
   'xgetbv',
   'xsetbv',
   'setDirection',
+  'x87',
+  'fxsave',
+  'fxrstor',
+  'loadMxcsr',
+  'storeMxcsr',
+  'fwait',
 ] as const;
 export type HelperName = (typeof HELPER_NAMES)[number];
 export const helperNumber = (name: HelperName): number => HELPER_NAMES.indexOf(name);

@@ -4,7 +4,7 @@ import { MOV, PUSH, STORE } from '../uops/data.ts';
 import type { HelperName } from './helper-names.ts';
 import { helper, type Lowering, simple, sizeOf, systemRm, undefinedInstruction } from './lower-common.ts';
 import type { Encoding } from './table.ts';
-import { TEMP0, type Translator } from './translator.ts';
+import { TEMP_ADDRESS, TEMP0, type Translator } from './translator.ts';
 
 const STRING_KINDS = ['MOVS', 'CMPS', 'STOS', 'LODS', 'SCAS', 'INS', 'OUTS'];
 /** a: kind, b: size, c: repeat prefix and address size, upper immediate: segment override. */
@@ -116,5 +116,20 @@ export const SYSTEM_LOWERINGS: Readonly<Record<string, Lowering>> = {
   GROUP7_1: group7,
   GROUP7_2: group7,
   GROUP7_7: group7,
-  FWAIT: () => undefined,
+  FWAIT: simple('fwait'),
+  X87: (t) => {
+    const operands = { b: t.d.opcode, c: t.d.modrm };
+    if (t.isRegister) helper(t, 'x87', operands);
+    else {
+      t.addressForHelper();
+      helper(t, 'x87', { a: TEMP_ADDRESS, ...operands });
+    }
+  },
+  FXSAVE: systemRm('fxsave'),
+  FXRSTOR: systemRm('fxrstor'),
+  LDMXCSR: (t) => helper(t, 'loadMxcsr', { a: t.readRm(2) }),
+  STMXCSR: (t) => {
+    helper(t, 'storeMxcsr', { a: TEMP0 });
+    t.memory(STORE[2], TEMP0);
+  },
 };
