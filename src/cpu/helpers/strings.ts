@@ -39,6 +39,8 @@ class StringUnit {
       addressSize: (c >> 8) as 2 | 3,
       segment: h.high(record),
     };
+    if (step.kind >= KIND.INS && h.cpu.system.cpl > (((h.cpu.words[STATE.FLAGS >> 2] as number) >> 12) & 3))
+      return h.gp();
     if (step.repeat === 0) return this.#one(step, record);
     const compares = step.kind === KIND.CMPS || step.kind === KIND.SCAS;
     for (let done = 0; ; ) {

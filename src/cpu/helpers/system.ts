@@ -66,7 +66,10 @@ function sysret(h: HelperContext): Helper {
 function controlRegisters(h: HelperContext) {
   const { cpu } = h;
   const s = cpu.system;
+  /** A register that does not exist is undefined at every privilege level. */
+  const exists = (number: number): boolean => number === 0 || (number >= 2 && number <= 4) || number === 8;
   const read: Helper = (record) => {
+    if (!exists(h.b(record))) return h.fault(VECTOR.UD);
     if (!h.privileged) return h.gp();
     const values: Readonly<Record<number, () => readonly [number, number]>> = {
       0: () => [s.cr0, 0],
@@ -81,6 +84,7 @@ function controlRegisters(h: HelperContext) {
     return 0;
   };
   const write: Helper = (record) => {
+    if (!exists(h.b(record))) return h.fault(VECTOR.UD);
     if (!h.privileged) return h.gp();
     const low = h.low(h.a(record));
     const high = h.highOf(h.a(record));

@@ -220,10 +220,12 @@ function xchg(t: Translator, row: Encoding): void {
   t.pure(MOV[size], g, TEMP0);
 }
 
+const RSP = STATE.GPR + GPR.RSP;
+
 function push(t: Translator, row: Encoding): void {
   const operand = row.operands[0] as string;
   if (t.d.operandSize !== 3) {
-    undefinedInstruction(t);
+    push16(t, operand);
     return;
   }
   if (operand[0] === 'I') t.put(PUSH_IMM, 0, 0, 0, t.d.immediate);
@@ -231,20 +233,28 @@ function push(t: Translator, row: Encoding): void {
   else t.put(PUSH, t.readRm(3));
 }
 
+/** With a 16-bit operand: the stack pointer moves by two, after the store has succeeded. */
+function push16(t: Translator, operand: string): void {
+  if (operand[0] === 'I') t.put(STORE_IMM[1].bd, 0, RSP, 0, -2, t.d.immediate);
+  else t.put(STORE[1].bd, operand[0] === 'Z' ? zRegister(t, 1) : t.readRm(1), RSP, 0, -2);
+  t.pure(LEA[3].bd, RSP, RSP, 0, -2);
+}
+
 function pop(t: Translator, row: Encoding): void {
-  if (t.d.operandSize !== 3) {
-    undefinedInstruction(t);
+  const size = t.d.operandSize === 3 ? 3 : 1;
+  const register = row.operands[0]?.[0] === 'Z' ? zRegister(t, size) : t.isRegister ? t.rmRegister(size) : -1;
+  if (register >= 0 && size === 3) {
+    t.put(POP, register);
     return;
   }
-  if (row.operands[0]?.[0] === 'Z') t.put(POP, zRegister(t, 3));
-  else if (t.isRegister) t.put(POP, t.rmRegister(3));
-  else {
+  t.put(LOAD[size].bd, TEMP0, RSP, 0, 0);
+  if (register < 0) {
     // RSP in the address is the one after the pop; it must be back where it was if the store faults.
-    t.put(LOAD[3].bd, TEMP0, STATE.GPR + GPR.RSP, 0, 0);
-    if (t.d.usesStackRegister) t.d.displacement += 8;
-    t.memory(STORE[3], TEMP0);
-    t.pure(LEA[3].bd, STATE.GPR + GPR.RSP, STATE.GPR + GPR.RSP, 0, 8);
+    if (t.d.usesStackRegister) t.d.displacement += 1 << size;
+    t.memory(STORE[size], TEMP0);
   }
+  t.pure(LEA[3].bd, RSP, RSP, 0, 1 << size);
+  if (register >= 0) t.pure(MOV[size], register, TEMP0);
 }
 
 const target = (t: Translator): number => t.nextOffset + t.d.immediate;
