@@ -1,0 +1,74 @@
+import type { DeadlineSource } from './deadline.ts';
+import type { SharedMutex } from './shared-mutex.ts';
+
+/** What a bus asks of a device (BusDevice), and what a device that acts on time adds. */
+interface Device extends Partial<DeadlineSource> {
+  readonly name: string;
+  read(offset: number, data: Uint8Array): void;
+  write(offset: number, data: Uint8Array): void;
+}
+
+/**
+ * Serialises the accesses of several threads to one device: each thread wraps its own object over the device's shared state
+ * with its own SharedMutex over the shared word. Interrupt lines that the device drives are called with the lock held.
+ */
+export class LockedDevice implements DeadlineSource {
+  readonly name: string;
+  readonly #device: Device;
+  readonly #mutex: SharedMutex;
+
+  constructor(device: Device, mutex: SharedMutex) {
+    this.name = device.name;
+    this.#device = device;
+    this.#mutex = mutex;
+  }
+
+  read(offset: number, data: Uint8Array): void {
+    this.#mutex.lock();
+    try {
+      this.#device.read(offset, data);
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+
+  write(offset: number, data: Uint8Array): void {
+    this.#mutex.lock();
+    try {
+      this.#device.write(offset, data);
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+
+  /** Calls `operation` with the lock held: for what a device offers besides accesses, such as a serial port's input. */
+  run<Result>(operation: () => Result): Result {
+    this.#mutex.lock();
+    try {
+      return operation();
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+
+  /** Infinity for a device that does nothing on time. */
+  nextDeadlineNs(): number {
+    if (this.#device.nextDeadlineNs === undefined) return Infinity;
+    this.#mutex.lock();
+    try {
+      return this.#device.nextDeadlineNs();
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+
+  advance(nowNs: number): void {
+    if (this.#device.advance === undefined) return;
+    this.#mutex.lock();
+    try {
+      this.#device.advance(nowNs);
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+}
