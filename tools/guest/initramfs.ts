@@ -1,0 +1,107 @@
+/** The guest's root as an initramfs: busybox, the init script and, if asked for, Debian packages. */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { closeSync, existsSync, openSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { alternatives } from './alternatives.ts';
+import type { AptOptions } from './apt.ts';
+import { cached } from './cache-folder.ts';
+import { CpioWriter } from './cpio.ts';
+import { GuestFilesError } from './guest-error.ts';
+import { ImageTree } from './image-tree.ts';
+import { etcFiles, INIT, REPORT_STATUS_PATH, SCRIPT_PATH } from './init-script.ts';
+import { fetchClosure, fetchPackage, packageFolderName, type UnpackedPackage } from './packages.ts';
+
+/** Part of the name of a cached image: to be raised when the same packages would give another image. */
+const IMAGE_VERSION = 1;
+/**
+ * Every Debian program may count on these. busybox's own shell would run its applets in place of the packages' programs
+ * of the same name, so /bin/sh is dash once there are packages.
+ */
+const IMPLIED_PACKAGES = ['base-files', 'dash', 'libc-bin', 'ncurses-base'];
+const FOLDERS = ['proc', 'sys', 'dev', 'run', 'mnt', 'var/tmp', 'var/log', 'etc/crosvm', 'usr/local/bin'];
+/** Device numbers: https://docs.kernel.org/admin-guide/devices.html */
+const DEVICES: Readonly<Record<string, readonly [major: number, minor: number, mode: number]>> = {
+  'dev/console': [5, 1, 0o600],
+  'dev/null': [1, 3, 0o666],
+  'dev/zero': [1, 5, 0o666],
+  'dev/random': [1, 8, 0o666],
+  'dev/urandom': [1, 9, 0o666],
+  'dev/tty': [5, 0, 0o666],
+  'dev/ttyS0': [4, 64, 0o600],
+};
+
+/** Fetches what the image needs and returns the path of the image in the cache, built if it is not there yet. */
+export async function buildInitramfs(options: AptOptions, packageNames: readonly string[] = []): Promise<string> {
+  const { cache, progress } = options;
+  const busybox = await fetchPackage(options, 'busybox-static');
+  const packages = packageNames.length === 0 ? [] : await fetchClosure(options, [...packageNames, ...IMPLIED_PACKAGES]);
+  return await cached(cache, imageName(busybox, packages), (temporary) => {
+    const started = performance.now();
+    const tree = rootTree(busybox, packages);
+    const sizeBytes = writeArchive(temporary, (writer) => tree.writeTo(writer));
+    progress(
+      `built the initramfs: ${(sizeBytes / 2 ** 20).toFixed(1)} MiB in ${Math.round(performance.now() - started)} ms`,
+    );
+  });
+}
+
+function imageName(busybox: UnpackedPackage, packages: readonly UnpackedPackage[]): string {
+  const parts = [IMAGE_VERSION, INIT, etcFiles(''), [busybox, ...packages].map(packageFolderName).toSorted()];
+  return `initramfs-${createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 16)}.cpio`;
+}
+
+function rootTree(busybox: UnpackedPackage, packages: readonly UnpackedPackage[]): ImageTree {
+  const tree = new ImageTree();
+  for (const path of FOLDERS) tree.directory(path);
+  tree.directory('root', 0o700);
+  tree.directory('tmp', 0o1777);
+  for (const [path, [major, minor, mode]] of Object.entries(DEVICES)) tree.device(path, [major, minor], mode);
+  for (const { files } of packages) tree.hostFolder(files);
+  for (const { link, target } of packages.flatMap(alternatives)) {
+    if (!tree.has(link) && tree.has(target)) tree.symlink(link, `/${target}`);
+  }
+  addBusybox(tree, busybox);
+  const shell = tree.has('bin/bash') ? '/bin/bash' : '/bin/sh';
+  for (const [path, text] of Object.entries(etcFiles(shell))) if (!tree.has(path)) tree.file(path, text);
+  tree.file('init', INIT, 0o755);
+  return tree;
+}
+
+/** busybox and a symlink for each of its applets that no package brings. */
+function addBusybox(tree: ImageTree, { files }: UnpackedPackage): void {
+  const program = ['bin/busybox', 'usr/bin/busybox'].map((path) => join(files, path)).find((path) => existsSync(path));
+  if (program === undefined) throw new GuestFilesError(`package busybox-static has no bin/busybox in '${files}'`);
+  const applets = execFileSync(program, ['--list-full'], { encoding: 'utf8' }).trim().split('\n');
+  tree.hostFile('bin/busybox', program);
+  const folders = ['bin', 'sbin', 'usr/bin', 'usr/sbin'];
+  for (const applet of applets) {
+    const name = applet.slice(applet.lastIndexOf('/') + 1);
+    if (folders.every((folder) => !tree.has(`${folder}/${name}`))) tree.symlink(applet, '/bin/busybox');
+  }
+}
+
+/** An archive with the commands of script mode, to be concatenated with the image. The caller owns the file. */
+export function writeScriptArchive(path: string, script: string, options: { reportStatus?: boolean } = {}): void {
+  const encoder = new TextEncoder();
+  writeArchive(path, (writer) => {
+    writer.add({ kind: 'file', path: SCRIPT_PATH, mode: 0o644, data: encoder.encode(script) });
+    if (options.reportStatus) {
+      writer.add({ kind: 'file', path: REPORT_STATUS_PATH, mode: 0o644, data: new Uint8Array(0) });
+    }
+  });
+}
+
+function writeArchive(path: string, write: (writer: CpioWriter) => void): number {
+  const fd = openSync(path, 'wx');
+  try {
+    const writer = new CpioWriter((bytes) => {
+      for (let written = 0; written < bytes.byteLength; ) written += writeSync(fd, bytes, written);
+    });
+    write(writer);
+    writer.end();
+    return writer.sizeBytes;
+  } finally {
+    closeSync(fd);
+  }
+}
