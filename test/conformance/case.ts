@@ -129,6 +129,7 @@ export interface TestCase {
 export interface CaseDetails {
   readonly row: EncodingRow;
   readonly operandSizeBytes: number;
+  readonly addressSizeBytes: 4 | 8;
   /** Size of the operand in ModRM.rm. */
   readonly operandBytes: number;
   /** ModRM.reg with REX.R. */

@@ -3,7 +3,6 @@
  * IRETQ and ends with an exception through the IDT, so privilege changes and frames are exercised as well.
  */
 import type { Cpu } from '#cpu/cpu.ts';
-import { ENCODINGS } from '#cpu/isa/table.ts';
 import { STATE as CPU_STATE } from '#cpu/layout.ts';
 import { CR0, CR4, EFER } from '#cpu/system-state.ts';
 import { createTestMachine } from '#cpu/testing.ts';
@@ -62,9 +61,7 @@ const DESCRIPTORS: Readonly<Record<number, bigint>> = {
 };
 
 /** Offsets of the stubs behind the 256 one-byte exception handlers. */
-const STUB = { ENTER: 0x200, ENTER_WITHOUT_FX: 0x208, SAVE: 0x220 } as const;
-/** Whether the CPU has vector and x87 state at all. */
-const HAS_FX = ENCODINGS.some(({ mnemonic }) => mnemonic === 'FXRSTOR');
+const STUB = { ENTER: 0x200, SAVE: 0x220 } as const;
 const HLT = 0xf4;
 
 /** The one gate besides INT3 that user mode may use is INTO's, as on Linux. */
@@ -190,7 +187,7 @@ export class SoftwareEngine implements Engine {
     ];
     const frameAt = RAM.STACK_TOP - 8 * frame.length;
     frame.forEach((value, i) => void this.#view.setBigUint64(frameAt + 8 * i, value as bigint, true));
-    this.#enterKernel(HAS_FX ? STUB.ENTER : STUB.ENTER_WITHOUT_FX, frameAt);
+    this.#enterKernel(STUB.ENTER, frameAt);
     const failure = this.#runToHalt();
     const result = failure === null ? this.#result(offset, inside.length) : failed(failure);
     this.#ram.fill(FILLER, RAM.CODE + offset, RAM.CODE + offset + inside.length);
@@ -238,11 +235,9 @@ export class SoftwareEngine implements Engine {
     state.control[0] = rip;
     state.control[1] = word(2);
     state.gpr[4] = word(3);
-    if (HAS_FX) {
-      this.#enterKernel(STUB.SAVE, RAM.STACK_TOP);
-      const failure = this.#runToHalt();
-      if (failure !== null) return failed(failure);
-    }
+    this.#enterKernel(STUB.SAVE, RAM.STACK_TOP);
+    const failure = this.#runToHalt();
+    if (failure !== null) return failed(failure);
     state.bytes.set(this.#ram.subarray(RAM.FX, RAM.FX + 512), STATE.FX);
     const same = Buffer.compare(this.#before, this.#data) === 0;
     return { state, exception, changes: same ? [] : differences(this.#before, this.#data), failure: null };

@@ -1,5 +1,6 @@
 /** Which results of an instruction the manual leaves undefined (SDM vol. 2, "Flags Affected" and the operation sections). */
 import { type CaseResult, FLAG, type TestCase } from './case.ts';
+import { STRING_MNEMONICS } from './generate/rows.ts';
 
 /** What a comparison must not look at. */
 export interface Undefined {
@@ -7,17 +8,29 @@ export interface Undefined {
   readonly flags: number;
   /** General registers, one bit each. */
   readonly registers: number;
+  /** General registers of which bits 63 to 32 are undefined, one bit each. */
+  readonly upperHalves: number;
   /** x87 status word bits. */
   readonly x87Status: number;
   /** Offsets from the memory operand's address, from ≤ offset < to. */
   readonly memory: readonly { readonly from: number; readonly to: number }[];
   /** Relative error that single-precision results may have (reciprocal estimates); 0 for exact. */
   readonly tolerance: number;
+  /** Units in the last place that x87 registers may be off (transcendental functions, SDM vol. 1 §8.3.10); 0 for exact. */
+  readonly x87Ulps: number;
 }
 
 const { CF, PF, AF, ZF, SF, OF } = FLAG;
 const ALL = CF | PF | AF | ZF | SF | OF;
-const NOTHING: Undefined = { flags: 0, registers: 0, x87Status: 0, memory: [], tolerance: 0 };
+const NOTHING: Undefined = {
+  flags: 0,
+  registers: 0,
+  upperHalves: 0,
+  x87Status: 0,
+  memory: [],
+  tolerance: 0,
+  x87Ulps: 0,
+};
 
 /** x87 status word: condition codes, SDM vol. 1 §8.1.3. */
 const X87 = { C0: 0x100, C1: 0x200, C2: 0x400, C3: 0x4000 } as const;
@@ -68,7 +81,10 @@ function shiftFlags(testCase: TestCase, mnemonic: string, operandBytes: number):
 const X87_CONDITIONS =
   /^(F(UCOM|COM|TST|XAM|PREM|SIN|COS|PTAN|N?STENV|LDENV|N?SAVE|RSTOR|N?INIT|N?CLEX|XSAVE|XRSTOR)|FWAIT)/;
 
+const TRANSCENDENTAL = /^(F2XM1|FYL2X|FYL2XP1|FPTAN|FPATAN|FSIN|FCOS|FSINCOS)$/;
+
 function undefinedX87Status(mnemonic: string): number {
+  if (TRANSCENDENTAL.test(mnemonic)) return X87.C0 | X87.C1 | X87.C3;
   return X87_CONDITIONS.test(mnemonic) ? 0 : X87.C0 | X87.C2 | X87.C3;
 }
 
@@ -81,14 +97,28 @@ function undefinedMemory(mnemonic: string): Undefined['memory'] {
       { from: 416, to: 512 },
     ];
   }
-  if (/^FN?(SAVE|STENV)$/.test(mnemonic)) return [{ from: 10, to: 28 }];
+  if (/^FN?(SAVE|STENV)$/.test(mnemonic)) return [{ from: 12, to: 28 }];
   return [];
+}
+
+/** RCX, RSI, RDI. */
+const STRING_REGISTERS = (1 << 1) | (1 << 6) | (1 << 7);
+
+/**
+ * With 32-bit addresses a string instruction clears the upper halves of its registers as it writes them. Processors differ
+ * in whether they write them when no iteration completes.
+ */
+function undefinedUpperHalves({ state, details }: TestCase, result: CaseResult): number {
+  if (!details || details.addressSizeBytes === 8 || !STRING_MNEMONICS.has(details.row.mnemonic)) return 0;
+  const count = (state.gpr[1] as bigint) & 0xffff_ffffn;
+  return result.exception !== null || count === 0n ? STRING_REGISTERS : 0;
 }
 
 /** What is undefined in this case, given how it came out on a processor that is right. */
 export function undefinedResults(testCase: TestCase, result: CaseResult): Undefined {
   const { details } = testCase;
-  if (!details || result.exception) return NOTHING;
+  const upperHalves = undefinedUpperHalves(testCase, result);
+  if (!details || result.exception) return { ...NOTHING, upperHalves };
   const { mnemonic, x87, mmx } = details.row;
   const isShift = /^(RO[LR]|RC[LR]|SH[LR]D?|SAR)$/.test(mnemonic);
   const scan = mnemonic === 'BSF' || mnemonic === 'BSR';
@@ -96,8 +126,10 @@ export function undefinedResults(testCase: TestCase, result: CaseResult): Undefi
   return {
     flags: isShift ? shiftFlags(testCase, mnemonic, details.operandBytes) : (BY_MNEMONIC[mnemonic] ?? 0),
     registers: scan && sourceIsZero ? 1 << details.reg : 0,
+    upperHalves,
     x87Status: x87 ? undefinedX87Status(mnemonic) : mmx ? X87.C0 | X87.C1 | X87.C2 | X87.C3 : 0,
     memory: undefinedMemory(mnemonic),
+    x87Ulps: TRANSCENDENTAL.test(mnemonic) ? 2 : 0,
     tolerance: /^(RCP|RSQRT)[PS]S$/.test(mnemonic) ? 1.5 * 2 ** -12 : 0,
   };
 }

@@ -1,12 +1,13 @@
 /** Random cases, one instruction each, from the table of encodings. */
 import { Random } from '../../../fuzz/random.ts';
-import { ARITHMETIC_FLAGS, FLAG, type TestCase } from '../case.ts';
+import { ARITHMETIC_FLAGS, FLAG, STATE, type TestCase } from '../case.ts';
 import { type Draft, newDraft } from './draft.ts';
 import { encode } from './encode.ts';
 import { chooseMemory, effectiveAddress, patch } from './memory-operand.ts';
 import { type EncodingRow, immediateBytes, operandBytes, rowGroups, STRING_MNEMONICS } from './rows.ts';
 import { AFTER, BEFORE, isHostMemory } from './semantics.ts';
 import { chance, type Flavor, fillVectors, fillX87, integer, operandAddress, vector } from './values.ts';
+import { x87OperandBytes, x87RegisterName } from './x87-names.ts';
 
 /** Direct and indirect transfers ignore 66 on some processors and not on others. */
 const TRANSFERS = new Set(['JMP', 'CALL', 'RET', 'Jcc', 'LOOP', 'LOOPE', 'LOOPNE', 'JCXZ']);
@@ -14,6 +15,9 @@ const TRANSFERS = new Set(['JMP', 'CALL', 'RET', 'Jcc', 'LOOP', 'LOOPE', 'LOOPNE
 const NOT_16_BIT = new Set(['BSWAP']);
 /** F2 and F3 mean something on these even where the table does not say so. */
 const REPEAT_MEANS_SOMETHING = new Set(['NOP', 'XCHG', 'RET', 'JMP', 'CALL', 'Jcc', 'MOV']);
+
+/** On some processors LOCK in front of a move from or to CR0 reaches CR8. */
+const LOCK_MEANS_SOMETHING = /^MOV_(TO|FROM)_CR$/;
 
 /** Bytes of memory operands whose letters do not tell, for alignment and page crossings. */
 const DEFAULT_OPERAND_BYTES = 16;
@@ -37,10 +41,12 @@ function chooseSizes(draft: Draft): void {
 
 function chooseRegisters(draft: Draft): boolean {
   const { random, row } = draft;
-  const inMemory = row.modrm && (row.rm === 'm' || (row.rm === null && chance(random, 0.5)));
+  const registerOnly = row.rm === 'r' || row.operands.some((operand) => /^[RUN]/.test(operand));
+  const inMemory = row.modrm && !registerOnly && (row.rm === 'm' || chance(random, 0.5));
   draft.reg = row.digit >= 0 ? row.digit : random.below(16);
   if (!row.modrm) draft.reg = 0;
   if (row.modrm) draft.rm = random.below(16);
+  if (row.x87 && row.modrm && !inMemory) draft.rm = x87Register(draft);
   else if (row.operands.some((operand) => operand.startsWith('Z'))) {
     draft.rm = (row.opcode & 7) | (chance(random, 0.4) ? 8 : 0);
   }
@@ -49,13 +55,20 @@ function chooseRegisters(draft: Draft): boolean {
   return inMemory;
 }
 
+/** ModRM.rm of an x87 register form: where it is part of the opcode, one that gives the row's instruction. */
+function x87Register({ row, random }: Draft): number {
+  const all = Array.from({ length: 8 }, (_, rm) => rm);
+  return random.pick(all.filter((rm) => x87RegisterName(row.opcode, row.digit, rm) === row.mnemonic));
+}
+
 function choosePrefixes(draft: Draft, inMemory: boolean): void {
   const { random, row } = draft;
   const usesAddress = inMemory || STRING_MNEMONICS.has(row.mnemonic) || /^(LOOP|JCXZ|XLAT)/.test(row.mnemonic);
   if (usesAddress || row.operands.some((operand) => operand.startsWith('O'))) {
     draft.addressSizeBytes = chance(random, 0.1) ? 4 : 8;
   }
-  draft.lock = row.attributes.lock === true && inMemory ? chance(random, 0.3) : chance(random, 0.005);
+  const mayLock = !LOCK_MEANS_SOMETHING.test(row.mnemonic);
+  draft.lock = row.attributes.lock === true && inMemory ? chance(random, 0.3) : mayLock && chance(random, 0.005);
   if (STRING_MNEMONICS.has(row.mnemonic)) draft.repeat = random.pick([0, 0xf3, 0xf3, 0xf2] as const);
   else if (row.map === 0 && !row.x87 && !draft.lock && !REPEAT_MEANS_SOMETHING.has(row.mnemonic)) {
     draft.repeat = chance(random, 0.02) ? random.pick([0xf2, 0xf3] as const) : 0;
@@ -64,7 +77,8 @@ function choosePrefixes(draft: Draft, inMemory: boolean): void {
 
 function rmBytes(draft: Draft): number {
   const { row, operandSizeBytes, wide } = draft;
-  if (/^F(N?SAVE|RSTOR|XSAVE|XRSTOR)/.test(row.mnemonic)) return WHOLE_STATE_BYTES;
+  if (row.x87) return x87OperandBytes(row.opcode, draft.reg);
+  if (/^FX(SAVE|RSTOR)/.test(row.mnemonic)) return WHOLE_STATE_BYTES;
   if (/^CMPXCHG(8|16)B$/.test(row.mnemonic)) return wide ? 16 : 8;
   const operand = row.rmOperand ?? row.operands.find((name) => name.startsWith('M'));
   const bytes = operand === undefined ? 0 : operandBytes(operand, operandSizeBytes);
@@ -138,6 +152,22 @@ function pointer(draft: Draft, register: number): bigint {
     : 0n;
 }
 
+/** Gives the operand in memory a value. States and environments begin with control words that load. */
+function patchOperand(draft: Draft, flavor: Flavor): void {
+  const { random, target, row, state } = draft;
+  const isState = draft.operandBytes > 16;
+  if (!isState) {
+    patch(draft, target, vector(random, flavor));
+    return;
+  }
+  const image = new Uint8Array(state.bytes.subarray(STATE.FX));
+  if (/^FX/.test(row.mnemonic)) patch(draft, target, image.subarray(0, 416));
+  else {
+    const words = Array.from({ length: 12 }, () => random.below(256));
+    patch(draft, target, Uint8Array.from(words));
+  }
+}
+
 /** One attempt; null when it came out as something that must not run or has no meaning. */
 function attempt(random: Random, row: EncodingRow, name: string): TestCase | null {
   const draft = newDraft(random, row);
@@ -150,7 +180,7 @@ function attempt(random: Random, row: EncodingRow, name: string): TestCase | nul
   BEFORE[row.mnemonic]?.(draft);
   if (inMemory) {
     chooseMemory(draft, { alignBytes: alignment(draft) });
-    for (let i = 0; i < draft.operandBytes && i < 16; i += 16) patch(draft, draft.target, vector(random, flavor));
+    patchOperand(draft, flavor);
   }
   chooseImmediates(draft);
   AFTER[row.mnemonic]?.(draft);
@@ -166,6 +196,7 @@ function attempt(random: Random, row: EncodingRow, name: string): TestCase | nul
     details: {
       row,
       operandSizeBytes: draft.operandSizeBytes,
+      addressSizeBytes: draft.addressSizeBytes,
       operandBytes: draft.operandBytes,
       reg: draft.reg,
       address: draft.memory ? effectiveAddress(draft) : null,

@@ -1,5 +1,6 @@
 /** The CPU's table of encodings as the generator sees it: which rows a user-mode case can be made of, and their operands. */
 import { ENCODINGS, type Encoding } from '#cpu/isa/table.ts';
+import { x87MemoryName, x87RegisterName } from './x87-names.ts';
 
 /**
  * What cannot be compared in user mode on a live operating system: system calls, results that differ from one moment or
@@ -51,13 +52,26 @@ function isWideString(row: Encoding): boolean {
 /** INT n other than 3 and 4 raises #GP, except where the system has opened a gate to user mode; INT1 is for debuggers. */
 const isOtherInterrupt = (row: Encoding): boolean => row.mnemonic === 'INT' && row.attributes.n !== 3;
 
+/** An opcode with all x87 instructions in its ModRM byte: a row for each of the instructions. */
+function x87Rows(row: Encoding): Encoding[] {
+  const rows: Encoding[] = [];
+  for (let digit = 0; digit < 8; digit++) {
+    const inMemory = x87MemoryName(row.opcode, digit);
+    if (inMemory !== '') rows.push({ ...row, digit, rm: 'm', mnemonic: inMemory });
+    const names = new Set(Array.from({ length: 8 }, (_, rm) => x87RegisterName(row.opcode, digit, rm)));
+    names.delete('');
+    for (const mnemonic of names) rows.push({ ...row, digit, rm: 'r', mnemonic, operands: [] });
+  }
+  return rows;
+}
+
 /**
  * The rows that cases are made of, in groups between which the generator chooses evenly: the forms of an instruction that
  * differ in the register or condition within the opcode count as one.
  */
 export function rowGroups(encodings: readonly Encoding[] = ENCODINGS): readonly (readonly EncodingRow[])[] {
   const groups = new Map<string, EncodingRow[]>();
-  for (const row of encodings) {
+  for (const row of encodings.flatMap((row) => (row.mnemonic === 'X87' ? x87Rows(row) : [row]))) {
     if (NOT_COMPARABLE.has(row.mnemonic) || row.attributes.no64 || isOtherInterrupt(row)) continue;
     const inOpcode = /cc$/.test(row.mnemonic) || row.operands.some((operand) => operand.startsWith('Z'));
     const place = inOpcode ? row.operands.join() : `${row.opcode} ${row.digit} ${row.rm} ${row.prefix}`;

@@ -174,6 +174,13 @@ const flagsImage: Hook = (draft) => {
   patch(draft, draft.state.gpr[GPR.RSP] as bigint, bytesOf(image));
 };
 
+/** Reserved bits of MXCSR raise #GP: mostly they are left clear. */
+const mxcsrImage: Hook = (draft) => {
+  const { random } = draft;
+  const image = chance(random, 0.85) ? random.u32() & 0xffff : random.u32();
+  patch(draft, draft.target, bytesOf(BigInt(image)).subarray(0, 4));
+};
+
 /** Steps after the operand in memory has its address. */
 export const AFTER: Readonly<Record<string, Hook>> = {
   DIV: divide,
@@ -185,6 +192,7 @@ export const AFTER: Readonly<Record<string, Hook>> = {
   CALL: indirect,
   RET: returnAddress,
   POPF: flagsImage,
+  LDMXCSR: mxcsrImage,
 };
 
 /** Where a direct branch may go, for a one-byte distance from `next` and for a longer one. */

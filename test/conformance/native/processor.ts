@@ -24,7 +24,6 @@ import {
   STATE,
   type TestCase,
   userState,
-  VECTOR,
   writeInitialMemory,
 } from '../case.ts';
 import { endingOf } from '../trap.ts';
@@ -32,10 +31,6 @@ import { assembleTrampoline, FRAME, FX_SIZE, LAYOUT } from './trampoline.ts';
 
 const READ_WRITE = Protection.READ | Protection.WRITE;
 const SIGNAL_STACK_BYTES = 256 * 1024;
-
-/** Page-fault error code: the page was present (SDM vol. 3 §4.7). */
-const PF_PRESENT = 1 << 0;
-const LOWER_HALF_END = 2n ** 47n;
 
 /** Faults as signals: what the kernel sends for exceptions of user mode. */
 const SIGNALS = [
@@ -116,9 +111,7 @@ export class Processor {
     state.bytes.set(this.#fx, STATE.FX);
     const cr2 = this.#registers[FRAME.CR2] as bigint;
     const vector = Number(this.#registers[FRAME.TRAP]);
-    const error = Number(this.#registers[FRAME.ERROR]);
-    // Linux says "present" for every address of the kernel's half, so as not to tell which are.
-    const errorCode = vector === VECTOR.PF && cr2 >= LOWER_HALF_END ? error & ~PF_PRESENT : error;
+    const errorCode = Number(this.#registers[FRAME.ERROR]);
     const trap = { vector, errorCode, cr2, rip: this.#registers[FRAME.RIP] as bigint };
     const { exception, rip } = endingOf(trap, offset, length);
     state.control[0] = rip;
