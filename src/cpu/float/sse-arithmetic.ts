@@ -2,7 +2,7 @@
  * ADDxx, SUBxx, MULxx, DIVxx, SQRTxx, MINxx, MAXxx in their four forms, ADDSUBPx, HADDPx, HSUBPx, DPPS and DPPD (SDM
  * vol. 2). Signatures and results: see sse-view.ts.
  */
-import { LANE, lane32, lane64 } from './sse-lane.ts';
+import { LANE, lane32, lane64, scalar32, scalar64 } from './sse-lane.ts';
 import { commit, createSseView, isUnmasked, lanes, type SseView } from './sse-view.ts';
 
 export type SseFunction = (view: SseView, dst: number, src: number, mxcsr: number) => number;
@@ -13,14 +13,6 @@ export type SseImmediateFunction = (
   mxcsr: number,
   immediate: number,
 ) => number;
-
-function scalar32(op: number): SseFunction {
-  return (view, dst, src, mxcsr) => commit(view, dst, 1, lane32(op, view, dst, src, mxcsr, 0), mxcsr);
-}
-
-function scalar64(op: number): SseFunction {
-  return (view, dst, src, mxcsr) => commit(view, dst, 2, lane64(op, view, dst, src, mxcsr, 0), mxcsr);
-}
 
 function packed32(op: number): SseFunction {
   return (view, dst, src, mxcsr) => {
@@ -126,32 +118,32 @@ const dppd: SseImmediateFunction = (view, dst, src, mxcsr, immediate) => {
 
 /** By mnemonic. */
 export const sseArithmetic = {
-  addss: scalar32(LANE.ADD),
-  addsd: scalar64(LANE.ADD),
+  addss: (view, dst, src, mxcsr) => scalar32(LANE.ADD, view, dst, src, mxcsr),
+  addsd: (view, dst, src, mxcsr) => scalar64(LANE.ADD, view, dst, src, mxcsr),
   addps: packed32(LANE.ADD),
   addpd: packed64(LANE.ADD),
-  subss: scalar32(LANE.SUBTRACT),
-  subsd: scalar64(LANE.SUBTRACT),
+  subss: (view, dst, src, mxcsr) => scalar32(LANE.SUBTRACT, view, dst, src, mxcsr),
+  subsd: (view, dst, src, mxcsr) => scalar64(LANE.SUBTRACT, view, dst, src, mxcsr),
   subps: packed32(LANE.SUBTRACT),
   subpd: packed64(LANE.SUBTRACT),
-  mulss: scalar32(LANE.MULTIPLY),
-  mulsd: scalar64(LANE.MULTIPLY),
+  mulss: (view, dst, src, mxcsr) => scalar32(LANE.MULTIPLY, view, dst, src, mxcsr),
+  mulsd: (view, dst, src, mxcsr) => scalar64(LANE.MULTIPLY, view, dst, src, mxcsr),
   mulps: packed32(LANE.MULTIPLY),
   mulpd: packed64(LANE.MULTIPLY),
-  divss: scalar32(LANE.DIVIDE),
-  divsd: scalar64(LANE.DIVIDE),
+  divss: (view, dst, src, mxcsr) => scalar32(LANE.DIVIDE, view, dst, src, mxcsr),
+  divsd: (view, dst, src, mxcsr) => scalar64(LANE.DIVIDE, view, dst, src, mxcsr),
   divps: packed32(LANE.DIVIDE),
   divpd: packed64(LANE.DIVIDE),
-  sqrtss: scalar32(LANE.SQUARE_ROOT),
-  sqrtsd: scalar64(LANE.SQUARE_ROOT),
+  sqrtss: (view, dst, src, mxcsr) => scalar32(LANE.SQUARE_ROOT, view, dst, src, mxcsr),
+  sqrtsd: (view, dst, src, mxcsr) => scalar64(LANE.SQUARE_ROOT, view, dst, src, mxcsr),
   sqrtps: packed32(LANE.SQUARE_ROOT),
   sqrtpd: packed64(LANE.SQUARE_ROOT),
-  minss: scalar32(LANE.MINIMUM),
-  minsd: scalar64(LANE.MINIMUM),
+  minss: (view, dst, src, mxcsr) => scalar32(LANE.MINIMUM, view, dst, src, mxcsr),
+  minsd: (view, dst, src, mxcsr) => scalar64(LANE.MINIMUM, view, dst, src, mxcsr),
   minps: packed32(LANE.MINIMUM),
   minpd: packed64(LANE.MINIMUM),
-  maxss: scalar32(LANE.MAXIMUM),
-  maxsd: scalar64(LANE.MAXIMUM),
+  maxss: (view, dst, src, mxcsr) => scalar32(LANE.MAXIMUM, view, dst, src, mxcsr),
+  maxsd: (view, dst, src, mxcsr) => scalar64(LANE.MAXIMUM, view, dst, src, mxcsr),
   maxps: packed32(LANE.MAXIMUM),
   maxpd: packed64(LANE.MAXIMUM),
   addsubps,

@@ -15,7 +15,7 @@
 import { add, divide, multiply, squareRoot } from './arithmetic.ts';
 import { compare, ORDER } from './compare.ts';
 import { BINARY32, BINARY64, type FloatFormat, ROUND_MODE, roundResult } from './round.ts';
-import { lanes, MXCSR, type SseView } from './sse-view.ts';
+import { commit, lanes, MXCSR, type SseView } from './sse-view.ts';
 import {
   copyQuiet,
   EXCEPTION,
@@ -76,8 +76,19 @@ function exactness64(op: number, x: number, y: number, r: number): number {
   return p === x && productError(r, factor, p) === 0 ? 0 : EXCEPTION.PRECISION;
 }
 
-/** One binary64 lane over the host's arithmetic; −1 when it does not apply. Indices are of doubles. */
-function fastLane64(op: number, view: SseView, a: number, b: number, mxcsr: number, lane: number): number {
+/**
+ * One binary64 lane over the host's arithmetic, its result to target.doubles[lane]; −1 when it does not apply. Indices are of
+ * doubles.
+ */
+function fastLane64(
+  op: number,
+  view: SseView,
+  a: number,
+  b: number,
+  mxcsr: number,
+  target: SseView,
+  lane: number,
+): number {
   const y = view.doubles[b]!;
   const x = op === LANE.SQUARE_ROOT ? y : view.doubles[a]!;
   const xSize = Math.abs(x);
@@ -108,8 +119,9 @@ function fastLane64(op: number, view: SseView, a: number, b: number, mxcsr: numb
     if (r !== 0) return -1;
     if (op >= LANE.MULTIPLY && xSize !== 0 && (ySize !== 0 || op === LANE.DIVIDE)) return -1;
   }
-  lanes.doubles[lane] = r;
-  return (mxcsr & MXCSR.PRECISION_FLAG) !== 0 ? 0 : exactness64(op, x, y, r);
+  const flags = (mxcsr & MXCSR.PRECISION_FLAG) !== 0 ? 0 : exactness64(op, x, y, r);
+  if (flags >= 0) target.doubles[lane] = r;
+  return flags;
 }
 
 /** Whether x op y = r exactly for binary32 operands, r64 being the binary64 result and r the binary32 one. */
@@ -135,8 +147,16 @@ function exactness32(op: number, x: number, y: number, r64: number, r: number): 
   return exact ? 0 : EXCEPTION.PRECISION;
 }
 
-/** One binary32 lane over the host's arithmetic; −1 when it does not apply. Indices are of singles. */
-function fastLane32(op: number, view: SseView, a: number, b: number, mxcsr: number, lane: number): number {
+/** As `fastLane64` for binary32; indices are of singles. */
+function fastLane32(
+  op: number,
+  view: SseView,
+  a: number,
+  b: number,
+  mxcsr: number,
+  target: SseView,
+  lane: number,
+): number {
   const y = view.singles[b]!;
   const x = op === LANE.SQUARE_ROOT ? y : view.singles[a]!;
   const xSize = Math.abs(x);
@@ -167,7 +187,7 @@ function fastLane32(op: number, view: SseView, a: number, b: number, mxcsr: numb
     if (r !== 0) return -1;
     if (op >= LANE.MULTIPLY && xSize !== 0 && (ySize !== 0 || op === LANE.DIVIDE)) return -1;
   }
-  lanes.singles[lane] = r;
+  target.singles[lane] = r;
   return (mxcsr & MXCSR.PRECISION_FLAG) !== 0 ? 0 : exactness32(op, x, y, r64, r);
 }
 
@@ -269,7 +289,7 @@ export function softLane32(op: number, view: SseView, a: number, b: number, mxcs
 /** One binary64 lane by whichever path applies. Indices are of words. */
 export function lane64(op: number, view: SseView, a: number, b: number, mxcsr: number, lane: number): number {
   if ((mxcsr & FAST_CONTROL) === MXCSR.PRECISION_MASK && op < LANE.MINIMUM) {
-    const flags = fastLane64(op, view, a >>> 1, b >>> 1, mxcsr, lane);
+    const flags = fastLane64(op, view, a >>> 1, b >>> 1, mxcsr, lanes, lane);
     if (flags >= 0) return flags;
   }
   return softLane64(op, view, a, b, mxcsr, lane);
@@ -278,8 +298,29 @@ export function lane64(op: number, view: SseView, a: number, b: number, mxcsr: n
 /** One binary32 lane by whichever path applies. Indices are of words. */
 export function lane32(op: number, view: SseView, a: number, b: number, mxcsr: number, lane: number): number {
   if ((mxcsr & FAST_CONTROL) === MXCSR.PRECISION_MASK && op < LANE.MINIMUM) {
-    const flags = fastLane32(op, view, a, b, mxcsr, lane);
+    const flags = fastLane32(op, view, a, b, mxcsr, lanes, lane);
     if (flags >= 0) return flags;
   }
   return softLane32(op, view, a, b, mxcsr, lane);
+}
+
+/**
+ * A scalar binary64 operation to the register at word `dst`. The first path writes it at once: it raises P at most, which is
+ * masked.
+ */
+export function scalar64(op: number, view: SseView, dst: number, src: number, mxcsr: number): number {
+  if ((mxcsr & FAST_CONTROL) === MXCSR.PRECISION_MASK && op < LANE.MINIMUM) {
+    const flags = fastLane64(op, view, dst >>> 1, src >>> 1, mxcsr, view, dst >>> 1);
+    if (flags >= 0) return flags;
+  }
+  return commit(view, dst, 2, softLane64(op, view, dst, src, mxcsr, 0), mxcsr);
+}
+
+/** As `scalar64` for binary32. */
+export function scalar32(op: number, view: SseView, dst: number, src: number, mxcsr: number): number {
+  if ((mxcsr & FAST_CONTROL) === MXCSR.PRECISION_MASK && op < LANE.MINIMUM) {
+    const flags = fastLane32(op, view, dst, src, mxcsr, view, dst);
+    if (flags >= 0) return flags;
+  }
+  return commit(view, dst, 1, softLane32(op, view, dst, src, mxcsr, 0), mxcsr);
 }

@@ -63,7 +63,7 @@ function evaluate(target: Fixed, coefficients: readonly Fixed[], terms: number, 
   target.set(sum);
 }
 
-/** atan(1/q) for an integer q of at least 16, by its series. */
+/** atan(numerator / denominator) for a ratio of at most 1/16, by its series. */
 function arcTangentOfInverse(target: Fixed, numerator: number, denominator: number): void {
   const u = createFixed();
   const z = createFixed();

@@ -1,7 +1,7 @@
 /** FABS, FCHS, FXAM, FRNDINT, FSCALE, FXTRACT, FPREM, FPREM1: SDM vol. 1 §8.3.6–8, vol. 2 for each. */
 import { compareMagnitudes } from './arithmetic.ts';
 import { setInteger } from './integer.ts';
-import { EXTENDED80, roundToIntegral } from './round.ts';
+import { EXTENDED80, roundResult, roundToIntegral } from './round.ts';
 import {
   copyQuiet,
   EXCEPTION,
@@ -113,7 +113,9 @@ function readBinary(state: X87State): boolean {
 
 /** Ends an instruction that leaves its value in ST(0): even a denormal raises no underflow then (*measured*). */
 function keepTop(state: X87State, flags: number): void {
-  finish(state, 0, EXTENDED80, flags);
+  roundResult(result, EXTENDED80, ROUNDING.NEAREST, 0);
+  writeRegister(state, 0, result);
+  raise(state, flags);
 }
 
 /** FSCALE: ST(0) · 2^trunc(ST(1)). */
@@ -301,9 +303,13 @@ export function partialRemainder(state: X87State, nearest: boolean): void {
   }
   const flags = denormalFlags(state, st0.denormal | operand.denormal);
   if (flags < 0) return;
-  let conditions = 0;
-  if (st0.kind === KIND.ZERO || operand.kind === KIND.INFINITY) copyQuiet(result, st0);
-  else conditions = reduce(nearest);
+  if (st0.kind === KIND.ZERO || operand.kind === KIND.INFINITY) {
+    copyQuiet(result, st0);
+    keepTop(state, flags);
+    setConditions(state, 0);
+    return;
+  }
+  const conditions = reduce(nearest);
   finish(state, 0, EXTENDED80, flags);
   setConditions(state, conditions);
 }

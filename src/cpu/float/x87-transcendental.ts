@@ -205,10 +205,13 @@ function readPair(state: X87State): boolean {
   return false;
 }
 
-/** Ends an instruction of `readPair`: rounds `result` into ST(1) and pops, unless a pre-computation exception is unmasked. */
+/**
+ * Ends an instruction of `readPair`: rounds `result` into ST(1) and pops, unless a pre-computation exception is unmasked.
+ * PRECISION among the flags is that of a result already rounded.
+ */
 function finishPair(state: X87State, flags: number): void {
-  if (unmasked(state, flags)) {
-    raise(state, flags);
+  if (unmasked(state, flags & ~EXCEPTION.PRECISION)) {
+    raise(state, flags & ~EXCEPTION.PRECISION);
     return;
   }
   finish(state, 1, EXTENDED80, flags);
@@ -297,21 +300,21 @@ const DOMAIN_HIGH = 0x95f61998;
 
 /**
  * operand · log2(1 + st0) for ordinary numbers. The manual leaves results undefined for |st0| > 1 − √2/2; processors give the
- * logarithm still, and st0 itself where there is none (*measured*).
+ * logarithm still, and st0 itself where there is none (*measured*). Returns
+ * PRECISION for the latter, whose result is final.
  */
-function logarithmPlusOneOrdinary(): void {
+function logarithmPlusOneOrdinary(): number {
   if (st0.exponent < -2 || (st0.exponent === -2 && st0.high >>> 0 <= DOMAIN_HIGH)) {
     logarithmPlusOneOf(st0, operand, result);
-    return;
+    return 0;
   }
   if (st0.sign !== 0 && st0.exponent >= 0) {
     copyQuiet(result, st0);
-    // A sticky bit: inexact.
-    result.rest = 1;
-    return;
+    return EXCEPTION.PRECISION;
   }
   add(one, st0, st0.sign, ROUNDING.NEAREST, sum);
   logarithmOrdinary(sum);
+  return 0;
 }
 
 /** The result of FYL2XP1 for special operands; −1 for ordinary ones. */
@@ -344,7 +347,7 @@ export function logarithm(state: X87State, plusOne: boolean): void {
   if (isOrdinary) flags = 0;
   if (flags === 0 && (st0.denormal | operand.denormal) !== 0) flags = EXCEPTION.DENORMAL;
   if (isOrdinary) {
-    if (plusOne) logarithmPlusOneOrdinary();
+    if (plusOne) flags |= logarithmPlusOneOrdinary();
     else logarithmOrdinary(st0);
   }
   finishPair(state, flags);
