@@ -17,7 +17,7 @@ export const Errno = {
   EINTR: constants.errno.EINTR,
   EAGAIN: constants.errno.EAGAIN,
   EINVAL: constants.errno.EINVAL,
-  EINPROGRESS: constants.errno.EINPROGRESS,
+  ENAMETOOLONG: constants.errno.ENAMETOOLONG,
 } as const;
 
 /** A system call that failed: its name, errno (positive), the errno's name as `code`, and the path or descriptor. */

@@ -1,0 +1,117 @@
+import { addressOf, bufferOver, detach } from '#sys/ffi.ts';
+import { MapFlag, madvise, mmap, munmap, Prot } from '#sys/memory.ts';
+import { assert } from '#util/assert.ts';
+import { isSize } from '#util/bits.ts';
+import { hex, VolatileMemoryError } from './errors.ts';
+import type { VolatileMemory } from './volatile-memory.ts';
+import { VolatileSlice } from './volatile-slice.ts';
+
+/** The views of one mapped range, made once. The kernel aligns them to a page, so element indices are byte offsets / size. */
+export interface MappedViews {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly data: DataView<ArrayBuffer>;
+  readonly u16: Uint16Array<ArrayBuffer>;
+  readonly u32: Uint32Array<ArrayBuffer>;
+}
+
+export interface FileMappingOptions {
+  readonly fd: number;
+  readonly sizeBytes: number;
+  /** In the file, a multiple of the page size; 0 by default. */
+  readonly offset?: number;
+  /** Bits of Prot; read and write by default. */
+  readonly prot?: number;
+  /** Private (copy on write) instead of shared. */
+  readonly copyOnWrite?: boolean;
+}
+
+/**
+ * Mapped memory, owned. Closing detaches every view that was handed out, so that a later access through one of them (or
+ * through a slice) throws and never touches what is mapped there next.
+ */
+export class MemoryMapping implements VolatileMemory, Disposable {
+  readonly sizeBytes: number;
+  readonly #address: number;
+  readonly #views: MappedViews;
+  #open = true;
+
+  private constructor(address: number, sizeBytes: number) {
+    const buffer = bufferOver(address, sizeBytes);
+    this.#address = address;
+    this.sizeBytes = sizeBytes;
+    this.#views = {
+      bytes: new Uint8Array(buffer),
+      data: new DataView(buffer),
+      u16: new Uint16Array(buffer, 0, Math.floor(sizeBytes / 2)),
+      u32: new Uint32Array(buffer, 0, Math.floor(sizeBytes / 4)),
+    };
+    assert(addressOf(buffer) === address, 'a view that lies where the mapping is');
+  }
+
+  /** Maps a part of a file or memfd. Throws SyscallError. The descriptor may be closed afterwards. */
+  static fromFd(options: FileMappingOptions): MemoryMapping {
+    const { fd, sizeBytes, offset = 0, prot = Prot.READ | Prot.WRITE, copyOnWrite = false } = options;
+    assert(isSize(sizeBytes) && isSize(offset), 'not a size and an offset');
+    const flags = copyOnWrite ? MapFlag.PRIVATE : MapFlag.SHARED;
+    return new MemoryMapping(mmap({ fd, sizeBytes, offset, prot, flags }), sizeBytes);
+  }
+
+  /** Private zeroed memory of this process. */
+  static anonymous(sizeBytes: number): MemoryMapping {
+    assert(isSize(sizeBytes), 'not a size');
+    const flags = MapFlag.PRIVATE | MapFlag.ANONYMOUS;
+    return new MemoryMapping(mmap({ sizeBytes, prot: Prot.READ | Prot.WRITE, flags }), sizeBytes);
+  }
+
+  get isOpen(): boolean {
+    return this.#open;
+  }
+
+  /** Where it is mapped, for system calls that take an address. */
+  get address(): number {
+    assert(this.#open, 'the mapping is closed');
+    return this.#address;
+  }
+
+  /** All of it. Valid until the close, which makes it empty. */
+  get bytes(): Uint8Array<ArrayBuffer> {
+    return this.views.bytes;
+  }
+
+  get views(): MappedViews {
+    assert(this.#open, 'the mapping is closed');
+    return this.#views;
+  }
+
+  /** Throws VolatileMemoryError when the range leaves the mapping. */
+  slice(offset: number, sizeBytes: number): VolatileSlice {
+    assert(this.#open, 'the mapping is closed');
+    this.#check(offset, sizeBytes);
+    return new VolatileSlice(this, offset, sizeBytes);
+  }
+
+  /** Tells the kernel about the use of a range, see Advice. Throws VolatileMemoryError or SyscallError. */
+  advise(advice: number, offset = 0, sizeBytes: number = this.sizeBytes): void {
+    this.#check(offset, sizeBytes);
+    madvise(this.address + offset, sizeBytes, advice);
+  }
+
+  close(): void {
+    assert(this.#open, 'the mapping is closed twice');
+    this.#open = false;
+    detach(this.#views.bytes.buffer);
+    munmap(this.#address, this.sizeBytes);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#open) this.close();
+  }
+
+  #check(offset: number, sizeBytes: number): void {
+    if (isSize(offset) && isSize(sizeBytes) && offset + sizeBytes <= this.sizeBytes) return;
+    throw new VolatileMemoryError(
+      'OUT_OF_RANGE',
+      `${hex(sizeBytes)} bytes at ${hex(offset)} lie outside of a mapping of ${hex(this.sizeBytes)} bytes`,
+    );
+  }
+}
