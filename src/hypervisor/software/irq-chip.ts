@@ -1,0 +1,299 @@
+import { assert } from '#util/assert.ts';
+import type { Clock } from '#util/clock.ts';
+import type { DeadlineSource } from '#util/deadline.ts';
+import { LockedDevice } from '#util/locked-device.ts';
+import { SharedMutex } from '#util/shared-mutex.ts';
+import type { InterruptLine, MsiSink } from '../irq-chip.ts';
+import { type ApicMessageSink, COMMAND, DELIVERY, MSI_ADDRESS, MSI_DATA_COMMAND } from './apic-message.ts';
+import { IOAPIC_PIN_COUNT, IoApic } from './ioapic.ts';
+import { LocalApic, type LocalApicBus } from './local-apic.ts';
+import type { LocalApicInbox } from './local-apic-inbox.ts';
+import { SHORTHAND } from './local-apic-registers.ts';
+import { PicPair } from './pic.ts';
+import { Pit } from './pit.ts';
+
+const ISA_IRQ_COUNT = 16;
+const TIMER_IRQ = 0;
+/** The PICs' input 2 is their own cascade. */
+const CASCADE_IRQ = 2;
+/** Devices that can share an interrupt: one bit each in a word. */
+const SOURCE_COUNT = 32;
+
+/** Words before those of the chips. */
+const STATE = {
+  MUTEX: 0,
+  /** The level of the PICs' output. */
+  INTR: 1,
+  /** The processor that took the last lowest-priority interrupt. */
+  LAST_LOWEST: 2,
+  /** One word an interrupt: a bit for each source that asserts it. */
+  LEVELS: 3,
+  CHIPS: 3 + IOAPIC_PIN_COUNT,
+} as const;
+
+export interface SoftwareIrqChipOptions {
+  /** The processors have the APIC ids 0 to vcpuCount - 1; the first is the boot processor. */
+  readonly vcpuCount: number;
+  readonly clock: Clock;
+  /** The time of the clock at which the processor's time-stamp counter reaches `ticks`. */
+  readonly tscToNs: (vcpuIndex: number, ticks: number) => number;
+  /** Called on the posting thread when something becomes pending for a processor; must not call into this chip. */
+  readonly onPending?: (vcpuIndex: number) => void;
+  /** I/O APIC pin of the timer's interrupt 0, as the MADT says; by default 0. */
+  readonly timerPin?: number;
+}
+
+/**
+ * The interrupt controllers of a PC for processors in software: the PIC pair, one I/O APIC with 24 pins, a local APIC for each
+ * processor, and the PIT on interrupt 0. Every thread makes its own object over the same state. Lines, ports and the I/O APIC
+ * may be used from any thread (a lock serialises them); a local APIC only from its processor's, but for its inbox.
+ */
+export class SoftwareIrqChip implements MsiSink, ApicMessageSink, LocalApicBus, DeadlineSource {
+  /** Words of state that a chip for so many processors needs. */
+  static stateWords(vcpuCount: number): number {
+    const chips = PicPair.STATE_WORDS + IoApic.STATE_WORDS + Pit.STATE_WORDS;
+    return STATE.CHIPS + chips + vcpuCount * LocalApic.STATE_WORDS;
+  }
+
+  /** By index of the processor. */
+  readonly localApics: readonly LocalApic[];
+  /** Devices for the bus: ports 0x20..0x21, 0xa0..0xa1, 0x4d0..0x4d1, 0x40..0x43, 0x61, and the page of the I/O APIC. */
+  readonly picMaster: LockedDevice;
+  readonly picSlave: LockedDevice;
+  readonly picEdgeLevelControl: LockedDevice;
+  readonly pitCounters: LockedDevice;
+  readonly systemControl: LockedDevice;
+  readonly ioApic: LockedDevice;
+
+  readonly #state: Int32Array;
+  readonly #mutex: SharedMutex;
+  readonly #pic: PicPair;
+  readonly #ioApicChip: IoApic;
+  readonly #pit: Pit;
+  readonly #timerPin: number;
+
+  /** `state` holds stateWords(vcpuCount) words, zeroed when the chip is new; the first thread's constructor initialises it. */
+  constructor(state: Int32Array, options: SoftwareIrqChipOptions) {
+    assert(state.length >= SoftwareIrqChip.stateWords(options.vcpuCount), 'state is too small');
+    this.#state = state;
+    this.#mutex = new SharedMutex(state, STATE.MUTEX);
+    this.#timerPin = options.timerPin ?? TIMER_IRQ;
+    let next: number = STATE.CHIPS;
+    const take = (words: number): Int32Array => {
+      const taken = state.subarray(next, next + words);
+      next += words;
+      return taken;
+    };
+    const picState = take(PicPair.STATE_WORDS);
+    const ioApicState = take(IoApic.STATE_WORDS);
+    const pitState = take(Pit.STATE_WORDS);
+    this.localApics = Array.from({ length: options.vcpuCount }, (_, index) =>
+      this.#newLocalApic(take(LocalApic.STATE_WORDS), index, options),
+    );
+    this.#pic = new PicPair(picState, { set: (asserted) => this.#setIntr(asserted) });
+    this.#ioApicChip = new IoApic(ioApicState, this);
+    this.#pit = new Pit(pitState, options.clock, { set: (asserted) => this.#drive(TIMER_IRQ, 0, asserted) });
+    this.picMaster = new LockedDevice(this.#pic.master, this.#mutex);
+    this.picSlave = new LockedDevice(this.#pic.slave, this.#mutex);
+    this.picEdgeLevelControl = new LockedDevice(this.#pic.edgeLevelControl, this.#mutex);
+    this.pitCounters = new LockedDevice(this.#pit.counters, this.#mutex);
+    this.systemControl = new LockedDevice(this.#pit.systemControl, this.#mutex);
+    this.ioApic = new LockedDevice(this.#ioApicChip, this.#mutex);
+  }
+
+  /** Resets every chip, while no processor runs. Lines that devices assert stay asserted. */
+  reset(): void {
+    this.#locked(() => {
+      for (const localApic of this.localApics) localApic.reset();
+      this.#pic.reset();
+      this.#ioApicChip.reset();
+      this.#pit.reset();
+      for (let irq = TIMER_IRQ + 1; irq < ISA_IRQ_COUNT; irq++) {
+        if (irq !== CASCADE_IRQ) this.#pic.setLine(irq, this.#state[STATE.LEVELS + irq] !== 0);
+      }
+    });
+  }
+
+  /**
+   * The input for global system interrupt `gsi`, 0 to 23: that pin of the I/O APIC, and below 16 the PICs' input as well.
+   * Devices that share an interrupt give each a `source` of their own, 0 to 31: the line is asserted while any of them asserts.
+   */
+  line(gsi: number, source = 0): InterruptLine {
+    assert(Number.isInteger(gsi) && gsi >= 0 && gsi < IOAPIC_PIN_COUNT, 'no such global system interrupt');
+    assert(Number.isInteger(source) && source >= 0 && source < SOURCE_COUNT, 'no such interrupt source');
+    return {
+      set: (asserted) => {
+        // A source's own bit changes by nobody else, so that an unchanged level needs no lock.
+        if (((this.#state[STATE.LEVELS + gsi]! & (1 << source)) !== 0) === asserted) return;
+        this.#mutex.lock();
+        try {
+          this.#drive(gsi, source, asserted);
+        } finally {
+          this.#mutex.unlock();
+        }
+      },
+    };
+  }
+
+  /** A message-signalled interrupt. Writes outside 0xfeexxxxx are no interrupts and are ignored. */
+  send(address: number, data: number): void {
+    if ((address & MSI_ADDRESS.PREFIX_MASK) >>> 0 !== MSI_ADDRESS.PREFIX) return;
+    const destination = (address >>> MSI_ADDRESS.DESTINATION_SHIFT) & MSI_ADDRESS.DESTINATION;
+    const logical = (address & MSI_ADDRESS.LOGICAL) !== 0 ? COMMAND.LOGICAL : 0;
+    this.deliver(destination, (data & MSI_DATA_COMMAND) | logical);
+  }
+
+  /** A message with an 8-bit destination, from an I/O APIC or by MSI. */
+  deliver(destination: number, command: number): void {
+    this.#deliver(destination, command, false);
+  }
+
+  sendIpi(sender: LocalApic, destination: number, command: number): void {
+    switch (command & SHORTHAND.MASK) {
+      case SHORTHAND.NONE:
+        this.#deliver(destination, command & ~COMMAND.LEVEL, sender.inbox.isX2apic());
+        break;
+      case SHORTHAND.SELF:
+        // Only fixed interrupts may be sent to oneself (SDM vol. 3 §11.6.1, table 11-3).
+        if ((command & COMMAND.DELIVERY_MODE) === DELIVERY.FIXED) sender.inbox.post(command & COMMAND.VECTOR, false);
+        break;
+      default: {
+        const includesSender = (command & SHORTHAND.MASK) === SHORTHAND.ALL;
+        for (const localApic of this.localApics) {
+          if (localApic !== sender || includesSender) dispatch(localApic.inbox, command & ~COMMAND.LEVEL);
+        }
+      }
+    }
+  }
+
+  endOfInterrupt(vector: number): void {
+    this.#mutex.lock();
+    try {
+      this.#ioApicChip.endOfInterrupt(vector);
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+
+  acknowledgePic(): number {
+    this.#mutex.lock();
+    try {
+      return this.#pic.acknowledge();
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+
+  /** The PIT's next interrupt. The local APICs have deadlines of their own. */
+  nextDeadlineNs(): number {
+    this.#mutex.lock();
+    try {
+      return this.#pit.nextDeadlineNs();
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+
+  advance(nowNs: number): void {
+    this.#mutex.lock();
+    try {
+      this.#pit.advance(nowNs);
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+
+  #newLocalApic(state: Int32Array, index: number, options: SoftwareIrqChipOptions): LocalApic {
+    const { onPending, tscToNs } = options;
+    return new LocalApic(state, {
+      id: index,
+      bootProcessor: index === 0,
+      clock: options.clock,
+      bus: this,
+      tscToNs: (ticks) => tscToNs(index, ticks),
+      ...(onPending === undefined ? {} : { onPending: () => onPending(index) }),
+    });
+  }
+
+  #locked(operation: () => void): void {
+    this.#mutex.lock();
+    try {
+      operation();
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+
+  /** Sets one source's level; the chips see the levels of all sources together. To be called with the lock held. */
+  #drive(gsi: number, source: number, asserted: boolean): void {
+    const before = this.#state[STATE.LEVELS + gsi]!;
+    const levels = asserted ? before | (1 << source) : before & ~(1 << source);
+    this.#state[STATE.LEVELS + gsi] = levels;
+    if ((before !== 0) === (levels !== 0)) return;
+    if (gsi < ISA_IRQ_COUNT && gsi !== CASCADE_IRQ) this.#pic.setLine(gsi, levels !== 0);
+    this.#ioApicChip.setLine(gsi === TIMER_IRQ ? this.#timerPin : gsi, levels !== 0);
+  }
+
+  /** The PICs' output goes to LINT0 of every processor. */
+  #setIntr(asserted: boolean): void {
+    const level = asserted ? 1 : 0;
+    if (this.#state[STATE.INTR] === level) return;
+    this.#state[STATE.INTR] = level;
+    for (const localApic of this.localApics) localApic.inbox.setLint(0, asserted);
+  }
+
+  #deliver(destination: number, command: number, wide: boolean): void {
+    const logical = (command & COMMAND.LOGICAL) !== 0;
+    if ((command & COMMAND.DELIVERY_MODE) === DELIVERY.LOWEST_PRIORITY) {
+      this.#deliverToLowest(destination, command, wide);
+      return;
+    }
+    for (const localApic of this.localApics) {
+      if (localApic.inbox.accepts(destination, logical, wide)) dispatch(localApic.inbox, command);
+    }
+  }
+
+  /** To the processor with the lowest task priority; among equals, the one after the last that was chosen. */
+  #deliverToLowest(destination: number, command: number, wide: boolean): void {
+    const logical = (command & COMMAND.LOGICAL) !== 0;
+    const count = this.localApics.length;
+    const first = Atomics.load(this.#state, STATE.LAST_LOWEST) + 1;
+    let chosen = -1;
+    let lowest = Infinity;
+    for (let i = 0; i < count; i++) {
+      const index = (first + i) % count;
+      const inbox = this.localApics[index]!.inbox;
+      if (!inbox.isSoftwareEnabled() || !inbox.accepts(destination, logical, wide)) continue;
+      if (inbox.taskPriority() >= lowest) continue;
+      lowest = inbox.taskPriority();
+      chosen = index;
+    }
+    if (chosen < 0) return;
+    Atomics.store(this.#state, STATE.LAST_LOWEST, chosen);
+    dispatch(this.localApics[chosen]!.inbox, command);
+  }
+}
+
+function dispatch(inbox: LocalApicInbox, command: number): void {
+  switch (command & COMMAND.DELIVERY_MODE) {
+    case DELIVERY.FIXED:
+    case DELIVERY.LOWEST_PRIORITY:
+      inbox.post(command & COMMAND.VECTOR, (command & COMMAND.LEVEL) !== 0);
+      break;
+    case DELIVERY.NMI:
+      inbox.postNmi();
+      break;
+    case DELIVERY.INIT:
+      inbox.postInit();
+      break;
+    case DELIVERY.STARTUP:
+      inbox.postStartup(command & COMMAND.VECTOR);
+      break;
+    case DELIVERY.EXT_INT:
+      inbox.postExtInt();
+      break;
+    default:
+      // System management interrupts have nobody to handle them.
+      break;
+  }
+}
