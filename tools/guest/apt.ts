@@ -24,6 +24,8 @@ const ARCHITECTURE = 'amd64';
 export interface Apt {
   readonly description: string;
   readonly options: readonly string[];
+  /** The machine's own lists, not those in the cache. */
+  readonly ofMachine: boolean;
 }
 
 export interface PackageVersion {
@@ -70,9 +72,15 @@ function readOsRelease(): string {
 export async function openApt(options: AptOptions): Promise<Apt> {
   const own = machineSuite();
   if (own !== undefined && (options.suite ?? own) === own && (await refreshMachineLists(options))) {
-    return { description: 'package lists of this machine', options: [...COMMON_OPTIONS, ...sandboxOptions()] };
+    const aptOptions = [...COMMON_OPTIONS, ...sandboxOptions()];
+    return { description: 'package lists of this machine', options: aptOptions, ofMachine: true };
   }
-  return privateApt(options, options.suite ?? own ?? 'bookworm');
+  return await openPrivateApt(options);
+}
+
+/** Lists in the cache, fetched at most once a day. Throws a GuestFilesError where they cannot be. */
+export async function openPrivateApt(options: AptOptions): Promise<Apt> {
+  return await privateApt(options, options.suite ?? machineSuite() ?? 'bookworm');
 }
 
 /** False where the machine's lists are missing or old and could not be refreshed. */
@@ -119,7 +127,7 @@ async function privateApt({ cache, progress }: AptOptions, suite: Suite): Promis
       throw new GuestFilesError(`the package lists of Debian '${suite}' could not be fetched:\n${sources}`);
     }
   });
-  return { description: `package lists of Debian '${suite}'`, options: privateOptions(root) };
+  return { description: `package lists of Debian '${suite}'`, options: privateOptions(root), ofMachine: false };
 }
 
 /** Yesterday's lists stay: another process may still read them. */

@@ -1,5 +1,14 @@
 /** The files of a guest's root, in memory by path, before they are written as an archive. */
-import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import {
+  copyFileSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { CpioEntry, CpioWriter } from './cpio.ts';
 
@@ -80,6 +89,18 @@ export class ImageTree {
   writeTo(writer: CpioWriter): void {
     for (const [path, node] of [...this.#nodes].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
       writer.add(entry(path, node));
+    }
+  }
+
+  /** Makes the tree on the host, all but devices, in a folder that does not exist yet. */
+  writeToFolder(folder: string): void {
+    mkdirSync(folder);
+    for (const [path, node] of [...this.#nodes].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+      const at = join(folder, path);
+      if (node.kind === 'directory') mkdirSync(at);
+      else if (node.kind === 'symlink') symlinkSync(node.target, at);
+      else if (node.kind === 'host-file') copyFileSync(node.path, at);
+      else if (node.kind === 'file') writeFileSync(at, node.data, { mode: node.mode });
     }
   }
 

@@ -31,27 +31,43 @@ const DEVICES: Readonly<Record<string, readonly [major: number, minor: number, m
   'dev/ttyS0': [4, 64, 0o600],
 };
 
+interface Contents {
+  readonly busybox: UnpackedPackage;
+  readonly packages: readonly UnpackedPackage[];
+}
+
 /** Fetches what the image needs and returns the path of the image in the cache, built if it is not there yet. */
 export async function buildInitramfs(options: AptOptions, packageNames: readonly string[] = []): Promise<string> {
-  const { cache, progress } = options;
-  const busybox = await fetchPackage(options, 'busybox-static');
-  const packages = packageNames.length === 0 ? [] : await fetchClosure(options, [...packageNames, ...IMPLIED_PACKAGES]);
-  return await cached(cache, imageName(busybox, packages), (temporary) => {
+  const contents = await fetchContents(options, packageNames);
+  return await cached(options.cache, `initramfs-${digest(contents)}.cpio`, (temporary) => {
     const started = performance.now();
-    const tree = rootTree(busybox, packages);
+    const tree = rootTree(contents);
     const sizeBytes = writeArchive(temporary, (writer) => tree.writeTo(writer));
-    progress(
-      `built the initramfs: ${(sizeBytes / 2 ** 20).toFixed(1)} MiB in ${Math.round(performance.now() - started)} ms`,
-    );
+    const duration = Math.round(performance.now() - started);
+    options.progress(`built the initramfs: ${(sizeBytes / 2 ** 20).toFixed(1)} MiB in ${duration} ms`);
   });
 }
 
-function imageName(busybox: UnpackedPackage, packages: readonly UnpackedPackage[]): string {
-  const parts = [IMAGE_VERSION, INIT, etcFiles(''), [busybox, ...packages].map(packageFolderName).toSorted()];
-  return `initramfs-${createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 16)}.cpio`;
+/** The same files as in the image, in a folder of the cache: to run the guest's own programs on the host. */
+export async function buildRootFolder(options: AptOptions, packageNames: readonly string[]): Promise<string> {
+  const contents = await fetchContents(options, packageNames);
+  return await cached(options.cache, `root-${digest(contents)}`, (temporary) => {
+    rootTree(contents).writeToFolder(temporary);
+  });
 }
 
-function rootTree(busybox: UnpackedPackage, packages: readonly UnpackedPackage[]): ImageTree {
+async function fetchContents(options: AptOptions, names: readonly string[]): Promise<Contents> {
+  const busybox = await fetchPackage(options, 'busybox-static');
+  const packages = names.length === 0 ? [] : await fetchClosure(options, [...names, ...IMPLIED_PACKAGES]);
+  return { busybox, packages };
+}
+
+function digest({ busybox, packages }: Contents): string {
+  const parts = [IMAGE_VERSION, INIT, etcFiles(''), [busybox, ...packages].map(packageFolderName).toSorted()];
+  return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 16);
+}
+
+function rootTree({ busybox, packages }: Contents): ImageTree {
   const tree = new ImageTree();
   for (const path of FOLDERS) tree.directory(path);
   tree.directory('root', 0o700);

@@ -12,6 +12,7 @@ import {
   machineSuite,
   newestVersion,
   openApt,
+  openPrivateApt,
   type PackageVersion,
   packageFields,
 } from './apt.ts';
@@ -75,15 +76,30 @@ async function fetchAll(options: AptOptions, key: string, resolve: Resolve): Pro
     return known.map((version) => located(cache, version));
   }
   try {
-    const apt = await openApt(options);
-    const versions = await resolve(apt);
-    await unpackMissing(apt, versions, options);
+    const versions = await resolveAndUnpack(options, resolve);
     writeAtomically(cache, answer, `${JSON.stringify({ key, versions }, null, 1)}\n`);
     return versions.map((version) => located(cache, version));
   } catch (error) {
     if (!(error instanceof GuestFilesError) || !known || !allUnpacked(cache, known)) throw error;
     progress(`${error.message}\nusing what was fetched earlier`);
     return known.map((version) => located(cache, version));
+  }
+}
+
+/** Where the machine's lists do not serve (a package has since left the mirror, a section is not in them), ours may. */
+async function resolveAndUnpack(options: AptOptions, resolve: Resolve): Promise<PackageVersion[]> {
+  const apt = await openApt(options);
+  try {
+    const versions = await resolve(apt);
+    await unpackMissing(apt, versions, options);
+    return versions;
+  } catch (error) {
+    if (!apt.ofMachine || !(error instanceof GuestFilesError) || error.missingProgram) throw error;
+    options.progress(`${error.message}\ntrying again with package lists of our own`);
+    const own = await openPrivateApt(options);
+    const versions = await resolve(own);
+    await unpackMissing(own, versions, options);
+    return versions;
   }
 }
 

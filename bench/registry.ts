@@ -1,0 +1,14 @@
+import type { Bench } from './bench.ts';
+
+const loaders: Readonly<Record<string, () => Promise<{ readonly default: Bench }>>> = {
+  boot: () => import('./boot.ts'),
+  interpreter: () => import('./interpreter.ts'),
+};
+
+export function benchNames(): string[] {
+  return Object.keys(loaders);
+}
+
+export async function loadBench(name: string): Promise<Bench | undefined> {
+  return Object.hasOwn(loaders, name) ? (await loaders[name]?.())?.default : undefined;
+}

@@ -1,0 +1,44 @@
+/** Kernels and images for the tests, fetched and built once and shared by all of them through the cache. */
+import { spawnSync } from 'node:child_process';
+import type { AptOptions, Suite } from '../../tools/guest/apt.ts';
+import { openCache } from '../../tools/guest/cache-folder.ts';
+import { buildInitramfs, buildRootFolder } from '../../tools/guest/initramfs.ts';
+import { extractVmlinux, fetchKernel } from '../../tools/guest/kernel.ts';
+
+/** The user space that the tests run programs of. */
+export const USER_SPACE = ['bash', 'gawk', 'gzip', 'openssl', 'perl-base', 'python3-minimal'];
+
+/** The prompt of the guest's shell. */
+export const PROMPT = /root@crosvm:\S+# /;
+
+/** Why the guest's files cannot be had here; false where they can. */
+export const skipWithoutApt: string | false =
+  spawnSync('apt-get', ['--version']).error === undefined
+    ? false
+    : 'apt-get is missing: the guest is made of Debian packages';
+
+function aptOptions(suite: Suite): AptOptions {
+  return { cache: openCache(), suite, progress: (line) => process.stderr.write(`guest files: ${line}\n`) };
+}
+
+export async function vmlinuz(suite: Suite = 'bookworm'): Promise<string> {
+  return (await fetchKernel(aptOptions(suite))).image;
+}
+
+export async function vmlinux(suite: Suite = 'bookworm'): Promise<string> {
+  const options = aptOptions(suite);
+  return await extractVmlinux(options.cache, await fetchKernel(options));
+}
+
+export async function busyboxImage(): Promise<string> {
+  return await buildInitramfs(aptOptions('bookworm'));
+}
+
+export async function userSpaceImage(): Promise<string> {
+  return await buildInitramfs(aptOptions('bookworm'), USER_SPACE);
+}
+
+/** The files of `userSpaceImage` as a folder on the host. */
+export async function userSpaceFolder(): Promise<string> {
+  return await buildRootFolder(aptOptions('bookworm'), USER_SPACE);
+}
