@@ -3,7 +3,7 @@ import type { Clock } from '#util/clock.ts';
 import type { DeadlineSource } from '#util/deadline.ts';
 import { LockedDevice } from '#util/locked-device.ts';
 import { SharedMutex } from '#util/shared-mutex.ts';
-import type { InterruptLine, MsiSink } from '../irq-chip.ts';
+import type { InterruptLine, IrqChip, IrqChipDevice, IrqChipPart } from '../irq-chip.ts';
 import { type ApicMessageSink, COMMAND, DELIVERY, MSI_ADDRESS, MSI_DATA_COMMAND } from './apic-message.ts';
 import { IOAPIC_PIN_COUNT, IoApic } from './ioapic.ts';
 import { LocalApic, type LocalApicBus } from './local-apic.ts';
@@ -48,7 +48,7 @@ export interface SoftwareIrqChipOptions {
  * processor, and the PIT on interrupt 0. Every thread makes its own object over the same state. Lines, ports and the I/O APIC
  * may be used from any thread (a lock serialises them); a local APIC only from its processor's, but for its inbox.
  */
-export class SoftwareIrqChip implements MsiSink, ApicMessageSink, LocalApicBus, DeadlineSource {
+export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, DeadlineSource {
   /** Words of state that a chip for so many processors needs. */
   static stateWords(vcpuCount: number): number {
     const chips = PicPair.STATE_WORDS + IoApic.STATE_WORDS + Pit.STATE_WORDS;
@@ -57,13 +57,8 @@ export class SoftwareIrqChip implements MsiSink, ApicMessageSink, LocalApicBus, 
 
   /** By index of the processor. */
   readonly localApics: readonly LocalApic[];
-  /** Devices for the bus: ports 0x20..0x21, 0xa0..0xa1, 0x4d0..0x4d1, 0x40..0x43, 0x61, and the page of the I/O APIC. */
-  readonly picMaster: LockedDevice;
-  readonly picSlave: LockedDevice;
-  readonly picEdgeLevelControl: LockedDevice;
-  readonly pitCounters: LockedDevice;
-  readonly systemControl: LockedDevice;
-  readonly ioApic: LockedDevice;
+  /** On the buses: ports 0x20..0x21, 0xa0..0xa1, 0x4d0..0x4d1, 0x40..0x43, 0x61, and the page of the I/O APIC. */
+  readonly parts: ReadonlyMap<IrqChipPart, IrqChipDevice>;
 
   readonly #state: Int32Array;
   readonly #mutex: SharedMutex;
@@ -93,12 +88,15 @@ export class SoftwareIrqChip implements MsiSink, ApicMessageSink, LocalApicBus, 
     this.#pic = new PicPair(picState, { set: (asserted) => this.#setIntr(asserted) });
     this.#ioApicChip = new IoApic(ioApicState, this);
     this.#pit = new Pit(pitState, options.clock, { set: (asserted) => this.#drive(TIMER_IRQ, 0, asserted) });
-    this.picMaster = new LockedDevice(this.#pic.master, this.#mutex);
-    this.picSlave = new LockedDevice(this.#pic.slave, this.#mutex);
-    this.picEdgeLevelControl = new LockedDevice(this.#pic.edgeLevelControl, this.#mutex);
-    this.pitCounters = new LockedDevice(this.#pit.counters, this.#mutex);
-    this.systemControl = new LockedDevice(this.#pit.systemControl, this.#mutex);
-    this.ioApic = new LockedDevice(this.#ioApicChip, this.#mutex);
+    const parts: readonly (readonly [IrqChipPart, IrqChipDevice])[] = [
+      ['pic-master', this.#pic.master],
+      ['pic-slave', this.#pic.slave],
+      ['pic-edge-level-control', this.#pic.edgeLevelControl],
+      ['pit', this.#pit.counters],
+      ['system-control', this.#pit.systemControl],
+      ['io-apic', this.#ioApicChip],
+    ];
+    this.parts = new Map(parts.map(([part, chip]) => [part, new LockedDevice(chip, this.#mutex)]));
   }
 
   /** Resets every chip, while no processor runs. Lines that devices assert stay asserted. */

@@ -8,6 +8,8 @@ export const PENDING = {
   NMI: 1 << 1,
   INIT: 1 << 2,
   STARTUP: 1 << 3,
+  /** Nothing architectural: the processor's loop is to return to its caller. */
+  KICK: 1 << 4,
 } as const;
 
 /**
@@ -55,6 +57,11 @@ export class LocalApicInbox {
   postStartup(page: number): void {
     Atomics.store(this.#state, STATE.STARTUP_VECTOR, page);
     this.signal(PENDING.STARTUP);
+  }
+
+  /** Makes the processor's loop return to its caller. */
+  kick(): void {
+    this.signal(PENDING.KICK);
   }
 
   /** An ExtINT message: the PICs are asked for the vector. */

@@ -1,0 +1,184 @@
+import { randomFillSync } from 'node:crypto';
+import { Cpu, memoryPages } from '#cpu/cpu.ts';
+import { createCpuid } from '#cpu/cpuid.ts';
+import { FLAG, RAM_BASE, STATE } from '#cpu/layout.ts';
+import type { GuestMemory } from '#memory/guest-memory.ts';
+import { overlayGuestMemory } from '#memory/wasm-overlay.ts';
+import type { Clock } from '#util/clock.ts';
+import type { Vcpu, VcpuBus, VcpuExit, VcpuState } from '../vm.ts';
+import { loadFpuControl, loadGeneralRegisters, loadSpecialRegisters } from './cpu-state.ts';
+import type { SoftwareIrqChip } from './irq-chip.ts';
+import type { LocalApic } from './local-apic.ts';
+import { PENDING } from './local-apic-inbox.ts';
+import { SoftwareMsrs } from './msr-bus.ts';
+
+/**
+ * Instructions between two looks at timers, kicks and held-back output: at most 0.3 ms at the interpreter's slowest, and few
+ * enough looks (about 0.2 µs each) to cost nothing.
+ */
+const SLICE_INSTRUCTIONS = 30_000;
+/** With a timer due sooner, as many as fit at so many nanoseconds each, but enough to get on. */
+const NS_PER_INSTRUCTION = 4;
+const SHORTEST_SLICE = 1_000;
+
+/** A sleep's length is bounded, so that a clock that is set wrong cannot make it endless. */
+const LONGEST_SLEEP_MS = 60_000;
+
+const KICKED: VcpuExit = { reason: 'kicked' };
+
+export interface SoftwareVcpuOptions {
+  readonly index: number;
+  readonly bus: VcpuBus;
+  readonly clock: Clock;
+  readonly memory: GuestMemory;
+  readonly irqChip: SoftwareIrqChip;
+}
+
+/** A processor in software: the CPU, its local APIC, and the loop that looks after time and sleep. */
+export class SoftwareVcpu implements Vcpu {
+  readonly index: number;
+  readonly #options: SoftwareVcpuOptions;
+  readonly #cpu: Cpu;
+  readonly #localApic: LocalApic;
+  readonly #msrs: SoftwareMsrs;
+  #sleepNs = 0;
+
+  constructor(options: SoftwareVcpuOptions) {
+    const { index, memory, irqChip, clock, bus } = options;
+    this.index = index;
+    this.#options = options;
+    const localApic = irqChip.localApics[index] as LocalApic;
+    this.#localApic = localApic;
+    this.#msrs = new SoftwareMsrs(localApic);
+    const ramSizeBytes = memory.endAddress;
+    const pages = memoryPages(ramSizeBytes);
+    const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+    overlayGuestMemory(wasmMemory.buffer, RAM_BASE, memory);
+    this.#cpu = new Cpu({
+      memory: wasmMemory,
+      ramSizeBytes,
+      devices: mmioOf(bus, localApic),
+      ports: new BusPorts(bus),
+      interrupts: {
+        pending: () => (localApic.pending() & PENDING.INTERRUPT) !== 0,
+        acknowledge: () => localApic.acknowledge(),
+      },
+      msrs: this.#msrs,
+      clock,
+      random: (target) => void randomFillSync(target),
+      cpuid: createCpuid({ localApic: true, paravirtualClock: false }),
+    });
+  }
+
+  setState(state: VcpuState): void {
+    const cpu = this.#cpu;
+    loadSpecialRegisters(cpu, state.special);
+    loadGeneralRegisters(cpu, state.general);
+    loadFpuControl(cpu, state.fpu);
+    this.#msrs.set(state.msrs);
+    for (const { offset, value } of state.localApic) this.#localApic.writeRegister(offset, value);
+  }
+
+  run(): VcpuExit {
+    const { bus } = this.#options;
+    for (;;) {
+      const deadlineNs = this.#advanceTimers();
+      if (this.#localApic.inbox.take(PENDING.KICK)) return KICKED;
+      const stop = this.#cpu.run(this.#slice(deadlineNs));
+      bus.flush();
+      if (stop.reason === 'triple-fault') {
+        return { reason: 'shutdown', detail: `triple fault; the first exception's vector was ${stop.vector}` };
+      }
+      if (stop.reason === 'halt') this.#sleep();
+    }
+  }
+
+  statistics(): Readonly<Record<string, number>> {
+    const { instructions, code, mmu } = this.#cpu;
+    return {
+      instructions,
+      decodedInstructions: code.decoded,
+      codeFlushes: code.flushes,
+      tlbMisses: mmu.misses,
+      sleepMs: Math.round(this.#sleepNs / 1e6),
+    };
+  }
+
+  [Symbol.dispose](): void {
+    // The WebAssembly memory and the overlay in it go when they are collected.
+  }
+
+  /** Does what is due; returns the next deadline. */
+  #advanceTimers(): number {
+    const { bus, clock, irqChip } = this.#options;
+    const nowNs = clock.nowNs();
+    if (this.#localApic.nextDeadlineNs() <= nowNs) this.#localApic.advance(nowNs);
+    if (irqChip.nextDeadlineNs() <= nowNs) irqChip.advance(nowNs);
+    if (bus.timers.nextDeadlineNs() <= nowNs) bus.timers.advance(nowNs);
+    return Math.min(this.#localApic.nextDeadlineNs(), irqChip.nextDeadlineNs(), bus.timers.nextDeadlineNs());
+  }
+
+  #slice(deadlineNs: number): number {
+    if (deadlineNs === Infinity) return SLICE_INSTRUCTIONS;
+    const untilNs = deadlineNs - this.#options.clock.nowNs();
+    return Math.max(SHORTEST_SLICE, Math.min(SLICE_INSTRUCTIONS, untilNs / NS_PER_INSTRUCTION)) | 0;
+  }
+
+  /** HLT: until an interrupt that would be taken, a timer or a kick. */
+  #sleep(): void {
+    const { clock } = this.#options;
+    const startNs = clock.nowNs();
+    const interruptible = ((this.#cpu.words[STATE.FLAGS >> 2] as number) & FLAG.IF) !== 0;
+    const mask = PENDING.KICK | PENDING.NMI | PENDING.INIT | (interruptible ? PENDING.INTERRUPT : 0);
+    const untilMs = (this.#advanceTimers() - startNs) / 1e6;
+    this.#localApic.waitPending(mask, Math.min(Math.max(0, untilMs), LONGEST_SLEEP_MS));
+    this.#sleepNs += clock.nowNs() - startNs;
+  }
+}
+
+/** Port accesses of the CPU as bus accesses; the buffers are used over and over. */
+class BusPorts {
+  readonly #bus: VcpuBus;
+  readonly #data: Readonly<Record<number, Uint8Array>> = {
+    1: new Uint8Array(1),
+    2: new Uint8Array(2),
+    4: new Uint8Array(4),
+  };
+
+  constructor(bus: VcpuBus) {
+    this.#bus = bus;
+  }
+
+  read(port: number, sizeBytes: number): number {
+    const data = this.#data[sizeBytes] as Uint8Array;
+    this.#bus.readPort(port, data);
+    let value = 0;
+    for (let i = sizeBytes - 1; i >= 0; i--) value = (value << 8) | (data[i] as number);
+    return value >>> 0;
+  }
+
+  write(port: number, sizeBytes: number, value: number): void {
+    const data = this.#data[sizeBytes] as Uint8Array;
+    for (let i = 0; i < sizeBytes; i++) data[i] = value >>> (8 * i);
+    this.#bus.writePort(port, data);
+  }
+}
+
+/** The local APIC's page is the processor's own; all else is the bus's. */
+function mmioOf(bus: VcpuBus, localApic: LocalApic) {
+  const PAGE = 4096;
+  const inPage = (address: number): boolean => {
+    const page = localApic.pageAddress();
+    return page >= 0 && address >= page && address < page + PAGE;
+  };
+  return {
+    read: (address: number, data: Uint8Array): void => {
+      if (inPage(address)) localApic.read(address % PAGE, data);
+      else bus.readMmio(address, data);
+    },
+    write: (address: number, data: Uint8Array): void => {
+      if (inPage(address)) localApic.write(address % PAGE, data);
+      else bus.writeMmio(address, data);
+    },
+  };
+}

@@ -1,0 +1,84 @@
+import { GuestMemory, type GuestMemoryDescription } from '#memory/guest-memory.ts';
+import { assert } from '#util/assert.ts';
+import type { Clock } from '#util/clock.ts';
+import type { AttachOptions, Hypervisor, Vcpu, VcpuBus, Vm, VmDescription, VmOptions } from '../vm.ts';
+import { SoftwareIrqChip } from './irq-chip.ts';
+import { SoftwareVcpu } from './software-vcpu.ts';
+
+const KIND = 'software';
+
+interface SoftwareVmDescription extends VmDescription {
+  readonly kind: typeof KIND;
+  readonly memory: GuestMemoryDescription;
+  readonly vcpuCount: number;
+  /** The interrupt chips' state, in shared memory. */
+  readonly chipState: Int32Array;
+}
+
+interface Parts {
+  readonly memory: GuestMemory;
+  readonly vcpuCount: number;
+  readonly chipState: Int32Array;
+  readonly clock: Clock;
+  /** Whether the memory closes with the VM. */
+  readonly ownsMemory: boolean;
+}
+
+/** A VM whose processors are the software CPU: all that its threads share is guest memory and the interrupt chips' state. */
+class SoftwareVm implements Vm {
+  readonly memory: GuestMemory;
+  readonly irqChip: SoftwareIrqChip;
+  readonly #parts: Parts;
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.memory = parts.memory;
+    this.irqChip = new SoftwareIrqChip(parts.chipState, {
+      vcpuCount: parts.vcpuCount,
+      clock: parts.clock,
+      // The time-stamp counter counts the clock's nanoseconds.
+      tscToNs: (_vcpuIndex, ticks) => ticks,
+    });
+  }
+
+  createVcpu(index: number, bus: VcpuBus): Vcpu {
+    assert(index >= 0 && index < this.#parts.vcpuCount, 'a vCPU of this VM');
+    const { clock } = this.#parts;
+    return new SoftwareVcpu({ index, bus, clock, memory: this.memory, irqChip: this.irqChip });
+  }
+
+  kick(index: number): void {
+    const localApic = this.irqChip.localApics[index];
+    assert(localApic !== undefined, 'a vCPU of this VM');
+    localApic.inbox.kick();
+  }
+
+  describe(): SoftwareVmDescription {
+    const { vcpuCount, chipState } = this.#parts;
+    return { kind: KIND, memory: this.memory.describe(), vcpuCount, chipState };
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#parts.ownsMemory) this.memory[Symbol.dispose]();
+  }
+}
+
+/** Runs guests on the software CPU, on any host. */
+export const softwareHypervisor: Hypervisor = {
+  name: KIND,
+  createVm({ memory, vcpuCount, clock }: VmOptions): Vm {
+    const words = SoftwareIrqChip.stateWords(vcpuCount);
+    const chipState = new Int32Array(new SharedArrayBuffer(words * Int32Array.BYTES_PER_ELEMENT));
+    return new SoftwareVm({ memory, vcpuCount, chipState, clock, ownsMemory: false });
+  },
+  attachVm(description: VmDescription, { clock }: AttachOptions): Vm {
+    assert(isSoftware(description), 'a description of this hypervisor');
+    const { vcpuCount, chipState } = description;
+    const memory = GuestMemory.fromFd(description.memory.fd, description.memory.regions);
+    return new SoftwareVm({ memory, vcpuCount, chipState, clock, ownsMemory: true });
+  },
+};
+
+function isSoftware(description: VmDescription): description is SoftwareVmDescription {
+  return description.kind === KIND;
+}

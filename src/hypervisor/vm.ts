@@ -1,0 +1,85 @@
+/**
+ * What the machine needs of a hypervisor. The seam fits KVM, whose objects are descriptors, as well as the software CPU, whose
+ * objects are memory that threads share: a VM is made in the main thread, and every thread that works for it (one a vCPU)
+ * attaches to its description, which survives a structured clone.
+ */
+import type { GuestMemory } from '#memory/guest-memory.ts';
+import type { Clock } from '#util/clock.ts';
+import type { DeadlineSource } from '#util/deadline.ts';
+import type { IrqChip } from './irq-chip.ts';
+import type { FpuControl, MsrEntry, SpecialRegisters, VcpuRegisters } from './registers.ts';
+
+/** The state that a vCPU starts in. */
+export interface VcpuState {
+  readonly general: VcpuRegisters;
+  readonly special: SpecialRegisters;
+  readonly fpu: FpuControl;
+  readonly msrs: readonly MsrEntry[];
+  /** Registers of the local APIC by their offset in its page. */
+  readonly localApic: readonly { readonly offset: number; readonly value: number }[];
+}
+
+/** What a vCPU's accesses outside RAM reach. `data` holds 1, 2, 4 or 8 bytes, little endian, and is valid during the call. */
+export interface VcpuBus {
+  readPort(port: number, data: Uint8Array): void;
+  writePort(port: number, data: Uint8Array): void;
+  readMmio(address: number, data: Uint8Array): void;
+  writeMmio(address: number, data: Uint8Array): void;
+  /** Passes on what devices hold back. Called before the vCPU sleeps and, while it runs, within a millisecond of any write. */
+  flush(): void;
+  /** What devices of this thread do at times of their own. */
+  readonly timers: DeadlineSource;
+}
+
+/** Why a vCPU stopped running. */
+export type VcpuExit =
+  /** `kick` was called. */
+  | { readonly reason: 'kicked' }
+  /** A triple fault or its like; `detail` is for people. */
+  | { readonly reason: 'shutdown'; readonly detail: string }
+  /** The hypervisor failed. */
+  | { readonly reason: 'internal-error'; readonly detail: string };
+
+export interface Vcpu extends Disposable {
+  readonly index: number;
+  /** Sets the state to start in. Before the first `run`. */
+  setState(state: VcpuState): void;
+  /** Runs the guest on this thread until something other than an access to the bus stops it. */
+  run(): VcpuExit;
+  /** Figures for people and benches, by name. */
+  statistics(): Readonly<Record<string, number>>;
+}
+
+export interface AttachOptions {
+  readonly clock: Clock;
+}
+
+/** A virtual machine as one thread sees it. */
+export interface Vm extends Disposable {
+  readonly memory: GuestMemory;
+  readonly irqChip: IrqChip;
+  /** Makes the vCPU that this thread runs. At most one vCPU in a thread. */
+  createVcpu(index: number, bus: VcpuBus): Vcpu;
+  /** Makes `run` of a vCPU return, now or when it is called next. From any thread. */
+  kick(index: number): void;
+  /** What `attachVm` in another thread of this process needs. */
+  describe(): VmDescription;
+}
+
+/** A VM's parts for another thread; `kind` names the hypervisor. */
+export interface VmDescription {
+  readonly kind: string;
+}
+
+export interface VmOptions extends AttachOptions {
+  readonly memory: GuestMemory;
+  readonly vcpuCount: number;
+}
+
+export interface Hypervisor {
+  readonly name: string;
+  /** Makes a VM over this memory, which stays the caller's and must outlive it. */
+  createVm(options: VmOptions): Vm;
+  /** The VM of a description in another thread. The memory is mapped anew and closed with the VM. */
+  attachVm(description: VmDescription, options: AttachOptions): Vm;
+}
