@@ -138,6 +138,8 @@ export const PORT = {
   SYSTEM_CONTROL: 0x61,
   RTC: 0x70,
   POST_CODE: 0x80,
+  /** Written to by kernels to pass the time of a bus cycle, where 0x80 is taken. */
+  IO_DELAY: 0xed,
   PIC_SLAVE: 0xa0,
   DEBUG_CONSOLE: 0x402,
   /** Edge/level control of the two PICs. */

@@ -1,0 +1,214 @@
+import { Bus } from '#devices/bus.ts';
+import type { BusDevice } from '#devices/bus-device.ts';
+import { AcpiPm } from '#devices/legacy/acpi-pm.ts';
+import type { ByteSink } from '#devices/legacy/byte-sink.ts';
+import { Cmos } from '#devices/legacy/cmos.ts';
+import { DebugConsole } from '#devices/legacy/debug-console.ts';
+import { I8042 } from '#devices/legacy/i8042.ts';
+import { PortSink } from '#devices/legacy/port-sink.ts';
+import { ResetControl } from '#devices/legacy/reset-control.ts';
+import { Serial } from '#devices/legacy/serial.ts';
+import type { IrqChip, IrqChipPart } from '#hypervisor/irq-chip.ts';
+import type { VcpuBus } from '#hypervisor/vm.ts';
+import { assert } from '#util/assert.ts';
+import type { Clock } from '#util/clock.ts';
+import type { DeadlineSource } from '#util/deadline.ts';
+import { LockedDevice } from '#util/locked-device.ts';
+import { SharedMutex } from '#util/shared-mutex.ts';
+import { ACPI_PM_SIZE, IO_APIC_ADDRESS, IRQ, PORT, SERIAL_PORT_SIZE, SERIAL_PORTS } from './layout.ts';
+
+/** What the devices do to the machine as a whole. Called on the accessing thread. */
+export interface BoardEvents {
+  onPowerOff(): void;
+  onReset(): void;
+  /** A serial port (0 to 3) may take input again. */
+  onInputSpace(port: number): void;
+}
+
+export interface BoardOptions {
+  /** BOARD_STATE_WORDS words that all threads share, zeroed when the machine is new. */
+  readonly state: Int32Array;
+  readonly irqChip: IrqChip;
+  readonly clock: Clock;
+  /** One for each of the four serial ports. */
+  readonly serialOutputs: readonly ByteSink[];
+  /** Present when the machine has a debug console. */
+  readonly debugOutput?: ByteSink | undefined;
+  readonly lowMemoryBytes: number;
+  readonly highMemoryBytes: number;
+  readonly events: BoardEvents;
+}
+
+/** A serial port as the host's side uses it, from any thread. */
+export interface SerialInput {
+  /** Bytes that `enqueue` would take now. */
+  space(): number;
+  /** Gives bytes to the guest as far as there is room; returns how many. */
+  enqueue(bytes: Uint8Array): number;
+}
+
+/** Every stateful device has a lock of its own before its words. */
+const STATE_WORDS = {
+  SERIAL: SharedMutex.STATE_WORDS + Serial.STATE_WORDS,
+  CMOS: SharedMutex.STATE_WORDS + Cmos.STATE_WORDS,
+  ACPI_PM: SharedMutex.STATE_WORDS + AcpiPm.STATE_WORDS,
+  RESET_CONTROL: SharedMutex.STATE_WORDS + ResetControl.STATE_WORDS,
+} as const;
+export const BOARD_STATE_WORDS =
+  SERIAL_PORTS.length * STATE_WORDS.SERIAL + STATE_WORDS.CMOS + STATE_WORDS.ACPI_PM + STATE_WORDS.RESET_CONTROL;
+
+/** The port that each part of the interrupt system has, and how many; the I/O APIC is in memory. */
+const IRQ_CHIP_PORTS: Readonly<Record<Exclude<IrqChipPart, 'io-apic'>, { start: number; sizeBytes: number }>> = {
+  'pic-master': { start: PORT.PIC_MASTER, sizeBytes: 2 },
+  'pic-slave': { start: PORT.PIC_SLAVE, sizeBytes: 2 },
+  'pic-edge-level-control': { start: PORT.PIC_ELCR, sizeBytes: 2 },
+  pit: { start: PORT.PIT, sizeBytes: 4 },
+  'system-control': { start: PORT.SYSTEM_CONTROL, sizeBytes: 1 },
+};
+const IO_APIC_SIZE = 0x100;
+
+/**
+ * The legacy devices of the x86_64 machine on their buses, as one thread sees them: every thread makes its own board over the
+ * same state.
+ */
+export class Board implements VcpuBus, DeadlineSource {
+  readonly ports = new Bus();
+  readonly mmio = new Bus();
+  readonly serialInputs: readonly SerialInput[];
+  readonly timers: DeadlineSource = this;
+  readonly #clockDevices: readonly LockedDevice[];
+  readonly #outputs: readonly ByteSink[];
+  readonly #acpiPm: AcpiPm;
+  readonly #lockedAcpiPm: LockedDevice;
+
+  constructor(options: BoardOptions) {
+    const { state, irqChip, clock, events } = options;
+    assert(state.length >= BOARD_STATE_WORDS, 'the state is too small');
+    assert(options.serialOutputs.length === SERIAL_PORTS.length, 'an output for each serial port');
+    this.#outputs = [...options.serialOutputs, ...(options.debugOutput ? [options.debugOutput] : [])];
+    const carve = carver(state);
+    this.#insertIrqChip(irqChip);
+    this.serialInputs = SERIAL_PORTS.map((_, index) => this.#insertSerial(index, carve(STATE_WORDS.SERIAL), options));
+    const cmosState = carve(STATE_WORDS.CMOS);
+    const cmos = locked(cmosState, (words) => {
+      const { lowMemoryBytes, highMemoryBytes } = options;
+      return new Cmos(words, { clock, interrupt: irqChip.line(IRQ.RTC), lowMemoryBytes, highMemoryBytes });
+    });
+    this.ports.insert(cmos.device, { start: PORT.RTC, sizeBytes: 2 }, 'relative');
+    const acpiPm = locked(
+      carve(STATE_WORDS.ACPI_PM),
+      (words) => new AcpiPm(words, { clock, interrupt: irqChip.line(IRQ.SCI), onPowerOff: () => events.onPowerOff() }),
+    );
+    this.ports.insert(acpiPm.device, { start: PORT.ACPI_PM, sizeBytes: ACPI_PM_SIZE }, 'relative');
+    this.#acpiPm = acpiPm.inner;
+    this.#lockedAcpiPm = acpiPm.device;
+    const resetControl = locked(
+      carve(STATE_WORDS.RESET_CONTROL),
+      (words) => new ResetControl(words, () => events.onReset()),
+    );
+    this.ports.insert(resetControl.device, { start: PORT.RESET_CONTROL, sizeBytes: 1 }, 'relative');
+    this.#insertStateless(options);
+    this.#clockDevices = [cmos.device, acpiPm.device];
+  }
+
+  /** The user presses the power button. From any thread. */
+  pressPowerButton(): void {
+    this.#lockedAcpiPm.run(() => this.#acpiPm.pressPowerButton());
+  }
+
+  readPort(port: number, data: Uint8Array): void {
+    if (!this.ports.read(port, data)) data.fill(0xff);
+  }
+
+  writePort(port: number, data: Uint8Array): void {
+    this.ports.write(port, data);
+  }
+
+  readMmio(address: number, data: Uint8Array): void {
+    if (!this.mmio.read(address, data)) data.fill(0xff);
+  }
+
+  writeMmio(address: number, data: Uint8Array): void {
+    this.mmio.write(address, data);
+  }
+
+  flush(): void {
+    for (const output of this.#outputs) output.flush?.();
+  }
+
+  nextDeadlineNs(): number {
+    let next = Infinity;
+    for (const device of this.#clockDevices) next = Math.min(next, device.nextDeadlineNs());
+    return next;
+  }
+
+  advance(nowNs: number): void {
+    for (const device of this.#clockDevices) device.advance(nowNs);
+  }
+
+  #insertIrqChip(irqChip: IrqChip): void {
+    for (const [part, device] of irqChip.parts) {
+      if (part === 'io-apic') {
+        this.mmio.insert(device, { start: IO_APIC_ADDRESS, sizeBytes: IO_APIC_SIZE }, 'relative');
+      } else this.ports.insert(device, IRQ_CHIP_PORTS[part], 'relative');
+    }
+  }
+
+  /** Ports that share an interrupt are different sources of it. */
+  #insertSerial(index: number, state: Int32Array, options: BoardOptions): SerialInput {
+    const { irqChip, events, serialOutputs } = options;
+    const { ioBase, irq } = SERIAL_PORTS[index] as (typeof SERIAL_PORTS)[number];
+    const source = SERIAL_PORTS.slice(0, index).filter((port) => port.irq === irq).length;
+    const { device, inner } = locked(
+      state,
+      (words) =>
+        new Serial(words, {
+          name: `serial${index}`,
+          interrupt: irqChip.line(irq, source),
+          output: serialOutputs[index] as ByteSink,
+          onInputSpace: () => events.onInputSpace(index),
+        }),
+    );
+    this.ports.insert(device, { start: ioBase, sizeBytes: SERIAL_PORT_SIZE }, 'relative');
+    return {
+      space: () => device.run(() => inner.inputSpace()),
+      enqueue: (bytes) => device.run(() => inner.enqueueInput(bytes)),
+    };
+  }
+
+  #insertStateless({ events, debugOutput }: BoardOptions): void {
+    const i8042 = new I8042(() => events.onReset());
+    this.ports.insert(i8042, { start: PORT.I8042, sizeBytes: 1 }, 'absolute');
+    this.ports.insert(i8042, { start: PORT.I8042 + 2, sizeBytes: 3 }, 'absolute');
+    const postCode = new PortSink('post-code');
+    this.ports.insert(postCode, { start: PORT.POST_CODE, sizeBytes: 1 }, 'relative');
+    this.ports.insert(postCode, { start: PORT.IO_DELAY, sizeBytes: 1 }, 'relative');
+    if (debugOutput !== undefined) {
+      this.ports.insert(new DebugConsole(debugOutput), { start: PORT.DEBUG_CONSOLE, sizeBytes: 1 }, 'relative');
+    }
+  }
+}
+
+/** Hands out consecutive parts of the state. */
+function carver(state: Int32Array): (words: number) => Int32Array {
+  let next = 0;
+  return (words) => {
+    next += words;
+    return state.subarray(next - words, next);
+  };
+}
+
+/** A device over all words but the first, which is its lock. */
+function locked<Device extends BusDevice>(
+  state: Int32Array,
+  create: (words: Int32Array) => Device,
+): { readonly inner: Device; readonly device: LockedDevice } {
+  const mutex = new SharedMutex(state);
+  mutex.lock();
+  try {
+    const inner = create(state.subarray(SharedMutex.STATE_WORDS));
+    return { inner, device: new LockedDevice(inner, mutex) };
+  } finally {
+    mutex.unlock();
+  }
+}
