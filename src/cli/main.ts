@@ -1,8 +1,8 @@
 /** The `crosvm` command. Each subcommand is loaded when it is asked for, so that the small ones answer at once. */
-import { readFileSync } from 'node:fs';
 import { CodedError, errorMessage } from '#util/errors.ts';
 import { type Mistake, quoted } from '#vmm/config.ts';
 import { EXIT_CODES } from '#vmm/exit-codes.ts';
+import { packageVersion } from '#vmm/version.ts';
 import { parseArguments } from './arguments.ts';
 import { COMMANDS, type CommandName, doctorHelp, generalHelp, runHelp } from './help.ts';
 import { type CliIo, hostIo } from './io.ts';
@@ -69,12 +69,6 @@ function help(argv: readonly string[], io: CliIo): number {
 
 function surplus(argument: string): Mistake {
   return { option: quoted(argument), message: 'unexpected argument' };
-}
-
-/** The one place where the version stands is package.json. */
-function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }
 
 /** An operating error is one line; anything else is a mistake of ours, and the trace helps whoever mends it. */

@@ -83,3 +83,24 @@ export function tryAccept(fd: number, flags = 0): number | undefined {
 export function shutdown(fd: number, how: number): void {
   if (c.shutdown(fd, how) < 0) throw lastError('shutdown', { fd });
 }
+
+/** send(2) flags, uapi/linux/socket.h. */
+const MSG = { DONTWAIT: 0x40, NOSIGNAL: 0x4000 } as const;
+
+const send = bind<(fd: number, source: Uint8Array, count: number, flags: number) => number>(
+  'int64_t send(int, void*, size_t, int)',
+);
+
+/**
+ * Sends without waiting, whatever the descriptor's flags; a closed peer is EPIPE and no signal. Returns the count, which may be
+ * short on a stream, or undefined when there is no room. Retried on EINTR.
+ */
+export function trySend(fd: number, source: Uint8Array, sizeBytes: number): number | undefined {
+  for (;;) {
+    const result = send(fd, source, Math.min(sizeBytes, source.length), MSG.DONTWAIT | MSG.NOSIGNAL);
+    if (result >= 0) return result;
+    const code = errno();
+    if (code === Errno.EAGAIN) return undefined;
+    if (code !== Errno.EINTR) throw lastError('send', { fd });
+  }
+}

@@ -1,18 +1,175 @@
-import { CodedError } from '#util/errors.ts';
-import type { RunConfig } from './run-environment.ts';
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import type { RunnableLinuxVm } from '#arch/runnable-linux-vm.ts';
+import { Board } from '#arch/x86_64/board.ts';
+import { buildVm } from '#arch/x86_64/build-vm.ts';
+import { SERIAL_PORTS } from '#arch/x86_64/layout.ts';
+import { nullSink } from '#devices/legacy/byte-sink.ts';
+import { EventFd } from '#poll/event-fd.ts';
+import { MiB } from '#util/bits.ts';
+import { type Clock, clockSince, monotonicNs } from '#util/clock.ts';
+import { type Config, type SerialConfig, withDefaultConsole } from './config.ts';
+import type { ExitReport } from './exit-codes.ts';
+import { hypervisorOf } from './hypervisors.ts';
+import { type ControlEnd, runControl } from './run-control.ts';
+import type { RunConfig, RunEnvironment } from './run-environment.ts';
+import { RunState } from './run-state.ts';
+import { type OpenOutput, openOutput } from './serial-output.ts';
+import type { VcpuThreadData, VcpuThreadReport } from './vcpu-thread.ts';
+import { packageVersion } from './version.ts';
 
-/** What `crosvm run` says until the machine's devices and its vCPU loop are there. */
-export class MachineIncompleteError extends CodedError<'MACHINE_INCOMPLETE'> {
-  override readonly name = 'MachineIncompleteError';
+/** What a vCPU thread gets to end before its machine is given up. */
+const THREAD_END_LIMIT_MS = 1000;
+
+/** Runs one virtual machine to its end. */
+export const runConfig: RunConfig = async (config, environment) => {
+  using owned = new DisposableStack();
+  const clockOriginNs = monotonicNs();
+  const clock = clockSince(clockOriginNs);
+  const ports = withDefaultConsole(config.serial);
+  const outputs = openOutputs(ports, owned);
+  const machine = owned.use(buildMachine(config, environment, { clock, ports }));
+  const run: Run = {
+    machine,
+    clockOriginNs,
+    ports,
+    outputs,
+    runState: new RunState(),
+    exit: owned.use(EventFd.create()),
+    inputSpace: owned.use(EventFd.create()),
+    stop: owned.use(EventFd.create()),
+  };
+  const threads = machine.vcpuStates.map((_, index) => new VcpuThread(vcpuThreadData(run, index)));
+  const end = control(run, { environment, clock });
+  run.stop.write();
+  for (const index of threads.keys()) machine.vm.kick(index);
+  const reports = await Promise.all(threads.map((thread) => thread.end()));
+  return reportOf(end, run.runState, reports);
+};
+
+interface Run {
+  readonly machine: RunnableLinuxVm;
+  readonly clockOriginNs: bigint;
+  readonly ports: readonly SerialConfig[];
+  readonly outputs: ReadonlyMap<SerialConfig, OpenOutput>;
+  readonly runState: RunState;
+  readonly exit: EventFd;
+  readonly inputSpace: EventFd;
+  readonly stop: EventFd;
 }
 
-/**
- * Runs one virtual machine. The CPU, the loaders and the boot structures exist; the interrupt controllers, timers, serial ports
- * and the loop that joins them do not yet, so that every run ends here with an operating error.
- */
-export const runConfig: RunConfig = () => {
-  throw new MachineIncompleteError(
-    'MACHINE_INCOMPLETE',
-    'this version cannot run a guest yet: its interrupt controllers, timers and serial ports are still to be built',
-  );
-};
+function openOutputs(ports: readonly SerialConfig[], owned: DisposableStack): Map<SerialConfig, OpenOutput> {
+  const outputs = new Map<SerialConfig, OpenOutput>();
+  for (const port of ports) {
+    const output = openOutput(port);
+    if (output !== undefined) outputs.set(port, owned.use(output));
+  }
+  return outputs;
+}
+
+function buildMachine(
+  config: Config,
+  { hypervisor }: RunEnvironment,
+  { clock, ports }: { clock: Clock; ports: readonly SerialConfig[] },
+): RunnableLinuxVm {
+  const components = {
+    kernelPath: config.kernelPath,
+    initrdPaths: config.initrdPaths,
+    memorySizeBytes: config.memoryMib * MiB,
+    cpuCount: config.cpus,
+    consolePort: portIndex(ports.find((port) => port.console)),
+    params: config.params,
+    version: packageVersion(),
+  };
+  return buildVm(components, hypervisorOf(hypervisor), clock);
+}
+
+const portIndex = (port: SerialConfig | undefined): number | undefined => port && port.num - 1;
+
+function vcpuThreadData(run: Run, index: number): VcpuThreadData {
+  const { machine, ports, outputs } = run;
+  const describe = (port: SerialConfig | undefined) => port && outputs.get(port)?.describe();
+  return {
+    index,
+    vm: machine.vm.describe(),
+    state: machine.vcpuStates[index] as VcpuThreadData['state'],
+    board: machine.board,
+    serialOutputs: SERIAL_PORTS.map((_, i) =>
+      describe(ports.find((port) => port.hardware === 'serial' && portIndex(port) === i)),
+    ),
+    debugOutput: describe(ports.find((port) => port.hardware === 'debugcon')),
+    consolePort: portIndex(ports.find((port) => port.console)),
+    clockOriginNs: run.clockOriginNs,
+    runState: run.runState.words,
+    exitFd: run.exit.fd,
+    inputSpaceFd: run.inputSpace.fd,
+    stopFd: run.stop.fd,
+  };
+}
+
+function control(run: Run, { environment, clock }: { environment: RunEnvironment; clock: Clock }): ControlEnd {
+  const { machine, ports, runState, exit, inputSpace } = run;
+  // The vCPU threads have boards of their own that write; this one feeds input.
+  const board = new Board({
+    ...machine.board,
+    irqChip: machine.vm.irqChip,
+    clock,
+    serialOutputs: SERIAL_PORTS.map(() => nullSink),
+    events: { onPowerOff: () => {}, onReset: () => {}, onInputSpace: () => inputSpace.write() },
+  });
+  const stdinPort = portIndex(ports.find((port) => port.stdin));
+  return runControl({ board, runState, exit, inputSpace, stdinPort, terminal: environment.terminal });
+}
+
+/** The main thread's side of a vCPU's thread. It blocks while the machine runs and hears the thread only afterwards. */
+class VcpuThread {
+  readonly #worker: Worker;
+  readonly #problems: string[] = [];
+  #report: VcpuThreadReport = { statistics: {}, problems: [] };
+
+  constructor(data: VcpuThreadData) {
+    const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js';
+    this.#worker = new Worker(new URL(`./vcpu-thread.${extension}`, import.meta.url), { workerData: data });
+    this.#worker.on('message', (report: VcpuThreadReport) => {
+      this.#report = report;
+    });
+    this.#worker.on(
+      'error',
+      (error: Error) => void this.#problems.push(`vCPU ${data.index}: ${error.stack ?? error.message}`),
+    );
+  }
+
+  /** Waits for the thread's end; one that does not end in time is terminated. */
+  async end(): Promise<VcpuThreadReport> {
+    const exited = once(this.#worker, 'exit', { signal: AbortSignal.timeout(THREAD_END_LIMIT_MS) });
+    try {
+      if (this.#worker.threadId !== -1) await exited;
+    } catch (error) {
+      if (!(error instanceof Error) || error.name !== 'AbortError') throw error;
+      this.#problems.push(`a vCPU thread did not end within ${THREAD_END_LIMIT_MS} ms`);
+      void this.#worker.terminate();
+    }
+    return { ...this.#report, problems: [...this.#report.problems, ...this.#problems] };
+  }
+}
+
+function reportOf(end: ControlEnd, runState: RunState, reports: readonly VcpuThreadReport[]): ExitReport {
+  const problems = reports.flatMap((report) => report.problems);
+  const details = {
+    ...(problems.length > 0 && { message: problems.join('\n') }),
+    stats: sum(reports.map((report) => report.statistics)),
+  };
+  if (end.reason === 'signal') return { reason: 'signal', signal: end.signal, ...details };
+  if (end.reason === 'stopped') return { reason: 'stopped', ...details };
+  const outcome = runState.outcome ?? 'host-error';
+  // A kernel that panics reboots at once: what it said before tells the two apart.
+  return { reason: outcome === 'reset' && runState.panicked ? 'panic' : outcome, ...details };
+}
+
+function sum(records: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+  const total: Record<string, number> = {};
+  for (const record of records) {
+    for (const [name, value] of Object.entries(record)) total[name] = (total[name] ?? 0) + value;
+  }
+  return total;
+}

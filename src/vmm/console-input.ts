@@ -1,0 +1,61 @@
+import type { SerialInput } from '#arch/x86_64/board.ts';
+import type { HasFd } from '#sys/fd.ts';
+import { tryRead } from '#sys/file.ts';
+import { EscapeFilter } from './escape-filter.ts';
+
+const CHUNK_BYTES = 4096;
+/** Typed ahead while the guest does not read: a terminal's input beyond this is dropped, so that Ctrl-A x always works. */
+const TYPE_AHEAD_BYTES = 1 << 20;
+
+export interface ConsoleInputOptions {
+  /** Stays the caller's. */
+  readonly source: HasFd;
+  readonly port: SerialInput;
+  /** Ctrl-A x leaves, and the source is read even when the guest takes nothing. */
+  readonly isTerminal: boolean;
+}
+
+/** Feeds a descriptor's bytes to a serial port as it can take them: nothing of a pipe or file is lost, however slow the guest. */
+export class ConsoleInput {
+  readonly #options: ConsoleInputOptions;
+  readonly #filter: EscapeFilter | undefined;
+  readonly #chunk = new Uint8Array(CHUNK_BYTES);
+  /** What the port has not taken yet. */
+  #waiting: Uint8Array = new Uint8Array(0);
+  #ended = false;
+
+  constructor(options: ConsoleInputOptions) {
+    this.#options = options;
+    this.#filter = options.isTerminal ? new EscapeFilter(CHUNK_BYTES) : undefined;
+  }
+
+  /** Whether more may be read: not while bytes wait, unless from a terminal, and not after the end. */
+  get wantsMore(): boolean {
+    if (this.#ended) return false;
+    return this.#options.isTerminal || this.#waiting.length === 0;
+  }
+
+  /** Reads once; true when the user asked to leave. */
+  read(): boolean {
+    const count = tryRead(this.#options.source.fd, this.#chunk);
+    if (count === undefined) return false;
+    if (count === 0) {
+      this.#ended = true;
+      return false;
+    }
+    const read = this.#chunk.subarray(0, count);
+    const { bytes, leave } = this.#filter === undefined ? { bytes: read, leave: false } : this.#filter.push(read);
+    if (this.#waiting.length + bytes.length <= TYPE_AHEAD_BYTES) this.#waiting = Buffer.concat([this.#waiting, bytes]);
+    this.deliver();
+    return leave;
+  }
+
+  /** Gives the port what waits, as far as it has room. */
+  deliver(): void {
+    while (this.#waiting.length > 0) {
+      const count = this.#options.port.enqueue(this.#waiting);
+      if (count === 0) return;
+      this.#waiting = this.#waiting.subarray(count);
+    }
+  }
+}

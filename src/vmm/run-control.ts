@@ -1,0 +1,128 @@
+/** The control loop of a running machine: waits for its end, for input, for room for input, and for signals. */
+import type { Board } from '#arch/x86_64/board.ts';
+import type { EventFd } from '#poll/event-fd.ts';
+import { PollContext } from '#poll/poll-context.ts';
+import { SignalPipe } from '#poll/signal-fd.ts';
+import { namedTokens } from '#poll/token.ts';
+import type { HasFd } from '#sys/fd.ts';
+import { Signal } from '#sys/signal.ts';
+import { Errno, SyscallError } from '#sys/syscall-error.ts';
+import { ConsoleInput } from './console-input.ts';
+import type { RunState } from './run-state.ts';
+import type { Terminal } from './terminal.ts';
+
+const STDIN: HasFd = { fd: 0 };
+
+export interface ControlOptions {
+  readonly board: Board;
+  readonly runState: RunState;
+  /** Written by whoever ends the machine. */
+  readonly exit: EventFd;
+  /** Written when a serial port may take input again. */
+  readonly inputSpace: EventFd;
+  /** The serial port that reads standard input. */
+  readonly stdinPort: number | undefined;
+  readonly terminal: Terminal | undefined;
+}
+
+/** Why the loop ended: the machine did, the user left, or a signal came. */
+export type ControlEnd =
+  | { readonly reason: 'machine' }
+  | { readonly reason: 'stopped' }
+  | { readonly reason: 'signal'; readonly signal: number };
+
+const ENDING_SIGNALS: readonly number[] = [Signal.SIGINT, Signal.SIGTERM, Signal.SIGHUP, Signal.SIGQUIT];
+/** Only a terminal has job control to look after; else these act on the process as they always do. */
+const JOB_SIGNALS: readonly number[] = [Signal.SIGTSTP, Signal.SIGCONT];
+
+type Token = 'exit' | 'stdin' | 'input-space' | 'signal';
+
+/** Blocks this thread until the machine ends or is to be ended. */
+export function runControl(options: ControlOptions): ControlEnd {
+  const { terminal, exit, inputSpace } = options;
+  using signals = new SignalPipe([...ENDING_SIGNALS, ...(terminal === undefined ? [] : JOB_SIGNALS)]);
+  using poll = new PollContext<Token>(namedTokens('exit', 'stdin', 'input-space', 'signal'));
+  poll.add(exit, 'exit');
+  poll.add(inputSpace, 'input-space');
+  poll.add(signals, 'signal');
+  const stdin = stdinOf(options, poll);
+  terminal?.enterRaw();
+  stdin?.start();
+  for (;;) {
+    for (const { token } of poll.wait()) {
+      if (token === 'exit') return { reason: 'machine' };
+      if (token === 'signal') {
+        const signal = handleSignal(signals, terminal);
+        if (signal !== undefined) return { reason: 'signal', signal };
+      } else if (token === 'input-space') {
+        inputSpace.read();
+        stdin?.deliver();
+      } else if (stdin?.readable() === true) return { reason: 'stopped' };
+    }
+  }
+}
+
+/** The number of a signal that ends the run. */
+function handleSignal(signals: SignalPipe, terminal: Terminal | undefined): number | undefined {
+  const signal = signals.read();
+  if (signal === Signal.SIGTSTP) terminal?.stop();
+  else if (signal === Signal.SIGCONT) terminal?.enterRaw();
+  else return signal;
+  return undefined;
+}
+
+function stdinOf({ board, stdinPort, terminal }: ControlOptions, poll: PollContext<Token>): Stdin | undefined {
+  const port = stdinPort === undefined ? undefined : board.serialInputs[stdinPort];
+  if (port === undefined) return undefined;
+  return new Stdin(new ConsoleInput({ source: STDIN, port, isTerminal: terminal !== undefined }), poll);
+}
+
+/** Standard input in the loop: watched only while more is wanted. */
+class Stdin {
+  readonly #input: ConsoleInput;
+  readonly #poll: PollContext<Token>;
+  #watched = false;
+  /** A regular file or /dev/null: epoll takes neither, for both are always ready. */
+  #alwaysReady = false;
+
+  constructor(input: ConsoleInput, poll: PollContext<Token>) {
+    this.#input = input;
+    this.#poll = poll;
+  }
+
+  start(): void {
+    this.#update();
+  }
+
+  /** True when the user asked to leave. */
+  readable(): boolean {
+    const leave = this.#input.read();
+    this.#update();
+    return leave;
+  }
+
+  deliver(): void {
+    this.#input.deliver();
+    this.#update();
+  }
+
+  #update(): void {
+    while (this.#alwaysReady && this.#input.wantsMore) this.#input.read();
+    if (this.#alwaysReady || this.#input.wantsMore === this.#watched) return;
+    this.#watched = this.#input.wantsMore;
+    if (!this.#watched) this.#poll.remove(STDIN);
+    else if (!this.#tryWatch()) this.#update();
+  }
+
+  #tryWatch(): boolean {
+    try {
+      this.#poll.add(STDIN, 'stdin');
+      return true;
+    } catch (error) {
+      if (!(error instanceof SyscallError) || error.errno !== Errno.EPERM) throw error;
+      this.#alwaysReady = true;
+      this.#watched = false;
+      return false;
+    }
+  }
+}

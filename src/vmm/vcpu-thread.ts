@@ -1,0 +1,116 @@
+/** A vCPU's thread: makes its own view of the machine from shared memory and descriptors, and runs the vCPU to its end. */
+import { parentPort, workerData } from 'node:worker_threads';
+import type { BoardDescription } from '#arch/runnable-linux-vm.ts';
+import { Board } from '#arch/x86_64/board.ts';
+import { SERIAL_PORTS } from '#arch/x86_64/layout.ts';
+import { type ByteSink, nullSink } from '#devices/legacy/byte-sink.ts';
+import type { VcpuExit, VcpuState, VmDescription } from '#hypervisor/vm.ts';
+import { EventFd } from '#poll/event-fd.ts';
+import { Fd } from '#sys/fd.ts';
+import { dup } from '#sys/file.ts';
+import { clockSince } from '#util/clock.ts';
+import { errorMessage } from '#util/errors.ts';
+import { hypervisorOf } from './hypervisors.ts';
+import { PanicWatch } from './panic-watch.ts';
+import { RunState } from './run-state.ts';
+import { FdSink, type OutputDescription } from './serial-output.ts';
+
+export interface VcpuThreadData {
+  readonly index: number;
+  readonly vm: VmDescription;
+  readonly state: VcpuState;
+  readonly board: BoardDescription;
+  /** By port; undefined for a sink. */
+  readonly serialOutputs: readonly (OutputDescription | undefined)[];
+  readonly debugOutput: OutputDescription | undefined;
+  /** The port whose output is watched for a panic. */
+  readonly consolePort: number | undefined;
+  readonly clockOriginNs: bigint;
+  readonly runState: Int32Array;
+  /** Descriptors of eventfds, which stay the main thread's. */
+  readonly exitFd: number;
+  readonly inputSpaceFd: number;
+  readonly stopFd: number;
+}
+
+/** What the thread says when it ends. */
+export interface VcpuThreadReport {
+  readonly statistics: Readonly<Record<string, number>>;
+  /** What went wrong, for people; a machine that ended as its guest asked has none. */
+  readonly problems: readonly string[];
+}
+
+/** Runs in the worker; reports to the main thread, however it ends. */
+export function runVcpuThread(data: VcpuThreadData): void {
+  const problems: string[] = [];
+  let statistics: Readonly<Record<string, number>> = {};
+  const runState = new RunState(data.runState);
+  using exit = eventFdOf(data.exitFd);
+  try {
+    statistics = runVcpu(data, { runState, exit, problems });
+  } catch (error) {
+    problems.push(`vCPU ${data.index}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    runState.end('host-error');
+  } finally {
+    exit.write();
+    parentPort?.postMessage({ statistics, problems } satisfies VcpuThreadReport);
+  }
+}
+
+interface ThreadContext {
+  readonly runState: RunState;
+  readonly exit: EventFd;
+  readonly problems: string[];
+}
+
+function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<string, number>> {
+  const { runState, exit, problems } = context;
+  const clock = clockSince(data.clockOriginNs);
+  using vm = hypervisorOf(data.vm.kind).attachVm(data.vm, { clock });
+  using inputSpace = eventFdOf(data.inputSpaceFd);
+  using stop = eventFdOf(data.stopFd);
+  using sinks = new DisposableStack();
+  const sinkOf = (output: OutputDescription | undefined, name: string): ByteSink => {
+    if (output === undefined) return nullSink;
+    const onFailure = (error: Error) => void problems.push(`${name}: output failed: ${errorMessage(error)}`);
+    return sinks.use(new FdSink({ output, stop, onFailure }));
+  };
+  const end = (outcome: 'power-off' | 'reset'): void => {
+    runState.end(outcome);
+    vm.kick(data.index);
+  };
+  const board = new Board({
+    ...data.board,
+    irqChip: vm.irqChip,
+    clock,
+    serialOutputs: SERIAL_PORTS.map((_, port) => {
+      const sink = sinkOf(data.serialOutputs[port], `serial port ${port + 1}`);
+      return port === data.consolePort ? new PanicWatch(sink, () => runState.notePanic()) : sink;
+    }),
+    debugOutput: data.debugOutput && sinkOf(data.debugOutput, 'debug console'),
+    events: {
+      onPowerOff: () => end('power-off'),
+      onReset: () => end('reset'),
+      onInputSpace: () => inputSpace.write(),
+    },
+  });
+  using vcpu = vm.createVcpu(data.index, board);
+  vcpu.setState(data.state);
+  const result = vcpu.run();
+  board.flush();
+  noteExit(result, context);
+  exit.write();
+  return vcpu.statistics();
+}
+
+/** A kick comes from whoever ended the machine, and that is known. */
+function noteExit(result: VcpuExit, { runState, problems }: ThreadContext): void {
+  if (result.reason === 'kicked') return;
+  if (runState.end(result.reason === 'shutdown' ? 'crash' : 'host-error')) problems.push(result.detail);
+}
+
+function eventFdOf(fd: number): EventFd {
+  return EventFd.fromFd(new Fd(dup(fd)));
+}
+
+if (parentPort !== null) runVcpuThread(workerData as VcpuThreadData);
