@@ -5,6 +5,7 @@ export type CpuidLeaf = readonly [eax: number, ebx: number, ecx: number, edx: nu
 /** Leaf 1 EDX. */
 const EDX1 = {
   FPU: 1 << 0,
+  PSE: 1 << 3,
   TSC: 1 << 4,
   MSR: 1 << 5,
   PAE: 1 << 6,
@@ -26,7 +27,10 @@ const ECX1 = {
 } as const;
 /** Leaf 7 EBX and EDX. */
 const EBX7 = { SMEP: 1 << 7, ERMS: 1 << 9, RDSEED: 1 << 18, SMAP: 1 << 20 } as const;
-const EDX7 = { FSRM: 1 << 4, ARCH_CAPABILITIES: 1 << 29 } as const;
+const EDX7 = { FSRM: 1 << 4, SPEC_CTRL: 1 << 26, STIBP: 1 << 27, ARCH_CAPABILITIES: 1 << 29, SSBD: 1 << 31 } as const;
+/** Leaf 7.2 EDX: BHI_CTRL spares kernels a loop on every system call. */
+const MAX_SUBLEAF_7 = 2;
+const LEAF_7_2: CpuidLeaf = [0, 0, 0, 1 << 4];
 /** Leaf 80000001h EDX and ECX. */
 const EDX81 = { SYSCALL: 1 << 11, NX: 1 << 20, PAGE1GB: 1 << 26, RDTSCP: 1 << 27, LM: 1 << 29 } as const;
 const LAHF = 1;
@@ -76,7 +80,15 @@ export function createCpuid(options: CpuidOptions): (leaf: number, subleaf: numb
       ],
     ],
     [6, [1 << 2, 0, 0, 0]],
-    [7, [0, EBX7.SMEP | EBX7.ERMS | EBX7.RDSEED | EBX7.SMAP, 0, EDX7.FSRM | EDX7.ARCH_CAPABILITIES]],
+    [
+      7,
+      [
+        MAX_SUBLEAF_7,
+        EBX7.SMEP | EBX7.ERMS | EBX7.RDSEED | EBX7.SMAP,
+        0,
+        Object.values(EDX7).reduce((all, bit) => all | bit, 0),
+      ],
+    ],
     // TSC = crystal × ebx / eax: 1 GHz.
     [0x15, [1, 1, 1_000_000_000, 0]],
     [0x16, [1000, 1000, 100, 0]],
@@ -109,7 +121,7 @@ export function createCpuid(options: CpuidOptions): (leaf: number, subleaf: numb
     ]);
   }
   return (leaf, subleaf) => {
-    if (leaf === 7 && subleaf !== 0) return NONE;
+    if (leaf === 7 && subleaf !== 0) return subleaf === MAX_SUBLEAF_7 ? LEAF_7_2 : NONE;
     return fixed.get(leaf >>> 0) ?? NONE;
   };
 }

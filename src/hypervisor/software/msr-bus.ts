@@ -6,21 +6,25 @@ import type { LocalApic } from './local-apic.ts';
 /** SDM vol. 4 table 2-2. */
 const MSR = {
   PLATFORM_ID: 0x17,
-  /** Read after a CPUID it gives the microcode's revision; writes are ignored but for clearing it. */
   MICROCODE_REVISION: 0x8b,
+  SPEC_CTRL: 0x48,
+  /** Write only: barriers for predictors that are not there. */
+  PRED_CMD: 0x49,
   ARCH_CAPABILITIES: 0x10a,
   MISC_ENABLE: 0x1a0,
-  /** AMD's, which Linux reads on every vendor's processor: none of its features. */
 } as const;
 
-/** What is not there to be attacked: Meltdown, L1TF, MDS, TAA, stale MMIO data; SDM vol. 4, IA32_ARCH_CAPABILITIES. */
-const ARCH_CAPABILITIES = {
+/**
+ * IA32_ARCH_CAPABILITIES, SDM vol. 4 table 2-2: nothing runs ahead of what the guest's program says, so none of the attacks on
+ * speculation works, and a kernel need not defend itself. IBRS_ALL spares it retpolines.
+ */
+const ARCH_CAPABILITIES_LOW = {
   RDCL_NO: 1 << 0,
-  RSB_ALTERNATE_NO: 0,
+  IBRS_ALL: 1 << 1,
   SKIP_L1DFL_VMENTRY: 1 << 3,
   SSB_NO: 1 << 4,
   MDS_NO: 1 << 5,
-  PSCHANGE_MC_NO: 1 << 6,
+  IF_PSCHANGE_MC_NO: 1 << 6,
   TAA_NO: 1 << 8,
   SBDR_SSDP_NO: 1 << 13,
   FBSDP_NO: 1 << 14,
@@ -30,22 +34,38 @@ const ARCH_CAPABILITIES = {
   GDS_NO: 1 << 26,
   RFDS_NO: 1 << 27,
 } as const;
+/** Bits 63 to 32. */
+const ARCH_CAPABILITIES_HIGH = { ITS_NO: 1 << 30 } as const;
 
-const NOT_VULNERABLE = Object.values(ARCH_CAPABILITIES).reduce((all, bit) => all | bit, 0);
+const allBits = (bits: Readonly<Record<string, number>>): number =>
+  Object.values(bits).reduce((all, bit) => all | bit, 0);
 
-/** Registers that only hold what was written, by number. */
-const STORED_AT_RESET: ReadonlyMap<number, readonly [low: number, high: number]> = new Map([
-  [MSR.PLATFORM_ID, [0, 0]],
-  [MSR.MICROCODE_REVISION, [0, 1]],
-  [MSR.MISC_ENABLE, [1, 0]],
+const PRED_CMD_IBPB = 1;
+
+type Halves = readonly [low: number, high: number];
+
+/** What registers that hold a value have at reset, and the bits that may be written; others are #GP. */
+interface Stored {
+  readonly reset: Halves;
+  readonly writable: Halves;
+}
+
+const NONE: Halves = [0, 0];
+const STORED: ReadonlyMap<number, Stored> = new Map<number, Stored>([
+  [MSR.PLATFORM_ID, { reset: NONE, writable: NONE }],
+  // IBRS, STIBP, SSBD and BHI_DIS_S: there is nothing that they would have to hold back.
+  [MSR.SPEC_CTRL, { reset: NONE, writable: [0x407, 0] }],
+  [MSR.MICROCODE_REVISION, { reset: [0, 1], writable: NONE }],
+  [MSR.ARCH_CAPABILITIES, { reset: [allBits(ARCH_CAPABILITIES_LOW), allBits(ARCH_CAPABILITIES_HIGH)], writable: NONE }],
+  // Bit 0, fast strings: a kernel that finds it clear drops ERMS.
+  [MSR.MISC_ENABLE, { reset: [1, 0], writable: [-1, -1] }],
 ]);
-const READ_ONLY: ReadonlySet<number> = new Set([MSR.PLATFORM_ID, MSR.ARCH_CAPABILITIES]);
 
 export class SoftwareMsrs implements MsrBus {
   readonly #localApic: LocalApic;
-  readonly #stored = new Map(STORED_AT_RESET);
-  /** The answer of the last read; one object is used over and over. */
-  readonly #value: [number, number] = [0, 0];
+  readonly #values = new Map<number, Halves>([...STORED].map(([index, { reset }]) => [index, reset]));
+  /** The answer of the last read of the local APIC; one object is used over and over. */
+  readonly #answer: [number, number] = [0, 0];
 
   constructor(localApic: LocalApic) {
     this.#localApic = localApic;
@@ -54,30 +74,27 @@ export class SoftwareMsrs implements MsrBus {
   /** Sets registers as firmware does, where this processor has them. */
   set(entries: readonly MsrEntry[]): void {
     for (const { index, value } of entries) {
-      if (!this.#stored.has(index)) continue;
-      this.#stored.set(index, [Number(BigInt.asIntN(32, value)), Number(BigInt.asIntN(32, value >> 32n))]);
+      this.write(index, Number(BigInt.asIntN(32, value)), Number(BigInt.asIntN(32, value >> 32n)));
     }
   }
 
-  read(index: number): readonly [number, number] | null {
-    if (index === MSR.ARCH_CAPABILITIES) {
-      this.#value[0] = NOT_VULNERABLE;
-      this.#value[1] = 0;
-      return this.#value;
-    }
-    if (this.#localApic.readMsr(index)) {
-      this.#value[0] = this.#localApic.msrLow | 0;
-      this.#value[1] = this.#localApic.msrHigh | 0;
-      return this.#value;
-    }
-    return this.#stored.get(index) ?? null;
+  read(index: number): Halves | null {
+    if (!this.#localApic.readMsr(index)) return this.#values.get(index) ?? null;
+    this.#answer[0] = this.#localApic.msrLow | 0;
+    this.#answer[1] = this.#localApic.msrHigh | 0;
+    return this.#answer;
   }
 
   write(index: number, low: number, high: number): boolean {
     if (this.#localApic.writeMsr(index, low, high)) return true;
-    if (!this.#stored.has(index) || READ_ONLY.has(index)) return false;
-    // The revision is the processor's to set.
-    if (index !== MSR.MICROCODE_REVISION) this.#stored.set(index, [low, high]);
+    // Kernels clear the revision before they ask CPUID for it; it is the processor's to set.
+    if (index === MSR.MICROCODE_REVISION) return true;
+    if (index === MSR.PRED_CMD) return high === 0 && (low & ~PRED_CMD_IBPB) === 0;
+    const stored = STORED.get(index);
+    if (stored === undefined) return false;
+    const { writable } = stored;
+    if (writable === NONE || (low & ~writable[0]) !== 0 || (high & ~writable[1]) !== 0) return false;
+    this.#values.set(index, [low, high]);
     return true;
   }
 }
