@@ -1,0 +1,148 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, type TestContext, test } from 'node:test';
+import { EXIT_CODES } from '#vmm/exit-codes.ts';
+import { code, TinyGuest } from './tiny-guest.ts';
+
+const limit = { timeout: 30_000 };
+
+function temporaryFolder(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'crosvm-test-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+describe('the exit status of a run', limit, () => {
+  for (const { name, pieces, status, output = '' } of [
+    {
+      name: 'power-off through ACPI',
+      pieces: [code.print('bye'), code.powerOff],
+      status: EXIT_CODES['power-off'],
+      output: 'bye',
+    },
+    { name: 'reset through port 0xcf9', pieces: [code.resetByResetControl], status: EXIT_CODES.reset },
+    { name: 'reset through the i8042', pieces: [code.resetByKeyboardController], status: EXIT_CODES.reset },
+    { name: 'a triple fault', pieces: [code.tripleFault], status: EXIT_CODES.crash },
+    {
+      name: "a reset after the kernel's words of panic",
+      pieces: [code.print('[1.0] Kernel panic - not syncing: x\n'), code.resetByResetControl],
+      status: EXIT_CODES.panic,
+      output: '[1.0] Kernel panic - not syncing: x\n',
+    },
+    {
+      name: 'a power-off after those words',
+      pieces: [code.print('Kernel panic - not syncing'), code.powerOff],
+      status: EXIT_CODES['power-off'],
+      output: 'Kernel panic - not syncing',
+    },
+  ]) {
+    test(`${name}: ${status}`, limit, async () => {
+      await using guest = new TinyGuest([...pieces, code.spin]);
+      const ended = await guest.end();
+      assert.deepEqual([ended.status, ended.signal, ended.output], [status, null, output]);
+    });
+  }
+
+  for (const { name, piece } of [
+    { name: 'spins', piece: code.spin },
+    { name: 'has halted for ever', piece: code.haltForever },
+  ]) {
+    test(`SIGTERM while the guest ${name}: 143`, limit, async () => {
+      await using guest = new TinyGuest([code.print('up'), piece]);
+      await guest.printed('up');
+      guest.child.kill('SIGTERM');
+      assert.equal((await guest.end()).status, 143);
+    });
+  }
+
+  test('SIGTERM while nobody reads what the guest floods its console with: 143', limit, async () => {
+    await using guest = new TinyGuest([code.print('up'), code.flood]);
+    await guest.printed('up');
+    guest.child.stdout.pause();
+    // Until the socket's buffers are full; what is asserted does not depend on it.
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    guest.child.kill('SIGTERM');
+    const status = await new Promise((resolve) => guest.child.once('exit', resolve));
+    guest.child.stdout.resume();
+    assert.equal(status, 143);
+  });
+});
+
+describe('standard input', limit, () => {
+  test('arrives whole at a port that is polled, more than any buffer on the way holds', limit, async () => {
+    await using guest = new TinyGuest([code.enableFifos, code.echoUntilQ, code.powerOff, code.spin]);
+    const text = 'all of it\n'.repeat(20_000);
+    guest.child.stdin.write(`${text}q`);
+    const ended = await guest.end();
+    assert.equal(ended.status, 0);
+    assert.equal(ended.output, `${text}q`);
+  });
+
+  test('its end does not end the guest', limit, async () => {
+    await using guest = new TinyGuest([code.print('up'), code.spin]);
+    guest.child.stdin.end();
+    await guest.printed('up');
+    assert.equal(guest.child.exitCode, null);
+    guest.child.kill('SIGTERM');
+    assert.equal((await guest.end()).status, 143);
+  });
+});
+
+describe('serial outputs', limit, () => {
+  test('a file is created and gets every byte', limit, async (t) => {
+    const pieces = [code.print('to the file'), code.powerOff, code.spin];
+    const path = join(temporaryFolder(t), 'serial.log');
+    await using guest = new TinyGuest(pieces, [`--serial=type=file,path=${path},num=1`]);
+    const ended = await guest.end();
+    assert.deepEqual([ended.status, ended.output], [0, '']);
+    assert.equal(readFileSync(path, 'latin1'), 'to the file');
+  });
+
+  test('a stream socket gets every byte', limit, async (t) => {
+    await using server = createServer();
+    const received = new Promise<string>((resolve) => {
+      server.once('connection', (socket) => {
+        let text = '';
+        socket.on('data', (chunk: Buffer) => {
+          text += chunk.toString('latin1');
+        });
+        socket.on('close', () => resolve(text));
+      });
+    });
+    const path = join(temporaryFolder(t), 'socket');
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    await using guest = new TinyGuest(
+      [code.print('to the socket'), code.powerOff, code.spin],
+      [`--serial=type=unix-stream,path=${path},num=1`],
+    );
+    assert.equal((await guest.end()).status, 0);
+    assert.equal(await received, 'to the socket');
+  });
+
+  test('a closed pipe ends the output, not the guest', limit, async () => {
+    await using guest = new TinyGuest([
+      code.print('up'),
+      code.echoUntilQ,
+      code.print('more'),
+      code.resetByResetControl,
+      code.spin,
+    ]);
+    await guest.printed('up');
+    guest.child.stdout.destroy();
+    guest.child.stdin.write('q');
+    const [status] = await new Promise<[number | null]>((resolve) => guest.child.once('exit', (s) => resolve([s])));
+    assert.equal(status, EXIT_CODES.reset);
+  });
+});
+
+test('--stats gives one line of JSON with the instructions that were run', limit, async () => {
+  await using guest = new TinyGuest([code.print('x'), code.powerOff, code.spin], ['--stats']);
+  const ended = await guest.end();
+  const line = ended.errors.trimEnd().split('\n').at(-1) ?? '';
+  const figures = JSON.parse(line) as Record<string, unknown>;
+  assert.equal(figures['exit'], 'power-off');
+  assert.ok((figures['instructions'] as number) > 5);
+});
