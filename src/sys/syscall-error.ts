@@ -17,6 +17,7 @@ export const Errno = {
   EINTR: constants.errno.EINTR,
   EAGAIN: constants.errno.EAGAIN,
   EINVAL: constants.errno.EINVAL,
+  EIO: constants.errno.EIO,
   EPERM: constants.errno.EPERM,
   ENAMETOOLONG: constants.errno.ENAMETOOLONG,
 } as const;

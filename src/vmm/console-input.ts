@@ -1,6 +1,4 @@
 import type { SerialInput } from '#arch/x86_64/board.ts';
-import type { HasFd } from '#sys/fd.ts';
-import { tryRead } from '#sys/file.ts';
 import { EscapeFilter } from './escape-filter.ts';
 
 const CHUNK_BYTES = 4096;
@@ -8,14 +6,14 @@ const CHUNK_BYTES = 4096;
 const TYPE_AHEAD_BYTES = 1 << 20;
 
 export interface ConsoleInputOptions {
-  /** Stays the caller's. */
-  readonly source: HasFd;
+  /** Reads what there is into `target`: the count, 0 at the end, undefined when there is nothing now. */
+  readonly read: (target: Uint8Array) => number | undefined;
   readonly port: SerialInput;
   /** Ctrl-A x leaves, and the source is read even when the guest takes nothing. */
   readonly isTerminal: boolean;
 }
 
-/** Feeds a descriptor's bytes to a serial port as it can take them: nothing of a pipe or file is lost, however slow the guest. */
+/** Feeds input to a serial port as it can take them: nothing of a pipe or file is lost, however slow the guest. */
 export class ConsoleInput {
   readonly #options: ConsoleInputOptions;
   readonly #filter: EscapeFilter | undefined;
@@ -37,7 +35,7 @@ export class ConsoleInput {
 
   /** Reads once; true when the user asked to leave. */
   read(): boolean {
-    const count = tryRead(this.#options.source.fd, this.#chunk);
+    const count = this.#options.read(this.#chunk);
     if (count === undefined) return false;
     if (count === 0) {
       this.#ended = true;

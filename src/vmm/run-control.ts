@@ -5,6 +5,7 @@ import { PollContext } from '#poll/poll-context.ts';
 import { SignalPipe } from '#poll/signal-fd.ts';
 import { namedTokens } from '#poll/token.ts';
 import type { HasFd } from '#sys/fd.ts';
+import { tryRead } from '#sys/file.ts';
 import { Signal } from '#sys/signal.ts';
 import { Errno, SyscallError } from '#sys/syscall-error.ts';
 import { ConsoleInput } from './console-input.ts';
@@ -74,7 +75,17 @@ function handleSignal(signals: SignalPipe, terminal: Terminal | undefined): numb
 function stdinOf({ board, stdinPort, terminal }: ControlOptions, poll: PollContext<Token>): Stdin | undefined {
   const port = stdinPort === undefined ? undefined : board.serialInputs[stdinPort];
   if (port === undefined) return undefined;
-  return new Stdin(new ConsoleInput({ source: STDIN, port, isTerminal: terminal !== undefined }), poll);
+  return new Stdin(new ConsoleInput({ read: readStdin, port, isTerminal: terminal !== undefined }), poll);
+}
+
+/** A terminal that hung up, or that belongs to another job now, has no more input. */
+function readStdin(target: Uint8Array): number | undefined {
+  try {
+    return tryRead(STDIN.fd, target);
+  } catch (error) {
+    if (error instanceof SyscallError && error.errno === Errno.EIO) return 0;
+    throw error;
+  }
 }
 
 /** Standard input in the loop: watched only while more is wanted. */

@@ -1,0 +1,168 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { SoftwareIrqChip } from '#hypervisor/software/irq-chip.ts';
+import type { Clock } from '#util/clock.ts';
+import { BOARD_STATE_WORDS, Board } from './board.ts';
+import { IO_APIC_ADDRESS, PORT, RESET_CONTROL_VALUE, SERIAL_PORTS } from './layout.ts';
+
+const clock: Clock = { nowNs: () => 1e9, wallMs: () => 0 };
+
+/** A board of its own whose outputs and events are recorded. */
+function createBoard(state = new Int32Array(BOARD_STATE_WORDS), debugConsole = true) {
+  const outputs = SERIAL_PORTS.map(() => '');
+  const events: string[] = [];
+  let debug = '';
+  const lines: string[] = [];
+  const chip = new SoftwareIrqChip(new Int32Array(SoftwareIrqChip.stateWords(1)), {
+    vcpuCount: 1,
+    clock,
+    tscToNs: (_vcpu, ticks) => ticks,
+  });
+  const board = new Board({
+    state,
+    clock,
+    irqChip: {
+      parts: chip.parts,
+      send: () => {},
+      line: (gsi, source = 0) => ({ set: (asserted) => void lines.push(`${gsi}/${source}:${asserted ? 1 : 0}`) }),
+    },
+    serialOutputs: SERIAL_PORTS.map((_, port) => ({
+      write: (byte) => {
+        outputs[port] += String.fromCharCode(byte);
+      },
+      flush: () => void events.push(`flush ${port}`),
+    })),
+    debugOutput: debugConsole
+      ? {
+          write: (byte) => {
+            debug += String.fromCharCode(byte);
+          },
+        }
+      : undefined,
+    lowMemoryBytes: 256 << 20,
+    highMemoryBytes: 0,
+    events: {
+      onPowerOff: () => void events.push('power-off'),
+      onReset: () => void events.push('reset'),
+      onInputSpace: (port) => void events.push(`input ${port}`),
+    },
+  });
+  return { board, outputs, events, lines, debug: () => debug };
+}
+
+function readPort(board: Board, port: number, sizeBytes = 1): number[] {
+  const data = new Uint8Array(sizeBytes);
+  board.readPort(port, data);
+  return [...data];
+}
+
+describe('the ports of the board', () => {
+  test('each serial port writes to its own output', () => {
+    const { board, outputs } = createBoard();
+    SERIAL_PORTS.forEach(({ ioBase }, i) => {
+      board.writePort(ioBase, Uint8Array.of(0x41 + i));
+    });
+    assert.deepEqual(outputs, ['A', 'B', 'C', 'D']);
+  });
+
+  test('serial ports that share an interrupt are different sources of it', () => {
+    const { board, lines } = createBoard();
+    lines.length = 0;
+    // IER, THR empty: at once pending.
+    for (const { ioBase } of SERIAL_PORTS) board.writePort(ioBase + 1, Uint8Array.of(0x02));
+    assert.deepEqual(
+      lines.filter((line) => line.endsWith(':1')),
+      ['4/0:1', '3/0:1', '4/1:1', '3/1:1'],
+    );
+  });
+
+  test('nobody answers: all ones, and a write is lost', () => {
+    const { board, events } = createBoard();
+    board.writePort(0x1234, Uint8Array.of(1, 2, 3, 4));
+    assert.deepEqual(readPort(board, 0x1234, 4), [0xff, 0xff, 0xff, 0xff]);
+    assert.deepEqual(events, []);
+  });
+
+  test('a reset is asked for at ports 0xcf9 and 0x64', () => {
+    const { board, events } = createBoard();
+    board.writePort(PORT.RESET_CONTROL, Uint8Array.of(RESET_CONTROL_VALUE));
+    board.writePort(0x64, Uint8Array.of(0xfe));
+    assert.deepEqual(events, ['reset', 'reset']);
+  });
+
+  test('S5 in the ACPI block powers off', () => {
+    const { board, events } = createBoard();
+    board.writePort(PORT.ACPI_PM + 4, Uint8Array.of(0x00, 0x34));
+    assert.deepEqual(events, ['power-off']);
+  });
+
+  test('port 0x61 is the timer chip and not the keyboard controller', () => {
+    const { board } = createBoard();
+    assert.notDeepEqual(readPort(board, PORT.SYSTEM_CONTROL), [0xff]);
+    assert.deepEqual(readPort(board, PORT.I8042), [0xff]);
+  });
+
+  test('the debug console answers 0xe9 where there is one, else nobody does', () => {
+    const withConsole = createBoard();
+    withConsole.board.writePort(PORT.DEBUG_CONSOLE, Uint8Array.of(0x21));
+    assert.deepEqual(readPort(withConsole.board, PORT.DEBUG_CONSOLE), [0xe9]);
+    assert.equal(withConsole.debug(), '!');
+    const without = createBoard(new Int32Array(BOARD_STATE_WORDS), false);
+    assert.deepEqual(readPort(without.board, PORT.DEBUG_CONSOLE), [0xff]);
+  });
+
+  test('the memory size is in the CMOS: 240 MiB above 16 MiB in units of 64 KiB', () => {
+    const { board } = createBoard();
+    const bytes = [0x34, 0x35].map((index) => {
+      board.writePort(PORT.RTC, Uint8Array.of(index));
+      return readPort(board, PORT.RTC + 1)[0];
+    });
+    assert.deepEqual(bytes, [(240 * 16) & 0xff, (240 * 16) >> 8]);
+  });
+});
+
+describe('the board', () => {
+  test('has the I/O APIC in memory: version 0x11 or 0x20 with 24 pins', () => {
+    const { board } = createBoard();
+    board.writeMmio(IO_APIC_ADDRESS, Uint8Array.of(1, 0, 0, 0));
+    const data = new Uint8Array(4);
+    board.readMmio(IO_APIC_ADDRESS + 0x10, data);
+    assert.equal(data[2], 23);
+  });
+
+  test('flushes every output', () => {
+    const { board, events } = createBoard();
+    board.flush();
+    assert.deepEqual(events, ['flush 0', 'flush 1', 'flush 2', 'flush 3']);
+  });
+
+  test('another board over the same state is the same machine', () => {
+    const state = new Int32Array(BOARD_STATE_WORDS);
+    const one = createBoard(state);
+    const other = createBoard(state);
+    // Scratch register of COM2.
+    one.board.writePort(0x2ff, Uint8Array.of(0x5a));
+    assert.deepEqual(readPort(other.board, 0x2ff), [0x5a]);
+  });
+
+  test('input given to one board is read by the guest on another, when its driver is ready', () => {
+    const state = new Int32Array(BOARD_STATE_WORDS);
+    const vcpu = createBoard(state);
+    const main = createBoard(state);
+    const [port] = main.board.serialInputs;
+    assert.equal(port?.space(), 0);
+    vcpu.board.writePort(0x3fc, Uint8Array.of(0x03));
+    vcpu.board.writePort(0x3f9, Uint8Array.of(0x01));
+    assert.deepEqual(vcpu.events, ['input 0']);
+    assert.equal(port?.enqueue(Buffer.from('k')), 1);
+    assert.deepEqual(readPort(vcpu.board, 0x3f8), [0x6b]);
+  });
+
+  test('the power button raises the system control interrupt once it is enabled', () => {
+    const { board, lines } = createBoard();
+    board.writePort(PORT.ACPI_PM + 2, Uint8Array.of(0x00, 0x01));
+    lines.length = 0;
+    board.pressPowerButton();
+    assert.equal(lines.at(-1), '9/0:1');
+  });
+});

@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { PanicWatch } from './panic-watch.ts';
+
+/** How often the watch spoke while `text` passed, and what came out. */
+function watch(text: string): { panics: number; output: string } {
+  const written: number[] = [];
+  let panics = 0;
+  const sink = new PanicWatch({ write: (byte) => void written.push(byte) }, () => panics++);
+  for (const byte of Buffer.from(text, 'latin1')) sink.write(byte);
+  return { panics, output: Buffer.from(written).toString('latin1') };
+}
+
+test('every byte passes', () => {
+  const text = 'boot\r\n\xff\0Kernel panic - not syncing: VFS\r\n';
+  assert.equal(watch(text).output, text);
+});
+
+test('the words of a panic are noticed after a time stamp', () => {
+  assert.equal(watch('[    1.5] Kernel panic - not syncing: Attempted to kill init!').panics, 1);
+});
+
+test('the words are found where a false start comes right before them', () => {
+  assert.equal(watch('Kernel pKKernel panic - not syncing').panics, 1);
+});
+
+test('each panic is noticed', () => {
+  assert.equal(watch('Kernel panic - not syncing\nKernel panic - not syncing').panics, 2);
+});
+
+test('other words are not', () => {
+  assert.equal(watch('Kernel panic handler registered; kernel panic - not syncing').panics, 0);
+});
+
+test('a flush is passed on', () => {
+  let flushes = 0;
+  new PanicWatch({ write: () => {}, flush: () => flushes++ }, () => {}).flush();
+  assert.equal(flushes, 1);
+});
