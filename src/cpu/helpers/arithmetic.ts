@@ -30,23 +30,6 @@ function divide(h: HelperContext, signed: boolean): Helper {
   };
 }
 
-/** The common divisions: 64 or 32 bits by as many, the upper half saying nothing new; all others through `divide`. */
-function divideFast(h: HelperContext): Helper {
-  const general = divide(h, false);
-  const { words } = h.cpu;
-  return (record) => {
-    if (h.high(record) !== 2) return general(record);
-    const divisor = (words[h.a(record) >> 2] as number) >>> 0;
-    const dividend = ((words[RDX >> 2] as number) >>> 0) * 0x100000000 + ((words[RAX >> 2] as number) >>> 0);
-    if (divisor === 0 || dividend > Number.MAX_SAFE_INTEGER) return general(record);
-    const quotient = Math.floor(dividend / divisor);
-    if (quotient > 0xffffffff) return h.fault(VECTOR.DE);
-    h.set(RAX, quotient | 0, 0);
-    h.set(RDX, (dividend - quotient * divisor) | 0, 0);
-    return 0;
-  };
-}
-
 /** RCL and RCR: the operand and CF together turn by the count modulo one more than the width. */
 function rotateThroughCarry(h: HelperContext, left: boolean): Helper {
   return (record) => {
@@ -132,7 +115,7 @@ function loop(h: HelperContext): Helper {
 
 export function arithmeticHelpers(h: HelperContext) {
   return {
-    div: divideFast(h),
+    div: divide(h, false),
     idiv: divide(h, true),
     rcl: rotateThroughCarry(h, true),
     rcr: rotateThroughCarry(h, false),

@@ -9,9 +9,11 @@ export type Helper = (record: number) => number;
 export class HelperContext {
   readonly cpu: Cpu;
   readonly #halves: Uint16Array;
+  readonly #view: DataView;
 
   constructor(cpu: Cpu) {
     this.cpu = cpu;
+    this.#view = new DataView(cpu.bytes.buffer);
     this.#halves = new Uint16Array(cpu.bytes.buffer, 0, (CODE.RECORDS + CODE.RECORDS_SIZE) / 2);
   }
 
@@ -67,21 +69,19 @@ export class HelperContext {
 
   /** An operand as an unsigned BigInt: for operations too rare to do in halves. */
   get64(place: number, size: Size): bigint {
-    const { bytes } = this.cpu;
-    let value = 0n;
-    for (let i = (1 << size) - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[place + i] as number);
-    return value;
+    const view = this.#view;
+    if (size === 3) return view.getBigUint64(place, true);
+    if (size === 2) return BigInt(view.getUint32(place, true));
+    return BigInt(size === 1 ? view.getUint16(place, true) : view.getUint8(place));
   }
 
-  /** Writes an operand of this size; 32-bit ones clear the upper half. */
+  /** Writes an operand of this size, cut to it; 32-bit ones clear the upper half. */
   set64(place: number, size: Size, value: bigint): void {
-    const { bytes } = this.cpu;
-    const count = size === 2 ? 8 : 1 << size;
-    let rest = size === 2 ? value & 0xffffffffn : value;
-    for (let i = 0; i < count; i++) {
-      bytes[place + i] = Number(rest & 0xffn);
-      rest >>= 8n;
-    }
+    const view = this.#view;
+    if (size === 3) view.setBigUint64(place, value, true);
+    else if (size === 2) view.setBigUint64(place, value & 0xffffffffn, true);
+    else if (size === 1) view.setUint16(place, Number(value & 0xffffn), true);
+    else view.setUint8(place, Number(value & 0xffn));
   }
 
   setGpr32(place: number, value: number): void {

@@ -51,6 +51,7 @@ import {
   STORE_IMM,
   XCHG,
 } from '../uops/data.ts';
+import { DIV, IDIV } from '../uops/divide.ts';
 import {
   BIT,
   BIT_IMM,
@@ -67,7 +68,6 @@ import {
   SIGN_TO_DX,
   STC,
 } from '../uops/wide.ts';
-import type { HelperName } from './helper-names.ts';
 import { endBlock, helper, type Lowering, sizeOf, undefinedInstruction } from './lower-common.ts';
 import { SYSTEM_LOWERINGS } from './lower-system.ts';
 import type { Encoding } from './table.ts';
@@ -116,11 +116,13 @@ const wideOperand =
     t.put(ops[size] as number, t.readRm(size));
   };
 
-const viaHelper =
-  (name: HelperName): Lowering =>
+const divide =
+  (name: 'div' | 'idiv', ops: readonly number[]): Lowering =>
   (t, row) => {
     const size = sizeOf(t, row.operands[0] as string);
-    helper(t, name, { a: t.readRm(size), high: size });
+    const a = t.readRm(size);
+    if (size < 2) helper(t, name, { a, high: size });
+    else t.put(ops[size] as number, a, 0, 0, 0, size);
   };
 
 function shift(kind: ShiftKind | 'rol' | 'ror'): Lowering {
@@ -398,8 +400,8 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
   NOT: oneOperand(NOT, false),
   MUL: wideOperand(MUL_WIDE),
   IMUL1: wideOperand(IMUL_WIDE),
-  DIV: viaHelper('div'),
-  IDIV: viaHelper('idiv'),
+  DIV: divide('div', DIV),
+  IDIV: divide('idiv', IDIV),
   SHL: shift('shl'),
   SHR: shift('shr'),
   SAR: shift('sar'),

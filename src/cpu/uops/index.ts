@@ -2,4 +2,5 @@
 import './alu.ts';
 import './data.ts';
 import './control.ts';
+import './divide.ts';
 import './wide.ts';
