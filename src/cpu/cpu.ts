@@ -88,6 +88,7 @@ export class Cpu {
       helper: (number, record) => (helpers[number] as (record: number) => number)(record),
     });
     this.flags = 2;
+    this.words[STATE.SSE_UNCHECKED >> 2] = 1;
     this.mmu.selectMode();
   }
 

@@ -35,6 +35,7 @@ function scratch(f: FunctionBuilder): Scratch {
     y2: f.local('i32'),
     v0: f.local('v128'),
     v1: f.local('v128'),
+    v2: f.local('v128'),
   };
 }
 

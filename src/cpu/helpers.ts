@@ -3,6 +3,7 @@ import type { Cpu } from './cpu.ts';
 import { arithmeticHelpers } from './helpers/arithmetic.ts';
 import { type Helper, HelperContext } from './helpers/context.ts';
 import { floatHelpers } from './helpers/float.ts';
+import { simdHelpers } from './helpers/simd.ts';
 import { stringHelpers } from './helpers/strings.ts';
 import { systemHelpers } from './helpers/system.ts';
 import { HELPER_NAMES, type HelperName } from './isa/helper-names.ts';
@@ -12,6 +13,7 @@ export function createHelpers(cpu: Cpu): readonly Helper[] {
   const helpers: Record<HelperName, Helper> = {
     ...arithmeticHelpers(context),
     ...floatHelpers(context),
+    ...simdHelpers(context),
     ...stringHelpers(context),
     ...systemHelpers(context),
   };

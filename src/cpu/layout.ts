@@ -42,6 +42,8 @@ export const STATE = {
   /** Two temporaries for SSE operands in memory. */
   XMM_TEMP: 0x300,
   MXCSR: 0x340,
+  /** Not zero until a helper has found that CR0 and CR4 let XMM registers be used; set again when either is written. */
+  SSE_UNCHECKED: 0x344,
   /** x87 registers and words, laid out by float/. */
   X87: 0x400,
   /** 128 bytes through which x87 memory operands pass. */

@@ -103,6 +103,7 @@ function controlRegisters(h: HelperContext) {
       if (high !== 0 || (low & ~15) !== 0) return h.gp();
       s.cr8 = low;
     } else return h.fault(VECTOR.UD);
+    cpu.words[STATE.SSE_UNCHECKED >> 2] = 1;
     if (number !== 2 && number !== 8) cpu.mmu.flush();
     return h.resyncAfter(record);
   };

@@ -56,6 +56,17 @@ export const HELPER_NAMES = [
   'loadMxcsr',
   'storeMxcsr',
   'fwait',
+  'sseCheck',
+  'sse',
+  'sseToFlags',
+  'mmxCheck',
+  'mmxUse',
+  'emms',
+  'maskedMove',
+  'phminposuw',
+  'mpsadbw',
+  'stringCompare',
+  'crc32',
 ] as const;
 export type HelperName = (typeof HELPER_NAMES)[number];
 export const helperNumber = (name: HelperName): number => HELPER_NAMES.indexOf(name);

@@ -69,6 +69,7 @@ import {
   STC,
 } from '../uops/wide.ts';
 import { endBlock, helper, type Lowering, sizeOf, undefinedInstruction } from './lower-common.ts';
+import { SIMD_LOWERINGS } from './lower-simd.ts';
 import { SYSTEM_LOWERINGS } from './lower-system.ts';
 import type { Encoding } from './table.ts';
 import { TEMP_ADDRESS, TEMP0, TEMP1, type Translator } from './translator.ts';
@@ -472,4 +473,5 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
   FENCE: () => undefined,
   UD: undefinedInstruction,
   ...SYSTEM_LOWERINGS,
+  ...SIMD_LOWERINGS,
 };

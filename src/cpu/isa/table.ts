@@ -3,6 +3,8 @@
  * The decoder, the tests and the random generator read it; a mnemonic's meaning is its lowering.
  */
 
+import { simdRows } from './table-simd.ts';
+
 export interface Attributes {
   /** LOCK is allowed when the first operand is memory. */
   readonly lock?: boolean;
@@ -275,12 +277,13 @@ encoding('0f bc /r', 'BSF', 'Gv,Ev', { undefined: 'osapc' });
 encoding('0f bd /r', 'BSR', 'Gv,Ev', { undefined: 'osapc' });
 encoding('0f c0 /r', 'XADD', 'Eb,Gb', { lock: true });
 encoding('0f c1 /r', 'XADD', 'Ev,Gv', { lock: true });
-encoding('0f c3 /r m', 'MOV', 'Ev,Gv');
 encoding('0f c7 /1 m', 'CMPXCHG8B', 'M', { lock: true });
 encoding('0f c7 /6 r', 'RDRAND', 'Ev');
 encoding('0f c7 /7 r', 'RDRAND', 'Ev');
 encoding('0f c8+r', 'BSWAP', 'Zv');
 encoding('0f ff /r', 'UD');
+
+simdRows(encoding);
 
 /** All encodings, in table order. */
 export const ENCODINGS: readonly Encoding[] = rows;

@@ -36,6 +36,8 @@ export class Translator {
   count = 0;
   /** Set by a lowering after which no further instruction belongs to the block. */
   ended = false;
+  /** Whether the block has checked that XMM registers may be used. */
+  sseChecked = false;
   readonly compare: PendingCompare = { record: 0, kind: 'cmp', size: 0, a: 0, b: 0, immediate: false };
   #deadFlagsCandidate = 0;
 
@@ -49,6 +51,7 @@ export class Translator {
   begin(): void {
     this.count = 0;
     this.ended = false;
+    this.sseChecked = false;
     this.compare.record = 0;
     this.#deadFlagsCandidate = 0;
   }

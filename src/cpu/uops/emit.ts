@@ -57,6 +57,7 @@ export interface Scratch {
   readonly y2: Local;
   readonly v0: Local;
   readonly v1: Local;
+  readonly v2: Local;
 }
 
 export interface EmitOptions {

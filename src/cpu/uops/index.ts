@@ -3,4 +3,6 @@ import './alu.ts';
 import './data.ts';
 import './control.ts';
 import './divide.ts';
+import './simd.ts';
+import './simd-packed.ts';
 import './wide.ts';

@@ -59,6 +59,7 @@ export function loadSpecialRegisters(cpu: Cpu, registers: SpecialRegisters): voi
   system.cr8 = low(registers.cr8);
   system.efer = low(registers.efer);
   system.cpl = registers.ss.dpl;
+  cpu.words[STATE.SSE_UNCHECKED >> 2] = 1;
   cpu.mmu.flush();
   cpu.mmu.selectMode();
 }
