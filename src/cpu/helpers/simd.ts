@@ -33,12 +33,17 @@ function gates(h: HelperContext) {
       const pending = (words[status] as number) & ~(words[control] as number) & STATUS.EXCEPTIONS;
       return pending !== 0 ? h.fault(VECTOR.MF) : 0;
     },
+    mmxTop: () => {
+      words[status] = (words[status] as number) & ~STATUS.TOP;
+      return 0;
+    },
     mmxUse: () => {
       words[status] = (words[status] as number) & ~STATUS.TOP;
       words[tags] = TAGS_VALID;
       return 0;
     },
     emms: () => {
+      words[status] = (words[status] as number) & ~STATUS.TOP;
       words[tags] = 0;
       return 0;
     },
@@ -130,10 +135,13 @@ function bytewise(h: HelperContext) {
         const sum = (low >>> 0) + i;
         return [sum | 0, (high + (sum >= 0x100000000 ? 1 : 0)) | 0];
       };
-      const chosen = (i: number): boolean => ((bytes[h.b(record) + i] as number) & 0x80) !== 0;
-      for (let i = 0; i < size; i++) {
-        if (chosen(i) && mmu.translate(...at(i), mmu.userBit | ACCESS.WRITE) < 0) return STOP.FAULT;
+      // *Measured*: memory must be writable even where no byte is chosen, and the upper 8 bytes are looked at first.
+      for (let half = size - 8; half >= 0; half -= 8) {
+        for (const i of [half, lastPiece(low, half)]) {
+          if (mmu.translate(...at(i), mmu.userBit | ACCESS.WRITE) < 0) return STOP.FAULT;
+        }
       }
+      const chosen = (i: number): boolean => ((bytes[h.b(record) + i] as number) & 0x80) !== 0;
       for (let i = 0; i < size; i++) {
         if (!chosen(i)) continue;
         if (!mmu.writeVirtual(...at(i), h.a(record) + i, 1, record, mmu.userBit)) return STOP.FAULT;
@@ -142,6 +150,12 @@ function bytewise(h: HelperContext) {
     },
     stringCompare: stringCompare(h),
   } satisfies Record<string, Helper>;
+}
+
+/** Offset of the byte of an 8-byte piece at `low + offset` that begins the piece's second page, or of the first byte. */
+function lastPiece(low: number, offset: number): number {
+  const inPage = (low + offset) & 0xfff;
+  return inPage > 0xff8 ? offset + 0x1000 - inPage : offset;
 }
 
 export function simdHelpers(h: HelperContext) {

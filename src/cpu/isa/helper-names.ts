@@ -60,6 +60,7 @@ export const HELPER_NAMES = [
   'sse',
   'sseToFlags',
   'mmxCheck',
+  'mmxTop',
   'mmxUse',
   'emms',
   'maskedMove',

@@ -92,7 +92,10 @@ function qSource(t: Translator, sizeBytes: 4 | 8 = 8): number {
   return OPERAND;
 }
 
-/** An MMX instruction: faults first, then the operand, then what makes the x87 registers MMX registers, then the work. */
+/**
+ * An MMX instruction: faults first, then the operand, then what makes the x87 registers MMX registers, then the work. *Measured*:
+ * TOP is cleared before a store or an SSE exception faults.
+ */
 function withMmx(t: Translator, load: () => number, work: (source: number) => void): void {
   helper(t, 'mmxCheck');
   const source = load();
@@ -220,6 +223,7 @@ function moveGeneral(t: Translator, row: Encoding): void {
     helper(t, 'mmxUse');
     t.pure(MOV[3], vector, OPERAND);
   } else {
+    helper(t, 'mmxTop');
     transfer();
     helper(t, 'mmxUse');
   }
@@ -243,6 +247,7 @@ function moveQuad(t: Translator, row: Encoding): void {
       return;
     }
     helper(t, 'mmxCheck');
+    helper(t, 'mmxTop');
     if (t.isRegister) t.pure(MOV[3], mmx(t.d.rm), reg);
     else t.memory(STORE[3], reg);
     helper(t, 'mmxUse');
@@ -263,6 +268,7 @@ function moveQuad(t: Translator, row: Encoding): void {
 
 function storeMmx(t: Translator): void {
   helper(t, 'mmxCheck');
+  helper(t, 'mmxTop');
   t.memory(STORE[3], mmx(t.d.reg));
   helper(t, 'mmxUse');
 }
@@ -475,14 +481,15 @@ function toGeneral(t: Translator, row: Encoding): void {
   float(t, { a: t.gRegister(3), b, name });
 }
 
-/** CVTPI2PS and CVTPI2PD: an MMX register as source makes the x87 unit an MMX unit, memory does not where the result is PD. */
+/** CVTPI2PS and CVTPI2PD: an MMX register as source makes the x87 unit an MMX unit, memory does not. */
 function fromMmx(t: Translator, row: Encoding): void {
   beginSse(t);
-  const usesMmx = t.isRegister || row.mnemonic === 'CVTPI2PS';
-  if (usesMmx) helper(t, 'mmxCheck');
+  if (t.isRegister) {
+    helper(t, 'mmxCheck');
+    helper(t, 'mmxUse');
+  }
   const b = qSource(t);
   float(t, { a: xmm(t.d.reg), b, name: row.mnemonic.toLowerCase() as SseFunctionName });
-  if (usesMmx) helper(t, 'mmxUse');
 }
 
 function toMmx(t: Translator, row: Encoding): void {
@@ -490,8 +497,8 @@ function toMmx(t: Translator, row: Encoding): void {
   helper(t, 'mmxCheck');
   const a = mmx(t.d.reg);
   const b = wSource(t, operandSize(t, row.operands[1] as string));
-  float(t, { a, b, name: row.mnemonic.toLowerCase() as SseFunctionName });
   helper(t, 'mmxUse');
+  float(t, { a, b, name: row.mnemonic.toLowerCase() as SseFunctionName });
   markWritten(t, a);
 }
 
@@ -540,9 +547,9 @@ function maskedMove(t: Translator, row: Encoding): void {
   else helper(t, 'mmxCheck');
   Object.assign(t.d, { base: STATE.GPR + 7 * 8, index: -1, scale: 0, displacement: 0, ripRelative: false });
   t.addressForHelper();
+  if (!wide) helper(t, 'mmxUse');
   const place = wide ? xmm : mmx;
   helper(t, 'maskedMove', { a: place(t.d.reg), b: place(t.d.rm), c: TEMP_ADDRESS, high: wide ? 16 : 8 });
-  if (!wide) helper(t, 'mmxUse');
 }
 
 function crc32(t: Translator, row: Encoding): void {
