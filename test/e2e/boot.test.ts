@@ -10,6 +10,12 @@ const COMMAND = { timeoutMs: 20_000 };
 
 const skip = skipWithoutApt;
 
+/**
+ * Debian 12's cloud kernel keeps 46 MiB for itself before its first process, and another 18 MiB until it runs init: with 64 MiB
+ * its own start ends out of memory, on any machine.
+ */
+const SMALLEST_MIB = 72;
+
 /** Boots to the prompt of a shell. */
 async function bootToShell(options: TestVmOptions): Promise<TestVm> {
   const vm = new TestVm(options);
@@ -31,8 +37,8 @@ async function memoryTotalMib(vm: TestVm): Promise<number> {
 }
 
 for (const { kernel, memoryMib } of [
-  { kernel: vmlinuz, memoryMib: 64 },
-  { kernel: vmlinux, memoryMib: 64 },
+  { kernel: vmlinuz, memoryMib: SMALLEST_MIB },
+  { kernel: vmlinux, memoryMib: SMALLEST_MIB },
   { kernel: vmlinuz, memoryMib: 256 },
   { kernel: vmlinux, memoryMib: 256 },
   { kernel: vmlinuz, memoryMib: 3072 },
@@ -49,6 +55,12 @@ for (const { kernel, memoryMib } of [
     assert.deepEqual(await vm.waitForExit(COMMAND), { status: EXIT_CODES['power-off'], signal: null });
   });
 }
+
+test('with less memory than it needs the kernel panics, and the machine ends as that', { skip }, async () => {
+  await using vm = new TestVm({ kernel: await vmlinuz(), initrds: [await busyboxImage()], memoryMib: 64 });
+  await vm.waitFor(/Kernel panic - not syncing: System is deadlocked on memory/, BOOT);
+  assert.deepEqual(await vm.waitForExit(COMMAND), { status: EXIT_CODES.panic, signal: null });
+});
 
 test('Debian 13 boots to a shell', { skip }, async () => {
   await using vm = await bootToShell({ kernel: await vmlinuz('trixie'), initrds: [await busyboxImage()] });
