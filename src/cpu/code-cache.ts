@@ -5,7 +5,7 @@ import { helperNumber } from './isa/helper-names.ts';
 import { LOWERINGS } from './isa/lower.ts';
 import { endBlock } from './isa/lower-common.ts';
 import { Translator } from './isa/translator.ts';
-import { CODE, CODE_TLB, RAM_BASE, RECORD, STATE } from './layout.ts';
+import { CODE, CODE_TLB, GPR, RAM_BASE, RECORD, STATE } from './layout.ts';
 import { ACCESS, type CodeWatcher, type MemoryUnit } from './memory-unit.ts';
 import { VECTOR } from './system-state.ts';
 import { CALL, CMP_JCC, CMP_JCC_IMM, HELPER, JCC, JMP, TEST_JCC, TEST_JCC_IMM } from './uops/control.ts';
@@ -13,6 +13,12 @@ import { CALL, CMP_JCC, CMP_JCC_IMM, HELPER, JCC, JMP, TEST_JCC, TEST_JCC_IMM } 
 /** Longest block in instructions: bounds the time to the next look at interrupts. */
 const MAX_BLOCK = 64;
 const CHUNK_SHIFT = 6;
+
+/** Instructions that use the stack without a memory operand saying so, and how far from the stack pointer. */
+const IMPLIED_STACK: ReadonlySet<string> = new Set([
+  ...['PUSH', 'POP', 'PUSHF', 'POPF', 'PUSH_SREG', 'POP_SREG', 'CALL', 'RET', 'CALLF', 'RETF', 'IRET', 'ENTER'],
+]);
+const STACK_REACH = 64;
 
 interface CodePage {
   readonly page: number;
@@ -94,6 +100,39 @@ export class CodeCache implements CodeWatcher {
     const table = words[STATE.CODE_TABLE >> 2] as number;
     words[(table >> 2) + this.place(record)] = 0;
     return false;
+  }
+
+  /**
+   * Whether the access to an address that is not canonical was one through the stack pointer, implied or as the base of the
+   * memory operand, or through RBP (SDM vol. 1 table 3-5).
+   */
+  faultIsOfStack(record: number): boolean {
+    const { d } = this.#translator;
+    const { words, nonCanonicalLow, nonCanonicalHigh } = this.#mmu;
+    if (!this.#decodeAgain(this.place(record))) return false;
+    const sp = (STATE.GPR + GPR.RSP) >> 2;
+    const distance = (nonCanonicalLow - (words[sp] as number)) | 0;
+    const nearStack = nonCanonicalHigh === words[sp + 1] && distance >= -STACK_REACH && distance < STACK_REACH;
+    if (d.row.mnemonic === 'LEAVE' || (IMPLIED_STACK.has(d.row.mnemonic) && nearStack)) return true;
+    return d.row.modrm && d.mod !== 3 && d.segment < 0 && (d.base === sp << 2 || d.base === STATE.GPR + GPR.RBP);
+  }
+
+  /** Decodes the instruction at an offset of the current page once more. */
+  #decodeAgain(start: number): boolean {
+    const { words, bytes, userBit } = this.#mmu;
+    const pageLow = words[STATE.CODE_PAGE >> 2] as number;
+    const high = words[(STATE.CODE_PAGE >> 2) + 1] as number;
+    const { d } = this.#translator;
+    const page = this.#mmu.translate(pageLow, high, ACCESS.FETCH | userBit);
+    if (page < 0) return false;
+    const inFirst = Math.min(16, 4096 - start);
+    this.#crossing.set(bytes.subarray(RAM_BASE + page + start, RAM_BASE + page + start + inFirst));
+    if (d.decode(0, inFirst, this.#crossing) > 0) return true;
+    const nextLow = (pageLow + 0x1000) | 0;
+    const next = this.#mmu.translate(nextLow, high + (nextLow === 0 ? 1 : 0), ACCESS.FETCH | userBit);
+    if (next < 0) return false;
+    this.#crossing.set(bytes.subarray(RAM_BASE + next, RAM_BASE + next + 16 - inFirst), inFirst);
+    return d.decode(0, 16, this.#crossing) > 0;
   }
 
   /** Page offset of the instruction that a record belongs to. */

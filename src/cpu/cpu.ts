@@ -6,7 +6,7 @@ import { ExceptionUnit } from './exceptions.ts';
 import { createHelpers } from './helpers.ts';
 import { CC, FLAG, RAM_BASE, STATE, STOP } from './layout.ts';
 import { MemoryUnit, type PhysicalDevices } from './memory-unit.ts';
-import { SystemState } from './system-state.ts';
+import { SystemState, VECTOR } from './system-state.ts';
 
 /** Port I/O. Sizes are 1, 2 and 4 bytes; values are unsigned. */
 export interface Ports {
@@ -162,6 +162,9 @@ export class Cpu {
         const code = engine.run(record);
         if (code === STOP.FAULT) {
           this.setRipOf(words[STATE.RECORD >> 2] as number, 0);
+          if (this.mmu.nonCanonical && this.code.faultIsOfStack(words[STATE.RECORD >> 2] as number)) {
+            this.mmu.raise(VECTOR.SS, 0);
+          }
           if (!this.exceptions.deliverPending()) return this.#shutdown();
         } else if (code === STOP.POLL) return BUDGET_USED;
         if ((words[STATE.BUDGET >> 2] as number) < 0) return BUDGET_USED;

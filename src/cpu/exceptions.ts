@@ -125,7 +125,7 @@ export class ExceptionUnit {
     system.cpl = cpl;
     if (!mmu.writeVirtual(newLow, newHigh, FRAME, size, 0, cpl === 3 ? 4 : 0)) {
       system.cpl = oldCpl;
-      return false;
+      return mmu.nonCanonical ? this.#fault(VECTOR.SS, 0) : false;
     }
     words[oldSp >> 2] = newLow;
     words[(oldSp >> 2) + 1] = newHigh;

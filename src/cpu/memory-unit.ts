@@ -17,6 +17,9 @@ const ADDRESS_HIGH = 0x000fffff;
 const NX_HIGH = 1 << 31;
 const TWO_32 = 0x100000000;
 
+/** Whether bits 63 to 47 of an address are alike, from its upper half. */
+const isCanonical = (high: number): boolean => high >> 15 === 0 || high >> 15 === -1;
+
 /** Told before bytes of a page with decoded code change. */
 export interface CodeWatcher {
   hasCode(physicalPage: number): boolean;
@@ -31,6 +34,10 @@ export class MemoryUnit {
   readonly #devices: PhysicalDevices;
   readonly #deviceData: Readonly<Record<number, Uint8Array>>;
   watcher: CodeWatcher = { hasCode: () => false, written: () => undefined };
+  /** Whether the exception that was raised last is that of an address that is not canonical, and the address. */
+  nonCanonical = false;
+  nonCanonicalLow = 0;
+  nonCanonicalHigh = 0;
   /** Whether the last translation may be written without another walk. */
   #writable = false;
   misses = 0;
@@ -91,9 +98,26 @@ export class MemoryUnit {
   }
 
   raise(vector: number, errorCode: number): -1 {
+    this.nonCanonical = false;
     this.#system.vector = vector;
     this.#system.errorCode = errorCode;
     return -1;
+  }
+
+  /** #GP, which becomes #SS where the access was to the stack (SDM vol. 1 §3.3.7.1). */
+  #raiseNonCanonical(low: number, high: number): -1 {
+    this.raise(VECTOR.GP, 0);
+    this.nonCanonical = true;
+    this.nonCanonicalLow = low;
+    this.nonCanonicalHigh = high;
+    return -1;
+  }
+
+  /** The second page of an access: an address that is not canonical there comes before any fault of the first page. */
+  crossesToCanonical(low: number, high: number, nextHigh: number): boolean {
+    if ((this.#system.cr0 & CR0.PG) === 0 || (isCanonical(high) && isCanonical(nextHigh))) return true;
+    this.#raiseNonCanonical(low, high);
+    return false;
   }
 
   #pageFault(low: number, high: number, errorCode: number): -1 {
@@ -109,7 +133,7 @@ export class MemoryUnit {
   translate(low: number, high: number, access: number): number {
     const s = this.#system;
     if ((s.cr0 & CR0.PG) === 0) return (low >>> 0) + (high >>> 0) * TWO_32;
-    if (high >> 15 !== 0 && high >> 15 !== -1) return this.raise(VECTOR.GP, 0);
+    if (!isCanonical(high)) return this.#raiseNonCanonical(low, high);
     const { words } = this;
     let entryAddress = s.cr3 - (s.cr3 % 4096) + (((high >>> 7) & 0x1ff) << 3);
     let rights: number = PTE.WRITABLE | PTE.USER;
@@ -199,10 +223,12 @@ export class MemoryUnit {
 
   #loadAcross(low: number, high: number, sizeBytes: number, access: number): number {
     const first = 4096 - (low & 0xfff);
+    const nextLow = (low + first) | 0;
+    const nextHigh = nextLow === 0 ? (high + 1) | 0 : high;
+    if (!this.crossesToCanonical(low, high, nextHigh)) return 0;
     const a = this.translate(low, high, access);
     if (a < 0) return 0;
-    const nextLow = (low + first) | 0;
-    const b = this.translate(nextLow, nextLow === 0 ? high + 1 : high, access);
+    const b = this.translate(nextLow, nextHigh, access);
     if (b < 0) return 0;
     this.readPhysical(a, STATE.BOUNCE, first);
     this.readPhysical(b, STATE.BOUNCE + first, sizeBytes - first);
@@ -219,6 +245,9 @@ export class MemoryUnit {
   /** Writes bytes from this memory to a virtual address; nothing is written when any byte faults. */
   writeVirtual(low: number, high: number, from: number, sizeBytes: number, record: number, user: number): boolean {
     const first = Math.min(sizeBytes, 4096 - (low & 0xfff));
+    const nextLow = (low + first) | 0;
+    const nextHigh = nextLow === 0 ? (high + 1) | 0 : high;
+    if (first !== sizeBytes && !this.crossesToCanonical(low, high, nextHigh)) return false;
     const a = this.translate(low, high, user | PF.WRITE);
     if (a < 0) return false;
     if (first === sizeBytes) {
@@ -226,8 +255,7 @@ export class MemoryUnit {
       this.writePhysical(a, from, sizeBytes, record);
       return true;
     }
-    const nextLow = (low + first) | 0;
-    const b = this.translate(nextLow, nextLow === 0 ? high + 1 : high, user | PF.WRITE);
+    const b = this.translate(nextLow, nextHigh, user | PF.WRITE);
     if (b < 0) return false;
     this.writePhysical(a, from, first, record);
     this.writePhysical(b, from + first, sizeBytes - first, record);
@@ -237,14 +265,16 @@ export class MemoryUnit {
   /** Reads bytes from a virtual address into this memory; false after a fault. */
   readVirtual(low: number, high: number, to: number, sizeBytes: number, user: number): boolean {
     const first = Math.min(sizeBytes, 4096 - (low & 0xfff));
+    const nextLow = (low + first) | 0;
+    const nextHigh = nextLow === 0 ? (high + 1) | 0 : high;
+    if (first !== sizeBytes && !this.crossesToCanonical(low, high, nextHigh)) return false;
     const a = this.translate(low, high, user);
     if (a < 0) return false;
     if (first === sizeBytes) {
       this.readPhysical(a, to, sizeBytes);
       return true;
     }
-    const nextLow = (low + first) | 0;
-    const b = this.translate(nextLow, nextLow === 0 ? high + 1 : high, user);
+    const b = this.translate(nextLow, nextHigh, user);
     if (b < 0) return false;
     this.readPhysical(a, to, first);
     this.readPhysical(b, to + first, sizeBytes - first);

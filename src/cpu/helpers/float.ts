@@ -1,5 +1,6 @@
 /** x87 instructions, and the state images and control words of x87 and SSE (SDM vol. 1 chapters 8 and 10). */
 import { readFxsave, writeFxsave, X87, X87State } from '../float/x87.ts';
+import { STATUS, WORD } from '../float/x87-state.ts';
 import { GPR, STATE, STOP } from '../layout.ts';
 import { ACCESS } from '../memory-unit.ts';
 import { CR0, CR4, VECTOR } from '../system-state.ts';
@@ -11,15 +12,26 @@ const IMAGE = { MXCSR: 24, MXCSR_MASK: 28, XMM: 160, XMM_BYTES: 256 } as const;
 const MXCSR_WRITABLE = 0xffff;
 const MXCSR_RESET = 0x1f80;
 
+const FLOAT80_BYTES = 10;
+const SIGNIFICAND_BYTES = 8;
+
+/** Whether an unmasked exception waits for the next waiting instruction. */
+function isPending({ words }: X87State): boolean {
+  return ((words[WORD.STATUS] as number) & ~(words[WORD.CONTROL] as number) & STATUS.EXCEPTIONS) !== 0;
+}
+
 class FloatUnit {
   readonly #h: HelperContext;
   readonly #x87: X87;
   readonly #image = new Uint8Array(IMAGE_BYTES);
+  /** The unit's state before a store, should the memory fault. */
+  readonly #saved: Int32Array;
   readonly #imageWords = new DataView(this.#image.buffer);
 
   constructor(h: HelperContext) {
     this.#h = h;
     this.#x87 = new X87(new X87State(h.cpu.bytes.buffer, STATE.X87));
+    this.#saved = new Int32Array(this.#x87.state.words.length);
     h.cpu.words[STATE.MXCSR >> 2] = MXCSR_RESET;
     this.#x87.execute(0xdb, 0xe3); // FNINIT
   }
@@ -37,9 +49,11 @@ class FloatUnit {
     const low = operand.sizeBytes === 0 ? 0 : h.low(h.a(record));
     const high = operand.sizeBytes === 0 ? 0 : h.highOf(h.a(record));
     if (operand.access === 'load') {
+      // An exception that waits comes before what the memory operand may cause.
+      if (isPending(state)) return h.fault(VECTOR.MF);
       if (!mmu.readVirtual(low, high, STATE.X87_MEMORY, operand.sizeBytes, mmu.userBit)) return STOP.FAULT;
       state.memory.set(cpu.bytes.subarray(STATE.X87_MEMORY, STATE.X87_MEMORY + operand.sizeBytes));
-    } else if (operand.access === 'store' && !this.#writable(low, high, operand.sizeBytes)) return STOP.FAULT;
+    } else if (operand.access === 'store') this.#saved.set(state.words);
     const readsFlags = modrm >= 0xc0 && (opcode === 0xda || opcode === 0xdb);
     if (readsFlags) state.flagsIn = cpu.flags;
     this.#x87.dataPointerLow = low;
@@ -48,7 +62,11 @@ class FloatUnit {
     if (vector !== 0) return h.fault(vector);
     if (operand.access === 'store' && state.storeSizeBytes > 0) {
       cpu.bytes.set(state.memory.subarray(0, state.storeSizeBytes), STATE.X87_MEMORY);
-      if (!mmu.writeVirtual(low, high, STATE.X87_MEMORY, state.storeSizeBytes, record, mmu.userBit)) return STOP.FAULT;
+      if (!this.#store(low, high, record)) {
+        // Only now is it known that there is something to store: an unmasked exception leaves memory alone.
+        state.words.set(this.#saved);
+        return STOP.FAULT;
+      }
     }
     this.#results(opcode, modrm);
     return 0;
@@ -63,6 +81,18 @@ class FloatUnit {
       cpu.bytes[STATE.GPR + GPR.RAX + 1] = state.ax >> 8;
     } else if ((opcode === 0xdb || opcode === 0xdf) && modrm >= 0xe8 && modrm < 0xf8)
       cpu.arithmeticFlags = state.flagsOut;
+  }
+
+  /** *Measured*: of 10 bytes the significand is stored first, also where the rest faults. */
+  #store(low: number, high: number, record: number): boolean {
+    const { mmu } = this.#h.cpu;
+    const sizeBytes = this.#x87.state.storeSizeBytes;
+    const first = sizeBytes === FLOAT80_BYTES ? SIGNIFICAND_BYTES : sizeBytes;
+    if (!mmu.writeVirtual(low, high, STATE.X87_MEMORY, first, record, mmu.userBit)) return false;
+    if (first === sizeBytes) return true;
+    const next = (low + first) | 0;
+    const nextHigh = next >>> 0 < first ? (high + 1) | 0 : high;
+    return mmu.writeVirtual(next, nextHigh, STATE.X87_MEMORY + first, sizeBytes - first, record, mmu.userBit);
   }
 
   #writable(low: number, high: number, sizeBytes: number): boolean {

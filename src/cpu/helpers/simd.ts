@@ -137,6 +137,7 @@ function bytewise(h: HelperContext) {
       };
       // *Measured*: memory must be writable even where no byte is chosen, and the upper 8 bytes are looked at first.
       for (let half = size - 8; half >= 0; half -= 8) {
+        if (!mmu.crossesToCanonical(...at(half), at(half + 7)[1])) return STOP.FAULT;
         for (const i of [half, lastPiece(low, half)]) {
           if (mmu.translate(...at(i), mmu.userBit | ACCESS.WRITE) < 0) return STOP.FAULT;
         }

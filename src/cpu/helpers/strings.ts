@@ -43,13 +43,18 @@ class StringUnit {
       return h.gp();
     if (step.repeat === 0) return this.#one(step, record);
     const compares = step.kind === KIND.CMPS || step.kind === KIND.SCAS;
+    const flagsBefore = compares ? h.cpu.flags : 0;
     for (let done = 0; ; ) {
       if (this.#counter(step) === 0n) return 0;
       const bulk = this.#bulk(step, record);
       if (bulk < 0) return STOP.FAULT;
       if (bulk === 0) {
         const stop = this.#one(step, record);
-        if (stop !== 0) return stop;
+        if (stop !== 0) {
+          // *Measured*: the registers say how far it got, the flags are those before the instruction.
+          if (compares) h.cpu.arithmeticFlags = flagsBefore;
+          return stop;
+        }
         this.#count(step, 1);
         if (compares && ((h.cpu.flags & FLAG.ZF) !== 0) !== (step.repeat === 0xf3)) return 0;
       } else this.#count(step, bulk);
@@ -218,10 +223,12 @@ function bitMemory(h: HelperContext): Helper {
     const size = h.high(record) as Size;
     const bits = 8 << size;
     const number = BigInt.asIntN(bits, h.get64(h.b(record), size));
-    const address = BigInt.asUintN(64, h.get64(h.a(record), 3) + (number >> BigInt(3 + size)) * BigInt(1 << size));
+    const kind = h.c(record) & 3;
+    const wraps = h.c(record) >> 4 === 2;
+    const sum = h.get64(h.a(record), 3) + (number >> BigInt(3 + size)) * BigInt(1 << size);
+    const address = BigInt.asUintN(wraps ? 32 : 64, sum);
     const low = Number(address & 0xffffffffn) | 0;
     const high = Number(address >> 32n) | 0;
-    const kind = h.c(record);
     if (kind !== 0 && mmu.translate(low, high, mmu.userBit | ACCESS.WRITE) < 0) return STOP.FAULT;
     if (!mmu.readVirtual(low, high, PLACE.SOURCE, 1 << size, mmu.userBit)) return STOP.FAULT;
     const value = h.get64(PLACE.SOURCE, size);

@@ -1,10 +1,12 @@
 /** Privileged and control-transfer operations (SDM vol. 2 and 3). */
 import { FLAG, GPR, SEGMENT, type Size, STATE, STOP } from '../layout.ts';
+import { ACCESS } from '../memory-unit.ts';
 import { CR0, CR4, EFER, type Segment, type Table, VECTOR } from '../system-state.ts';
 import type { Helper, HelperContext } from './context.ts';
 import { msrHelpers } from './msr.ts';
 
 const RAX = STATE.GPR + GPR.RAX;
+const RSP = STATE.GPR + GPR.RSP;
 const RCX = STATE.GPR + GPR.RCX;
 const RDX = STATE.GPR + GPR.RDX;
 const RBX = STATE.GPR + GPR.RBX;
@@ -190,12 +192,12 @@ function system0f00(h: HelperContext): Helper {
       }
       return 0;
     }
+    if (kind < 4 && !h.privileged) return h.gp();
     if (inRegister) cpu.words[SCRATCH >> 2] = h.low(h.a(record));
     else if (!cpu.mmu.readVirtual(h.low(h.a(record)), h.highOf(h.a(record)), SCRATCH, 2, cpu.mmu.userBit))
       return STOP.FAULT;
     const selector = (cpu.words[SCRATCH >> 2] as number) & 0xffff;
     if (kind >= 4) return verify(h, selector, kind === 5);
-    if (!h.privileged) return h.gp();
     return loadSystemSegment(h, table, selector, kind === 3);
   };
 }
@@ -269,27 +271,32 @@ function flagsAndHalt(h: HelperContext) {
       cpu.system.shadow = false;
       return h.resyncAfter(record);
     },
+    /** The upper immediate is the operand size: 1 or 3. */
     pushf: (record: number) => {
-      const flags = cpu.flags & ~(FLAG.RF | FLAG.VM);
-      h.set(SCRATCH, flags, 0);
-      const sp = h.get64(STATE.GPR + GPR.RSP, 3) - 8n;
+      h.set(SCRATCH, cpu.flags & ~(FLAG.RF | FLAG.VM), 0);
+      const sizeBytes = 1 << h.high(record);
       const { mmu } = cpu;
-      if (!mmu.writeVirtual(Number(sp & 0xffffffffn) | 0, Number(sp >> 32n) | 0, SCRATCH, 8, record, mmu.userBit))
-        return STOP.FAULT;
-      h.set64(STATE.GPR + GPR.RSP, 3, BigInt.asUintN(64, sp));
+      const low = h.low(RSP);
+      const newLow = (low - sizeBytes) | 0;
+      const newHigh = (h.highOf(RSP) - (low >>> 0 < sizeBytes ? 1 : 0)) | 0;
+      if (!mmu.writeVirtual(newLow, newHigh, SCRATCH, sizeBytes, record, mmu.userBit)) return STOP.FAULT;
+      h.set(RSP, newLow, newHigh);
       return 0;
     },
     popf: (record: number) => {
       const { mmu } = cpu;
-      const sp = STATE.GPR + GPR.RSP;
-      if (!mmu.readVirtual(h.low(sp), h.highOf(sp), SCRATCH, 8, mmu.userBit)) return STOP.FAULT;
-      const value = h.low(SCRATCH);
+      const sizeBytes = 1 << h.high(record);
+      const low = h.low(RSP);
+      if (!mmu.readVirtual(low, h.highOf(RSP), SCRATCH, sizeBytes, mmu.userBit)) return STOP.FAULT;
       const old = words[f] as number;
+      // A 16-bit operand leaves the upper half alone.
+      const value = sizeBytes === 2 ? (h.low(SCRATCH) & 0xffff) | (cpu.flags & ~0xffff) : h.low(SCRATCH);
       let mask: number = FLAG.TF | FLAG.DF | FLAG.NT | FLAG.AC | FLAG.ID;
       if (cpu.system.cpl === 0) mask |= FLAG.IOPL;
       if (ioAllowed()) mask |= FLAG.IF;
       cpu.flags = (old & ~mask & ~0x8d5 & ~FLAG.RF) | (value & (mask | 0x8d5));
-      h.set64(sp, 3, BigInt.asUintN(64, h.get64(sp, 3) + 8n));
+      const newLow = (low + sizeBytes) | 0;
+      h.set(RSP, newLow, (h.highOf(RSP) + (newLow >>> 0 < sizeBytes ? 1 : 0)) | 0);
       mmu.selectMode();
       return cpu.interruptible ? h.resyncAfter(record) : 0;
     },
@@ -366,7 +373,7 @@ function compareExchangeWide(h: HelperContext): Helper {
     const [low, high] = [h.low(h.a(record)), h.highOf(h.a(record))];
     if (wide && (low & 15) !== 0) return h.gp();
     const width = wide ? 16 : 8;
-    if (mmu.translate(low, high, mmu.userBit | 2) < 0) return STOP.FAULT;
+    if (mmu.translate(low, high, mmu.userBit | ACCESS.WRITE) < 0) return STOP.FAULT;
     if (!mmu.readVirtual(low, high, SCRATCH, width, mmu.userBit)) return STOP.FAULT;
     const memory = [h.get64(SCRATCH, size), h.get64(SCRATCH + width / 2, size)] as const;
     const equal = memory[0] === h.get64(RAX, size) && memory[1] === h.get64(RDX, size);
@@ -375,6 +382,8 @@ function compareExchangeWide(h: HelperContext): Helper {
       h.cpu.bytes.copyWithin(SCRATCH + width / 2, RCX, RCX + width / 2);
       if (!mmu.writeVirtual(low, high, SCRATCH, width, record, mmu.userBit)) return STOP.FAULT;
     } else {
+      // The old value goes back, so that a page that may not be written faults.
+      if (!mmu.writeVirtual(low, high, SCRATCH, width, record, mmu.userBit)) return STOP.FAULT;
       h.set64(RAX, size, memory[0]);
       h.set64(RDX, size, memory[1]);
     }
@@ -437,6 +446,27 @@ export function systemHelpers(h: HelperContext) {
       return h.resyncAfter(record);
     }),
     wbinvd: privileged(() => 0),
+    /** SMSW: CR0 to a register of the operand's size, or its low 16 bits to memory (c = 0). */
+    smsw: (record: number) => {
+      if (h.c(record) === 1) h.set64(h.a(record), h.high(record) as Size, BigInt(cpu.system.cr0 >>> 0));
+      else {
+        h.set(SCRATCH, cpu.system.cr0, 0);
+        const { mmu } = cpu;
+        const [low, high] = [h.low(h.a(record)), h.highOf(h.a(record))];
+        if (!mmu.writeVirtual(low, high, SCRATCH, 2, record, mmu.userBit)) return STOP.FAULT;
+      }
+      return 0;
+    },
+    /** LMSW: the low four bits of CR0; PE can be set, not cleared. */
+    lmsw: privileged((record) => {
+      const { mmu, system } = cpu;
+      if (h.c(record) === 1) h.set(SCRATCH, h.low(h.a(record)), 0);
+      else if (!mmu.readVirtual(h.low(h.a(record)), h.highOf(h.a(record)), SCRATCH, 2, 0)) return STOP.FAULT;
+      const bits = CR0.MP | CR0.EM | CR0.TS;
+      system.cr0 = (system.cr0 & ~bits) | (h.low(SCRATCH) & (bits | CR0.PE));
+      cpu.words[STATE.SSE_UNCHECKED >> 2] = 1;
+      return h.resyncAfter(record);
+    }),
     readDebug: privileged((record) => {
       h.set(h.a(record), h.b(record) === 6 ? 0xffff0ff0 | 0 : h.b(record) === 7 ? 0x400 : 0, 0);
       return 0;

@@ -56,6 +56,8 @@ export const HELPER_NAMES = [
   'loadMxcsr',
   'storeMxcsr',
   'fwait',
+  'smsw',
+  'lmsw',
   'sseCheck',
   'sse',
   'sseToFlags',

@@ -1,6 +1,7 @@
 /** What the lowerings of all families share. */
-import type { Size } from '../layout.ts';
+import { GPR, type Size, STATE } from '../layout.ts';
 import { JMP } from '../uops/control.ts';
+import { LEA, PUSH, STORE } from '../uops/data.ts';
 import { type HelperName, helperNumber } from './helper-names.ts';
 import type { Encoding } from './table.ts';
 import { TEMP_ADDRESS, type Translator } from './translator.ts';
@@ -21,6 +22,17 @@ export function sizeOf(t: Translator, operand: string): Size {
       return 2;
     default:
       return t.d.operandSize;
+  }
+}
+
+const RSP = STATE.GPR + GPR.RSP;
+
+/** Pushes what is at a place; with a 16-bit operand two bytes of it. The stack pointer moves after the store has succeeded. */
+export function pushPlace(t: Translator, place: number): void {
+  if (t.d.operandSize === 3) t.put(PUSH, place);
+  else {
+    t.put(STORE[1].bd, place, RSP, 0, -2);
+    t.pure(LEA[3].bd, RSP, RSP, 0, -2);
   }
 }
 

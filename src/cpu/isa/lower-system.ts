@@ -1,10 +1,19 @@
 /** String, port, privileged and control-transfer instructions: helpers do the work. */
-import type { Size } from '../layout.ts';
-import { MOV, PUSH, STORE } from '../uops/data.ts';
+import { GPR, type Size, STATE } from '../layout.ts';
+import { extensionKey, LEA, LOAD, MOV, MOVZX, STORE } from '../uops/data.ts';
 import type { HelperName } from './helper-names.ts';
-import { helper, type Lowering, simple, sizeOf, systemRm, undefinedInstruction } from './lower-common.ts';
+import {
+  endBlock,
+  helper,
+  type Lowering,
+  pushPlace,
+  simple,
+  sizeOf,
+  systemRm,
+  undefinedInstruction,
+} from './lower-common.ts';
 import type { Encoding } from './table.ts';
-import { TEMP_ADDRESS, TEMP0, type Translator } from './translator.ts';
+import { TEMP_ADDRESS, TEMP0, TEMP1, type Translator } from './translator.ts';
 
 const STRING_KINDS = ['MOVS', 'CMPS', 'STOS', 'LODS', 'SCAS', 'INS', 'OUTS'];
 /** a: kind, b: size, c: repeat prefix and address size, upper immediate: segment override. */
@@ -66,11 +75,17 @@ export const SYSTEM_LOWERINGS: Readonly<Record<string, Lowering>> = {
   HLT: simple('hlt', { ends: true }),
   CLI: simple('cli'),
   STI: simple('sti', { ends: true }),
-  PUSHF: simple('pushf'),
-  POPF: simple('popf', { ends: true }),
+  PUSHF: (t) => helper(t, 'pushf', { high: t.d.operandSize === 3 ? 3 : 1 }),
+  POPF: (t) => helper(t, 'popf', { high: t.d.operandSize === 3 ? 3 : 1, ends: true }),
   SAHF: (t) => helper(t, 'ahFlags', { a: 0 }),
   LAHF: (t) => helper(t, 'ahFlags', { a: 1 }),
-  XLAT: undefinedInstruction,
+  XLAT: (t) => {
+    t.pure(MOVZX.get(extensionKey(0, 3)) as number, TEMP1, STATE.GPR + GPR.RAX);
+    Object.assign(t.d, { base: STATE.GPR + GPR.RBX, index: TEMP1, scale: 0, displacement: 0, ripRelative: false });
+    t.memory(LOAD[0], STATE.GPR + GPR.RAX);
+  },
+  // It touches memory as a load of a byte does.
+  CLFLUSH: (t) => void t.memory(LOAD[0], TEMP0),
   CPUID: simple('cpuid'),
   RDTSC: simple('rdtsc'),
   RDMSR: simple('rdmsr'),
@@ -90,16 +105,24 @@ export const SYSTEM_LOWERINGS: Readonly<Record<string, Lowering>> = {
   MOV_TO_SREG: (t) => helper(t, 'writeSegment', { a: t.readRm(1), b: t.d.reg & 7, ends: true }),
   PUSH_SREG: (t, row) => {
     helper(t, 'readSegment', { a: TEMP0, b: row.attributes.n as number });
-    t.put(PUSH, TEMP0);
+    pushPlace(t, TEMP0);
   },
-  POP_SREG: undefinedInstruction,
+  POP_SREG: (t, row) => {
+    const size: Size = t.d.operandSize === 3 ? 3 : 1;
+    const rsp = STATE.GPR + GPR.RSP;
+    t.put(LOAD[size].bd, TEMP0, rsp, 0, 0);
+    // The stack pointer moves once the descriptor has been found good.
+    helper(t, 'writeSegment', { a: TEMP0, b: row.attributes.n as number });
+    t.pure(LEA[3].bd, rsp, rsp, 0, 1 << size);
+    endBlock(t);
+  },
   INVLPG: systemRm('invlpg'),
   SGDT: systemRm('descriptorTable'),
   SIDT: systemRm('descriptorTable'),
   LGDT: systemRm('descriptorTable'),
   LIDT: systemRm('descriptorTable'),
-  SMSW: undefinedInstruction,
-  LMSW: undefinedInstruction,
+  SMSW: systemRm('smsw'),
+  LMSW: systemRm('lmsw', 1),
   SLDT: systemRm('system0f00', 1),
   STR: systemRm('system0f00', 1),
   LLDT: systemRm('system0f00', 1),

@@ -45,7 +45,6 @@ import {
   MOVSX,
   MOVZX,
   POP,
-  PUSH,
   PUSH_IMM,
   STORE,
   STORE_IMM,
@@ -68,7 +67,7 @@ import {
   SIGN_TO_DX,
   STC,
 } from '../uops/wide.ts';
-import { endBlock, helper, type Lowering, sizeOf, undefinedInstruction } from './lower-common.ts';
+import { endBlock, helper, type Lowering, pushPlace, sizeOf, undefinedInstruction } from './lower-common.ts';
 import { SIMD_LOWERINGS } from './lower-simd.ts';
 import { SYSTEM_LOWERINGS } from './lower-system.ts';
 import type { Encoding } from './table.ts';
@@ -224,23 +223,18 @@ function xchg(t: Translator, row: Encoding): void {
 }
 
 const RSP = STATE.GPR + GPR.RSP;
+const RBP = STATE.GPR + GPR.RBP;
 
 function push(t: Translator, row: Encoding): void {
   const operand = row.operands[0] as string;
-  if (t.d.operandSize !== 3) {
-    push16(t, operand);
-    return;
+  const size = t.d.operandSize === 3 ? 3 : 1;
+  if (operand[0] === 'Z') pushPlace(t, zRegister(t, size));
+  else if (operand[0] !== 'I') pushPlace(t, t.readRm(size));
+  else if (size === 3) t.put(PUSH_IMM, 0, 0, 0, t.d.immediate);
+  else {
+    t.put(STORE_IMM[1].bd, 0, RSP, 0, -2, t.d.immediate);
+    t.pure(LEA[3].bd, RSP, RSP, 0, -2);
   }
-  if (operand[0] === 'I') t.put(PUSH_IMM, 0, 0, 0, t.d.immediate);
-  else if (operand[0] === 'Z') t.put(PUSH, zRegister(t, 3));
-  else t.put(PUSH, t.readRm(3));
-}
-
-/** With a 16-bit operand: the stack pointer moves by two, after the store has succeeded. */
-function push16(t: Translator, operand: string): void {
-  if (operand[0] === 'I') t.put(STORE_IMM[1].bd, 0, RSP, 0, -2, t.d.immediate);
-  else t.put(STORE[1].bd, operand[0] === 'Z' ? zRegister(t, 1) : t.readRm(1), RSP, 0, -2);
-  t.pure(LEA[3].bd, RSP, RSP, 0, -2);
 }
 
 function pop(t: Translator, row: Encoding): void {
@@ -327,7 +321,7 @@ function bit(kind: BitKind): Lowering {
       helper(t, 'bitMemory', {
         a: TEMP_ADDRESS,
         b: t.gRegister(size),
-        c: ['bt', 'bts', 'btr', 'btc'].indexOf(kind),
+        c: ['bt', 'bts', 'btr', 'btc'].indexOf(kind) | (t.d.addressSize << 4),
         high: size,
       });
       return;
@@ -418,7 +412,14 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
   LEA: (t) => void t.memory(LEA[t.d.operandSize], t.gRegister(t.d.operandSize), 0, true),
   PUSH: push,
   POP: pop,
-  LEAVE: (t) => void t.put(LEAVE),
+  LEAVE: (t) => {
+    if (t.d.operandSize === 3) t.put(LEAVE);
+    else {
+      t.put(LOAD[1].bd, TEMP0, RBP, 0, 0);
+      t.pure(LEA[3].bd, RSP, RBP, 0, 2);
+      t.pure(MOV[1], RBP, TEMP0);
+    }
+  },
   Jcc: jcc,
   SETcc: (t, row) => {
     const op = SETCC[row.attributes.n as number] as number;
