@@ -1,5 +1,8 @@
 /**
  * node fuzz/run.ts <target>|smoke|canary [--seed N] [--cases N] [--seconds S] [--case N]
+ * node fuzz/run.ts cpu [--seed N] [--cases N] [--case N] [--only MNEMONIC] [--shown N]
+ *
+ * `cpu` runs random instructions on the software CPU and on the host's processor: test/conformance/.
  *
  * Exit status: 0 when no case failed, 1 when one did, 2 for bad arguments.
  */
@@ -9,6 +12,7 @@ import { CANARY, loadTarget, targetNames } from './registry.ts';
 import type { FuzzTarget } from './target.ts';
 
 const SMOKE = 'smoke';
+const CPU = 'cpu';
 /** Seconds for each target when no limit is given. */
 const DEFAULT_SECONDS = { single: 60, smoke: 2 } as const;
 
@@ -36,7 +40,7 @@ function parseOptions(parameters: string[]): Options {
   const { values, positionals } = parseArgs({ args: parameters, options, allowPositionals: true, strict: true });
   const [target, ...others] = positionals;
   if (target === undefined || others.length > 0) {
-    throw new UsageError(`name one target of: ${[...targetNames(), SMOKE, CANARY].join(', ')}`);
+    throw new UsageError(`name one target of: ${[...targetNames(), CPU, SMOKE, CANARY].join(', ')}`);
   }
   const seed = parseNumber('seed', values.seed, 2 ** 32 - 1) ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
   const single = parseNumber('case', values.case, Number.MAX_SAFE_INTEGER);
@@ -72,6 +76,10 @@ function runTarget(target: FuzzTarget, limits: FuzzLimits): boolean {
 }
 
 async function main(parameters: string[]): Promise<number> {
+  if (parameters[0] === CPU) {
+    const { conformanceCommand } = await import('../test/conformance/main.ts');
+    return await conformanceCommand(parameters.slice(1));
+  }
   const { target: chosen, limits } = parseOptions(parameters);
   let failed = false;
   for (const name of chosen === SMOKE ? targetNames() : [chosen]) {

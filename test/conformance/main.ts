@@ -1,5 +1,5 @@
 /**
- * node test/conformance/main.ts [--seed N] [--cases N] [--case N] [--only MNEMONIC] [--shown N]
+ * npm run fuzz -- cpu [--seed N] [--cases N] [--case N] [--only MNEMONIC] [--shown N]
  *
  * Runs random single instructions on the software CPU and on the host's processor. Exit status: 0 when they agree, 1 when
  * they do not, 2 for bad arguments.
@@ -87,15 +87,18 @@ export async function runConformance(parameters: readonly string[]): Promise<num
   return 1;
 }
 
-if (import.meta.main) {
+/** As `runConformance`, with bad arguments as a line on stderr and status 2. */
+export async function conformanceCommand(parameters: readonly string[]): Promise<number> {
   try {
-    process.exitCode = await runConformance(process.argv.slice(2));
+    return await runConformance(parameters);
   } catch (error) {
     const isUsage =
       error instanceof UsageError ||
       (error instanceof TypeError && String(Object(error).code).startsWith('ERR_PARSE_ARGS'));
     if (!isUsage) throw error;
     process.stderr.write(`conformance: ${error.message}\n`);
-    process.exitCode = 2;
+    return 2;
   }
 }
+
+if (import.meta.main) process.exitCode = await conformanceCommand(process.argv.slice(2));
