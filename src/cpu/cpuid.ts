@@ -14,14 +14,22 @@ const EDX1 = {
   PGE: 1 << 13,
   CMOV: 1 << 15,
   CLFLUSH: 1 << 19,
+  MMX: 1 << 23,
   FXSR: 1 << 24,
+  SSE: 1 << 25,
+  SSE2: 1 << 26,
 } as const;
 /** Leaf 1 ECX. */
 const ECX1 = {
+  SSE3: 1 << 0,
+  SSSE3: 1 << 9,
   CX16: 1 << 13,
+  SSE4_1: 1 << 19,
+  SSE4_2: 1 << 20,
   X2APIC: 1 << 21,
   POPCNT: 1 << 23,
   TSC_DEADLINE: 1 << 24,
+  XSAVE: 1 << 26,
   RDRAND: 1 << 30,
   HYPERVISOR: 1 << 31,
 } as const;
@@ -38,6 +46,9 @@ const INVARIANT_TSC = 1 << 8;
 
 /** KVM's paravirtual features: clock source MSRs, stable clock. */
 const KVM_FEATURE = { NOP_IO_DELAY: 1 << 1, CLOCKSOURCE2: 1 << 3, CLOCKSOURCE_STABLE: 1 << 24 } as const;
+
+const XCR0_SUPPORTED = 3;
+const XSAVE_AREA_BYTES = 576;
 
 const PHYSICAL_BITS = 40;
 const LINEAR_BITS = 48;
@@ -71,7 +82,12 @@ export function createCpuid(options: CpuidOptions): (leaf: number, subleaf: numb
       [
         0x000806f8,
         (8 << 8) | (1 << 16),
-        ECX1.CX16 |
+        ECX1.SSE3 |
+          ECX1.SSSE3 |
+          ECX1.CX16 |
+          ECX1.SSE4_1 |
+          ECX1.SSE4_2 |
+          ECX1.XSAVE |
           ECX1.POPCNT |
           ECX1.RDRAND |
           ECX1.HYPERVISOR |
@@ -89,6 +105,8 @@ export function createCpuid(options: CpuidOptions): (leaf: number, subleaf: numb
         Object.values(EDX7).reduce((all, bit) => all | bit, 0),
       ],
     ],
+    // XCR0 may have x87 and SSE, whose area is the legacy one and the header.
+    [0xd, [XCR0_SUPPORTED, XSAVE_AREA_BYTES, XSAVE_AREA_BYTES, 0]],
     // TSC = crystal × ebx / eax: 1 GHz.
     [0x15, [1, 1, 1_000_000_000, 0]],
     [0x16, [1000, 1000, 100, 0]],
@@ -121,6 +139,7 @@ export function createCpuid(options: CpuidOptions): (leaf: number, subleaf: numb
     ]);
   }
   return (leaf, subleaf) => {
+    if (leaf === 0xd && subleaf !== 0) return NONE;
     if (leaf === 7 && subleaf !== 0) return subleaf === MAX_SUBLEAF_7 ? LEAF_7_2 : NONE;
     return fixed.get(leaf >>> 0) ?? NONE;
   };

@@ -1,16 +1,10 @@
 /** x87 instructions, and the state images and control words of x87 and SSE (SDM vol. 1 chapters 8 and 10). */
-import { readFxsave, writeFxsave, X87, X87State } from '../float/x87.ts';
+import { X87, X87State } from '../float/x87.ts';
 import { STATUS, WORD } from '../float/x87-state.ts';
 import { GPR, STATE, STOP } from '../layout.ts';
-import { ACCESS } from '../memory-unit.ts';
 import { CR0, CR4, VECTOR } from '../system-state.ts';
 import type { Helper, HelperContext } from './context.ts';
-
-const IMAGE_BYTES = 512;
-/** Places in the legacy image, SDM vol. 1 table 10-2. */
-const IMAGE = { MXCSR: 24, MXCSR_MASK: 28, XMM: 160, XMM_BYTES: 256 } as const;
-const MXCSR_WRITABLE = 0xffff;
-const MXCSR_RESET = 0x1f80;
+import { extendedControl, MXCSR_RESET, MXCSR_WRITABLE, StateImage } from './state-image.ts';
 
 const FLOAT80_BYTES = 10;
 const SIGNIFICAND_BYTES = 8;
@@ -22,18 +16,17 @@ function isPending({ words }: X87State): boolean {
 
 class FloatUnit {
   readonly #h: HelperContext;
-  readonly #x87: X87;
-  readonly #image = new Uint8Array(IMAGE_BYTES);
+  /** Shared with what saves and restores it. */
+  readonly x87: X87;
   /** The unit's state before a store, should the memory fault. */
   readonly #saved: Int32Array;
-  readonly #imageWords = new DataView(this.#image.buffer);
 
   constructor(h: HelperContext) {
     this.#h = h;
-    this.#x87 = new X87(new X87State(h.cpu.bytes.buffer, STATE.X87));
-    this.#saved = new Int32Array(this.#x87.state.words.length);
+    this.x87 = new X87(new X87State(h.cpu.bytes.buffer, STATE.X87));
+    this.#saved = new Int32Array(this.x87.state.words.length);
     h.cpu.words[STATE.MXCSR >> 2] = MXCSR_RESET;
-    this.#x87.execute(0xdb, 0xe3); // FNINIT
+    this.x87.execute(0xdb, 0xe3); // FNINIT
   }
 
   /** b: opcode, c: ModRM; the address of a memory operand is in a. */
@@ -45,7 +38,7 @@ class FloatUnit {
     const modrm = h.c(record);
     const operand = X87.memoryOperand(opcode, modrm);
     const { mmu } = cpu;
-    const { state } = this.#x87;
+    const { state } = this.x87;
     const low = operand.sizeBytes === 0 ? 0 : h.low(h.a(record));
     const high = operand.sizeBytes === 0 ? 0 : h.highOf(h.a(record));
     if (operand.access === 'load') {
@@ -56,9 +49,9 @@ class FloatUnit {
     } else if (operand.access === 'store') this.#saved.set(state.words);
     const readsFlags = modrm >= 0xc0 && (opcode === 0xda || opcode === 0xdb);
     if (readsFlags) state.flagsIn = cpu.flags;
-    this.#x87.dataPointerLow = low;
-    this.#x87.dataPointerHigh = high;
-    const vector = this.#x87.execute(opcode, modrm);
+    this.x87.dataPointerLow = low;
+    this.x87.dataPointerHigh = high;
+    const vector = this.x87.execute(opcode, modrm);
     if (vector !== 0) return h.fault(vector);
     if (operand.access === 'store' && state.storeSizeBytes > 0) {
       cpu.bytes.set(state.memory.subarray(0, state.storeSizeBytes), STATE.X87_MEMORY);
@@ -75,7 +68,7 @@ class FloatUnit {
   /** FNSTSW AX and the comparisons that set RFLAGS. */
   #results(opcode: number, modrm: number): void {
     const { cpu } = this.#h;
-    const { state } = this.#x87;
+    const { state } = this.x87;
     if (opcode === 0xdf && modrm === 0xe0) {
       cpu.bytes[STATE.GPR + GPR.RAX] = state.ax & 0xff;
       cpu.bytes[STATE.GPR + GPR.RAX + 1] = state.ax >> 8;
@@ -86,56 +79,13 @@ class FloatUnit {
   /** *Measured*: of 10 bytes the significand is stored first, also where the rest faults. */
   #store(low: number, high: number, record: number): boolean {
     const { mmu } = this.#h.cpu;
-    const sizeBytes = this.#x87.state.storeSizeBytes;
+    const sizeBytes = this.x87.state.storeSizeBytes;
     const first = sizeBytes === FLOAT80_BYTES ? SIGNIFICAND_BYTES : sizeBytes;
     if (!mmu.writeVirtual(low, high, STATE.X87_MEMORY, first, record, mmu.userBit)) return false;
     if (first === sizeBytes) return true;
     const next = (low + first) | 0;
     const nextHigh = next >>> 0 < first ? (high + 1) | 0 : high;
     return mmu.writeVirtual(next, nextHigh, STATE.X87_MEMORY + first, sizeBytes - first, record, mmu.userBit);
-  }
-
-  #writable(low: number, high: number, sizeBytes: number): boolean {
-    const { mmu } = this.#h.cpu;
-    if (mmu.translate(low, high, mmu.userBit | ACCESS.WRITE) < 0) return false;
-    const last = (low + sizeBytes - 1) | 0;
-    const lastHigh = last >>> 0 < low >>> 0 ? high + 1 : high;
-    return mmu.translate(last, lastHigh, mmu.userBit | ACCESS.WRITE) >= 0;
-  }
-
-  /** FXSAVE and FXRSTOR by `restore`: 512 bytes at an address that is a multiple of 16. */
-  image(record: number, restore: boolean): number {
-    const h = this.#h;
-    const { cpu } = h;
-    if ((cpu.system.cr0 & (CR0.EM | CR0.TS)) !== 0) return h.fault(VECTOR.NM);
-    const low = h.low(h.a(record));
-    const high = h.highOf(h.a(record));
-    if ((low & 15) !== 0) return h.gp();
-    const { mmu, bytes } = cpu;
-    const is64 = h.high(record) === 3;
-    if (restore) {
-      for (let at = 0; at < IMAGE_BYTES; at += 128) {
-        if (!mmu.readVirtual((low + at) | 0, high, STATE.X87_MEMORY, 128, mmu.userBit)) return STOP.FAULT;
-        this.#image.set(bytes.subarray(STATE.X87_MEMORY, STATE.X87_MEMORY + 128), at);
-      }
-      const mxcsr = this.#imageWords.getUint32(IMAGE.MXCSR, true);
-      if ((mxcsr & ~MXCSR_WRITABLE) !== 0) return h.gp();
-      readFxsave(this.#x87.state, this.#image, is64);
-      cpu.words[STATE.MXCSR >> 2] = mxcsr;
-      bytes.set(this.#image.subarray(IMAGE.XMM, IMAGE.XMM + IMAGE.XMM_BYTES), STATE.XMM);
-      return 0;
-    }
-    if (!this.#writable(low, high, IMAGE_BYTES)) return STOP.FAULT;
-    this.#image.fill(0);
-    writeFxsave(this.#x87.state, this.#image, is64);
-    this.#imageWords.setUint32(IMAGE.MXCSR, cpu.words[STATE.MXCSR >> 2] as number, true);
-    this.#imageWords.setUint32(IMAGE.MXCSR_MASK, MXCSR_WRITABLE, true);
-    this.#image.set(bytes.subarray(STATE.XMM, STATE.XMM + IMAGE.XMM_BYTES), IMAGE.XMM);
-    for (let at = 0; at < IMAGE_BYTES; at += 128) {
-      bytes.set(this.#image.subarray(at, at + 128), STATE.X87_MEMORY);
-      if (!mmu.writeVirtual((low + at) | 0, high, STATE.X87_MEMORY, 128, record, mmu.userBit)) return STOP.FAULT;
-    }
-    return 0;
   }
 
   loadMxcsr(record: number): number {
@@ -169,17 +119,21 @@ class FloatUnit {
     const both = CR0.MP | CR0.TS;
     if ((h.cpu.system.cr0 & both) === both) return h.fault(VECTOR.NM);
     // FNOP reports a pending exception and does nothing else.
-    const vector = this.#x87.execute(0xd9, 0xd0);
+    const vector = this.x87.execute(0xd9, 0xd0);
     return vector === 0 ? 0 : h.fault(vector);
   }
 }
 
 export function floatHelpers(h: HelperContext) {
   const unit = new FloatUnit(h);
+  const image = new StateImage(h, unit.x87);
   return {
     x87: (record: number) => unit.execute(record),
-    fxsave: (record: number) => unit.image(record, false),
-    fxrstor: (record: number) => unit.image(record, true),
+    fxsave: (record: number) => image.fxsave(record),
+    fxrstor: (record: number) => image.fxrstor(record),
+    xsave: (record: number) => image.xsave(record),
+    xrstor: (record: number) => image.xrstor(record),
+    ...extendedControl(h),
     loadMxcsr: (record: number) => unit.loadMxcsr(record),
     storeMxcsr: (record: number) => unit.storeMxcsr(record),
     fwait: () => unit.wait(),

@@ -305,6 +305,9 @@ function flagsAndHalt(h: HelperContext) {
   } satisfies Record<string, Helper>;
 }
 
+/** CPUID.1:ECX. */
+const OSXSAVE = 1 << 27;
+
 function identification(h: HelperContext) {
   const { cpu } = h;
   const { clock, random } = cpu.options;
@@ -316,10 +319,13 @@ function identification(h: HelperContext) {
   };
   return {
     cpuid: () => {
-      const [eax, ebx, ecx, edx] = cpu.options.cpuid(h.low(RAX) >>> 0, h.low(RCX) >>> 0);
+      const leaf = h.low(RAX);
+      const [eax, ebx, ecx, edx] = cpu.options.cpuid(leaf >>> 0, h.low(RCX) >>> 0);
       h.set(RAX, eax, 0);
       h.set(RBX, ebx, 0);
-      h.set(RCX, ecx, 0);
+      // CPUID.1:ECX.OSXSAVE shows CR4's bit.
+      const osxsave = leaf === 1 && (cpu.system.cr4 & CR4.OSXSAVE) !== 0 ? OSXSAVE : 0;
+      h.set(RCX, ecx | osxsave, 0);
       h.set(RDX, edx, 0);
       return 0;
     },
@@ -472,7 +478,5 @@ export function systemHelpers(h: HelperContext) {
       return 0;
     }),
     writeDebug: privileged(() => 0),
-    xgetbv: () => h.fault(VECTOR.UD),
-    xsetbv: () => h.fault(VECTOR.UD),
   } satisfies Record<string, Helper>;
 }

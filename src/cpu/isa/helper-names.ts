@@ -53,6 +53,8 @@ export const HELPER_NAMES = [
   'x87',
   'fxsave',
   'fxrstor',
+  'xsave',
+  'xrstor',
   'loadMxcsr',
   'storeMxcsr',
   'fwait',

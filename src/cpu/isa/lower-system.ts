@@ -150,6 +150,8 @@ export const SYSTEM_LOWERINGS: Readonly<Record<string, Lowering>> = {
   },
   FXSAVE: systemRm('fxsave'),
   FXRSTOR: systemRm('fxrstor'),
+  XSAVE: systemRm('xsave'),
+  XRSTOR: systemRm('xrstor'),
   LDMXCSR: (t) => helper(t, 'loadMxcsr', { a: t.readRm(2) }),
   STMXCSR: (t) => {
     helper(t, 'storeMxcsr', { a: TEMP0 });

@@ -261,6 +261,8 @@ encoding('0f ae /0 m', 'FXSAVE', 'M');
 encoding('0f ae /1 m', 'FXRSTOR', 'M');
 encoding('0f ae /2 m', 'LDMXCSR', 'Md');
 encoding('0f ae /3 m', 'STMXCSR', 'Md');
+encoding('np 0f ae /4 m', 'XSAVE', 'M');
+encoding('np 0f ae /5 m', 'XRSTOR', 'M');
 encoding('0f ae /5 r', 'FENCE');
 encoding('0f ae /6 r', 'FENCE');
 encoding('np 0f ae /7 m', 'CLFLUSH', 'Mb');
