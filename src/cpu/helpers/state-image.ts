@@ -44,13 +44,13 @@ export class StateImage {
     this.#takeSse();
     this.#takeMxcsr();
     // What follows the XMM registers is the program's own.
-    return this.#write(record, [[0, IMAGE.LEGACY_END]]);
+    return this.#write(record, IMAGE.XSTATE_BV, [[0, IMAGE.LEGACY_END]]);
   }
 
   fxrstor(record: number): number {
     const fault = this.#begin(record, FXSAVE_ALIGNMENT);
     if (fault !== 0) return fault;
-    if (!this.#read(record, IMAGE.LEGACY_END)) return STOP.FAULT;
+    if (!this.#read(record, IMAGE.XSTATE_BV)) return STOP.FAULT;
     if (!this.#mxcsrIsValid()) return this.#h.gp();
     this.#putX87(record);
     this.#putSse();
@@ -77,7 +77,7 @@ export class StateImage {
     // Every component counts as in use.
     this.#view.setUint32(IMAGE.XSTATE_BV, this.#view.getUint32(IMAGE.XSTATE_BV, true) | components, true);
     ranges.push([IMAGE.XSTATE_BV, IMAGE.XCOMP_BV]);
-    return this.#write(record, ranges);
+    return this.#write(record, IMAGE.END, ranges);
   }
 
   /** A component that the header does not have gets its initial state. */
@@ -173,11 +173,10 @@ export class StateImage {
     return true;
   }
 
-  /** Writes ranges of the image; nothing is written when any byte faults. */
-  #write(record: number, ranges: readonly (readonly [from: number, to: number])[]): number {
+  /** Writes ranges of the image; nothing is written when any byte of its `sizeBytes` faults. */
+  #write(record: number, sizeBytes: number, ranges: readonly (readonly [from: number, to: number])[]): number {
     const { mmu, bytes } = this.#h.cpu;
-    const end = (ranges.at(-1) as readonly [number, number])[1];
-    for (const at of [0, end - 1]) {
+    for (const at of [0, sizeBytes - 1]) {
       if (mmu.translate(...this.#address(record, at), mmu.userBit | ACCESS.WRITE) < 0) return STOP.FAULT;
     }
     for (const [from, to] of ranges) {
