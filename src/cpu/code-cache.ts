@@ -14,6 +14,14 @@ import { CALL, CMP_JCC, CMP_JCC_IMM, HELPER, JCC, JMP, TEST_JCC, TEST_JCC_IMM } 
 const MAX_BLOCK = 64;
 const CHUNK_SHIFT = 6;
 
+/** How far a block goes, and whether it may be found again. */
+interface BlockLimit {
+  readonly instructions: number;
+  readonly kept: boolean;
+}
+const WHOLE_BLOCK: BlockLimit = { instructions: MAX_BLOCK, kept: true };
+const SINGLE: BlockLimit = { instructions: 1, kept: false };
+
 /** Instructions that use the stack without a memory operand saying so, and how far from the stack pointer. */
 const IMPLIED_STACK: ReadonlySet<string> = new Set([
   ...['PUSH', 'POP', 'PUSHF', 'POPF', 'PUSH_SREG', 'POP_SREG', 'CALL', 'RET', 'CALLF', 'RETF', 'IRET', 'ENTER'],
@@ -74,19 +82,23 @@ export class CodeCache implements CodeWatcher {
   lookup(): number {
     const { words } = this.#mmu;
     const low = words[STATE.RIP >> 2] as number;
-    const high = words[(STATE.RIP >> 2) + 1] as number;
-    const physical = this.#mmu.translate(low, high, ACCESS.FETCH | this.#mmu.userBit);
-    if (physical < 0) return 0;
-    const page = physical - (physical % 4096);
-    if (page + 4096 > this.#mmu.ramSizeBytes) {
-      this.#mmu.raise(VECTOR.GP, 0);
-      return 0;
-    }
-    if (this.#full()) this.flush();
-    const code = this.#pages.get(page) ?? this.#create(page);
-    this.#enter(code, low, high);
+    const code = this.#enterPage();
+    if (code === null) return 0;
     const known = words[(code.table >> 2) + (low & 0xfff)] as number;
     return known !== 0 ? known : this.#translate(code, low & 0xfff);
+  }
+
+  /** As `lookup`, for a block of one instruction that nobody else runs. */
+  lookupSingle(): number {
+    const { words } = this.#mmu;
+    const low = words[STATE.RIP >> 2] as number;
+    const code = this.#enterPage();
+    return code === null ? 0 : this.#translate(code, low & 0xfff, SINGLE);
+  }
+
+  /** What was decoded last. */
+  get lastMnemonic(): string {
+    return this.#translator.d.row.mnemonic;
   }
 
   /** Checks that the page after the current one is still what the crossing instruction at `record` was decoded from. */
@@ -159,6 +171,24 @@ export class CodeCache implements CodeWatcher {
     this.#secondPage.clear();
     this.#translator.next = CODE.RECORDS;
     this.#mmu.flush();
+  }
+
+  /** The page that RIP is in, made the current one; null after a fault. */
+  #enterPage(): CodePage | null {
+    const { words } = this.#mmu;
+    const low = words[STATE.RIP >> 2] as number;
+    const high = words[(STATE.RIP >> 2) + 1] as number;
+    const physical = this.#mmu.translate(low, high, ACCESS.FETCH | this.#mmu.userBit);
+    if (physical < 0) return null;
+    const page = physical - (physical % 4096);
+    if (page + 4096 > this.#mmu.ramSizeBytes) {
+      this.#mmu.raise(VECTOR.GP, 0);
+      return null;
+    }
+    if (this.#full()) this.flush();
+    const code = this.#pages.get(page) ?? this.#create(page);
+    this.#enter(code, low, high);
+    return code;
   }
 
   #full(): boolean {
@@ -245,7 +275,7 @@ export class CodeCache implements CodeWatcher {
   }
 
   /** Decodes a block that starts at this page offset; returns its first record, or 0 after a fault of the fetch. */
-  #translate(code: CodePage, start: number): number {
+  #translate(code: CodePage, start: number, limit: BlockLimit = WHOLE_BLOCK): number {
     const t = this.#translator;
     const { words } = this.#mmu;
     const first = t.next;
@@ -256,7 +286,7 @@ export class CodeCache implements CodeWatcher {
       const result = t.d.decode(host + t.offset, host + 4096, this.#mmu.bytes);
       t.count++;
       if (result === NEED_MORE) {
-        if (t.next === first) return this.#translateCrossing(code, start);
+        if (t.next === first) return this.#translateCrossing(code, start, limit);
         t.d.length = 0;
         endBlock(t);
         break;
@@ -265,14 +295,20 @@ export class CodeCache implements CodeWatcher {
       this.#mark(code, t.offset, Math.min(4096, t.offset + Math.max(result, 1)));
       t.offset += t.d.length;
       const joins = t.offset < 4096 && words[(code.table >> 2) + t.offset] !== 0;
-      if (!t.ended && (t.count >= MAX_BLOCK || joins || t.offset === 4096)) {
+      if (!t.ended && (t.count >= limit.instructions || joins || t.offset === 4096)) {
         t.d.length = 0;
         endBlock(t);
       }
     }
     this.#sentinel();
-    words[(code.table >> 2) + start] = first;
+    this.#keep(code, start, { first, limit });
     return first;
+  }
+
+  /** Enters a block into its page's table, or leaves its records to whoever comes next. */
+  #keep(code: CodePage, start: number, { first, limit }: { first: number; limit: BlockLimit }): void {
+    if (limit.kept) this.#mmu.words[(code.table >> 2) + start] = first;
+    else this.#translator.next = first;
   }
 
   #lower(result: number): void {
@@ -291,7 +327,7 @@ export class CodeCache implements CodeWatcher {
   }
 
   /** An instruction whose bytes lie in two pages: a block of its own that first checks that the second is still there. */
-  #translateCrossing(code: CodePage, start: number): number {
+  #translateCrossing(code: CodePage, start: number, limit: BlockLimit): number {
     const t = this.#translator;
     const { words, bytes } = this.#mmu;
     const nextLow = ((words[STATE.CODE_PAGE >> 2] as number) + 0x1000) | 0;
@@ -314,7 +350,7 @@ export class CodeCache implements CodeWatcher {
     this.#mark(code, start, 4096);
     this.#mark(other, 0, Math.max(1, t.d.length - inFirst));
     this.#secondPage.set(first, second);
-    words[(code.table >> 2) + start] = first;
+    this.#keep(code, start, { first, limit });
     return first;
   }
 

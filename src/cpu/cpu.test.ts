@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { CpuStop } from './cpu.ts';
-import { CODE_START, createTestMachine, STACK_TOP, type TestMachine } from './testing.ts';
+import { CODE_START, createTestMachine, NO_INTERRUPTS, STACK_TOP, type TestMachine } from './testing.ts';
 
 const RAX = 0;
 const RCX = 1;
@@ -107,6 +107,7 @@ test('an interrupt is taken only while RFLAGS.IF is set', () => {
   let waiting = true;
   const machine = createTestMachine('90 fb 90 f4', {
     interrupts: {
+      ...NO_INTERRUPTS,
       pending: () => waiting,
       acknowledge: () => {
         waiting = false;

@@ -20,6 +20,12 @@ export interface InterruptSource {
   pending(): boolean;
   /** Takes it: its vector, or −1 when it has gone. */
   acknowledge(): number;
+  /** Whether a non-maskable interrupt waits. */
+  nmiPending(): boolean;
+  acknowledgeNmi(): void;
+  /** CR8, bits 7 to 4 of the task priority. */
+  readTaskPriority(): number;
+  writeTaskPriority(value: number): void;
 }
 
 /** MSRs of what stands beside the core, the local APIC and paravirtual clock. */
@@ -48,6 +54,11 @@ export type CpuStop =
   | { readonly reason: 'halt' }
   | { readonly reason: 'budget' }
   | { readonly reason: 'triple-fault'; readonly vector: number };
+
+/** Instructions that clear TF as they go to a handler, so that no trap follows them. */
+const ENTERS_HANDLER: ReadonlySet<string> = new Set(['INT', 'SYSCALL', 'SYSENTER']);
+/** DR6.BS. */
+const DR6_SINGLE_STEP = 1 << 14;
 
 const HALT: CpuStop = { reason: 'halt' };
 const BUDGET_USED: CpuStop = { reason: 'budget' };
@@ -147,8 +158,15 @@ export class Cpu {
     this.#given = budget;
     try {
       for (;;) {
-        if (this.#interrupt()) this.halted = false;
+        // After STI and MOV SS one more instruction runs before interrupts are looked at; with TF set each runs alone.
+        const alone = this.system.shadow || ((words[STATE.FLAGS >> 2] as number) & FLAG.TF) !== 0;
+        if (!this.system.shadow && this.#interrupt()) this.halted = false;
         if (this.halted) return HALT;
+        if (alone) {
+          if (!this.#step()) return this.#shutdown();
+          if ((words[STATE.BUDGET >> 2] as number) < 0) return BUDGET_USED;
+          continue;
+        }
         const record = this.code.lookup();
         if (record === 0) {
           if (!this.exceptions.deliverPending()) return this.#shutdown();
@@ -161,11 +179,7 @@ export class Cpu {
         }
         const code = engine.run(record);
         if (code === STOP.FAULT) {
-          this.setRipOf(words[STATE.RECORD >> 2] as number, 0);
-          if (this.mmu.nonCanonical && this.code.faultIsOfStack(words[STATE.RECORD >> 2] as number)) {
-            this.mmu.raise(VECTOR.SS, 0);
-          }
-          if (!this.exceptions.deliverPending()) return this.#shutdown();
+          if (!this.#deliverFault()) return this.#shutdown();
         } else if (code === STOP.POLL) return BUDGET_USED;
         if ((words[STATE.BUDGET >> 2] as number) < 0) return BUDGET_USED;
       }
@@ -187,6 +201,33 @@ export class Cpu {
     return ((this.words[STATE.FLAGS >> 2] as number) & FLAG.IF) !== 0 && this.options.interrupts.pending();
   }
 
+  /** Delivers the exception that the engine has stopped for; false when that ends in a shutdown. */
+  #deliverFault(): boolean {
+    const record = this.words[STATE.RECORD >> 2] as number;
+    this.setRipOf(record, 0);
+    if (this.mmu.nonCanonical && this.code.faultIsOfStack(record)) this.mmu.raise(VECTOR.SS, 0);
+    return this.exceptions.deliverPending();
+  }
+
+  /** Runs one instruction, and the single-step trap after it if TF was set before (SDM vol. 3 §17.3.1.4). False: shutdown. */
+  #step(): boolean {
+    const { words, system } = this;
+    const traps = ((words[STATE.FLAGS >> 2] as number) & FLAG.TF) !== 0;
+    system.shadow = false;
+    const record = this.code.lookupSingle();
+    if (record === 0) return this.exceptions.deliverPending();
+    const entersHandler = ENTERS_HANDLER.has(this.code.lastMnemonic);
+    const left = words[STATE.BUDGET >> 2] as number;
+    words[STATE.BUDGET >> 2] = 0;
+    const code = this.engine.run(record);
+    words[STATE.BUDGET >> 2] = left + (words[STATE.BUDGET >> 2] as number);
+    if (code === STOP.FAULT) return this.#deliverFault();
+    if (!traps || entersHandler) return true;
+    system.dr6 |= DR6_SINGLE_STEP;
+    this.mmu.raise(VECTOR.DB, -1);
+    return this.exceptions.deliverPending();
+  }
+
   #shutdown(): CpuStop {
     return { reason: 'triple-fault', vector: this.system.vector };
   }
@@ -194,12 +235,14 @@ export class Cpu {
   /** Delivers an external interrupt if one may be taken. */
   #interrupt(): boolean {
     const { system, words } = this;
-    if (system.shadow) {
-      // One more instruction runs first. The block that starts with it ends soon: its branch comes back here.
-      system.shadow = false;
-      return false;
-    }
     const { interrupts } = this.options;
+    if (!system.nmiBlocked && interrupts.nmiPending()) {
+      interrupts.acknowledgeNmi();
+      // Until IRET (SDM vol. 3 §6.7.1).
+      system.nmiBlocked = true;
+      this.exceptions.deliverExternal(VECTOR.NMI);
+      return true;
+    }
     if (!interrupts.pending() || ((words[STATE.FLAGS >> 2] as number) & FLAG.IF) === 0) return false;
     const vector = interrupts.acknowledge();
     if (vector < 0) return false;

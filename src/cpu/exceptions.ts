@@ -184,6 +184,7 @@ export class ExceptionUnit {
     cs.attributes = (attributes >> 8) & 0xf0ff;
     (system.segments[SEGMENT.SS] as { selector: number }).selector = at(8) & 0xffff;
     system.cpl = cpl;
+    system.nmiBlocked = false;
     words[sp >> 2] = at(6);
     words[(sp >> 2) + 1] = at(7);
     cpu.setRip(at(0), at(1));

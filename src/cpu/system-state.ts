@@ -4,6 +4,7 @@
 export const CR0 = { PE: 1, MP: 2, EM: 4, TS: 8, ET: 16, NE: 32, WP: 1 << 16, AM: 1 << 18, PG: 1 << 31 } as const;
 /** CR4, SDM vol. 3 §2.5. */
 export const CR4 = {
+  DE: 1 << 3,
   PSE: 1 << 4,
   PAE: 1 << 5,
   PGE: 1 << 7,
@@ -21,6 +22,7 @@ export const EFER = { SCE: 1, LME: 1 << 8, LMA: 1 << 10, NXE: 1 << 11 } as const
 export const VECTOR = {
   DE: 0,
   DB: 1,
+  NMI: 2,
   BP: 3,
   OF: 4,
   UD: 6,
@@ -55,6 +57,10 @@ export interface Table {
   limit: number;
 }
 
+/** Bits that read as 1. */
+export const DR6_FIXED = 0xffff0ff0;
+export const DR7_FIXED = 0x400;
+
 const table = (): Table => ({ selector: 0, baseLow: 0, baseHigh: 0, limit: 0xffff });
 
 export class SystemState {
@@ -64,7 +70,6 @@ export class SystemState {
   /** Physical address of the top-level table, with its low flag bits. */
   cr3 = 0;
   cr4: number = CR4.PAE;
-  cr8 = 0;
   efer: number = EFER.LME | EFER.LMA;
   cpl = 0;
   xcr0 = 1;
@@ -89,6 +94,11 @@ export class SystemState {
   kernelGsHigh = 0;
   /** Interrupts stay off for one more instruction, after STI and MOV SS. */
   shadow = false;
+  nmiBlocked = false;
+  /** Debug registers: breakpoint addresses as halves, status, control (SDM vol. 3 §17.2). Breakpoints do not work. */
+  readonly breakpoints = new Int32Array(8);
+  dr6 = DR6_FIXED | 0;
+  dr7 = DR7_FIXED;
   /** The exception that the engine has just raised. */
   vector = -1;
   /** −1 when the exception has none. */

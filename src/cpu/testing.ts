@@ -1,10 +1,20 @@
 /** A bare machine for tests: identity-mapped RAM, flat segments, code at CODE_START in supervisor mode. */
-import { Cpu, type CpuOptions, memoryPages } from './cpu.ts';
+import { Cpu, type CpuOptions, type InterruptSource, memoryPages } from './cpu.ts';
 import { GPR, RAM_BASE, STATE } from './layout.ts';
 
 export const CODE_START = 0x100000;
 export const STACK_TOP = 0x200000;
 const TABLES = 0x1000;
+
+/** Nothing ever interrupts. */
+export const NO_INTERRUPTS: InterruptSource = {
+  pending: () => false,
+  acknowledge: () => -1,
+  nmiPending: () => false,
+  acknowledgeNmi: () => {},
+  readTaskPriority: () => 0,
+  writeTaskPriority: () => {},
+};
 const RAM_SIZE_BYTES = 16 << 20;
 
 export interface TestMachine {
@@ -30,7 +40,7 @@ export function createTestMachine(code: string, options: Partial<CpuOptions> = {
     ramSizeBytes: RAM_SIZE_BYTES,
     devices: { read: (_address, data) => void data.fill(0xff), write: () => undefined },
     ports: { read: () => 0, write: () => undefined },
-    interrupts: { pending: () => false, acknowledge: () => -1 },
+    interrupts: NO_INTERRUPTS,
     msrs: { read: () => null, write: () => false },
     clock: { nowNs: () => 0, wallMs: () => 0 },
     random: (target) => void target.fill(0x5a),

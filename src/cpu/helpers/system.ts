@@ -3,6 +3,7 @@ import { FLAG, GPR, SEGMENT, type Size, STATE, STOP } from '../layout.ts';
 import { ACCESS } from '../memory-unit.ts';
 import { CR0, CR4, EFER, type Segment, type Table, VECTOR } from '../system-state.ts';
 import type { Helper, HelperContext } from './context.ts';
+import { controlRegisters, debugRegisters } from './control.ts';
 import { msrHelpers } from './msr.ts';
 
 const RAX = STATE.GPR + GPR.RAX;
@@ -65,53 +66,6 @@ function sysret(h: HelperContext): Helper {
   };
 }
 
-function controlRegisters(h: HelperContext) {
-  const { cpu } = h;
-  const s = cpu.system;
-  /** A register that does not exist is undefined at every privilege level. */
-  const exists = (number: number): boolean => number === 0 || (number >= 2 && number <= 4) || number === 8;
-  const read: Helper = (record) => {
-    if (!exists(h.b(record))) return h.fault(VECTOR.UD);
-    if (!h.privileged) return h.gp();
-    const values: Readonly<Record<number, () => readonly [number, number]>> = {
-      0: () => [s.cr0, 0],
-      2: () => [s.cr2Low, s.cr2High],
-      3: () => [s.cr3 | 0, Math.floor(s.cr3 / 0x100000000)],
-      4: () => [s.cr4, 0],
-      8: () => [s.cr8, 0],
-    };
-    const value = values[h.b(record)]?.();
-    if (!value) return h.fault(VECTOR.UD);
-    h.set(h.a(record), value[0], value[1]);
-    return 0;
-  };
-  const write: Helper = (record) => {
-    if (!exists(h.b(record))) return h.fault(VECTOR.UD);
-    if (!h.privileged) return h.gp();
-    const low = h.low(h.a(record));
-    const high = h.highOf(h.a(record));
-    const number = h.b(record);
-    if (number === 0) {
-      if (high !== 0 || ((low & CR0.PG) !== 0 && (low & CR0.PE) === 0)) return h.gp();
-      s.cr0 = low | CR0.ET;
-    } else if (number === 2) {
-      s.cr2Low = low;
-      s.cr2High = high;
-    } else if (number === 3) s.cr3 = (low >>> 0) + (high & 0xfffff) * 0x100000000;
-    else if (number === 4) {
-      if (high !== 0 || ((low & CR4.PAE) === 0 && (s.efer & EFER.LMA) !== 0)) return h.gp();
-      s.cr4 = low;
-    } else if (number === 8) {
-      if (high !== 0 || (low & ~15) !== 0) return h.gp();
-      s.cr8 = low;
-    } else return h.fault(VECTOR.UD);
-    cpu.words[STATE.SSE_UNCHECKED >> 2] = 1;
-    if (number !== 2 && number !== 8) cpu.mmu.flush();
-    return h.resyncAfter(record);
-  };
-  return { readControl: read, writeControl: write };
-}
-
 /** LGDT, LIDT, SGDT and SIDT by modrm.reg: limit in the first two bytes, base in the next eight. */
 function descriptorTable(h: HelperContext): Helper {
   const { cpu } = h;
@@ -165,8 +119,10 @@ function segments(h: HelperContext) {
     Object.assign(target, { selector, attributes: (high >> 8) & 0xf0ff });
     const flat = index !== SEGMENT.FS && index !== SEGMENT.GS;
     h.set(baseAt, flat ? 0 : (low >>> 16) | ((high & 0xff) << 16) | (high & 0xff000000), 0);
-    if (index === SEGMENT.SS) cpu.system.shadow = true;
-    return 0;
+    if (index !== SEGMENT.SS) return 0;
+    // Only where an interrupt waits does it matter that the next instruction comes first.
+    cpu.system.shadow = cpu.interruptible;
+    return cpu.system.shadow ? h.resyncAfter(record) : 0;
   };
   const read: Helper = (record) => {
     if (h.b(record) > 5) return h.fault(VECTOR.UD);
@@ -262,7 +218,6 @@ function flagsAndHalt(h: HelperContext) {
       words[f] = (words[f] as number) | FLAG.IF;
       if (was !== 0 || !cpu.options.interrupts.pending()) return 0;
       cpu.system.shadow = true;
-      cpu.pollSoon();
       return h.resyncAfter(record);
     },
     hlt: (record: number) => {
@@ -298,7 +253,7 @@ function flagsAndHalt(h: HelperContext) {
       const newLow = (low + sizeBytes) | 0;
       h.set(RSP, newLow, (h.highOf(RSP) + (newLow >>> 0 < sizeBytes ? 1 : 0)) | 0);
       mmu.selectMode();
-      return cpu.interruptible ? h.resyncAfter(record) : 0;
+      return cpu.interruptible || (value & FLAG.TF) !== 0 ? h.resyncAfter(record) : 0;
     },
     stac: () => setAc(true),
     clac: () => setAc(false),
@@ -473,10 +428,6 @@ export function systemHelpers(h: HelperContext) {
       cpu.words[STATE.SSE_UNCHECKED >> 2] = 1;
       return h.resyncAfter(record);
     }),
-    readDebug: privileged((record) => {
-      h.set(h.a(record), h.b(record) === 6 ? 0xffff0ff0 | 0 : h.b(record) === 7 ? 0x400 : 0, 0);
-      return 0;
-    }),
-    writeDebug: privileged(() => 0),
+    ...debugRegisters(h),
   } satisfies Record<string, Helper>;
 }

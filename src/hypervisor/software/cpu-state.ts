@@ -56,7 +56,7 @@ export function loadSpecialRegisters(cpu: Cpu, registers: SpecialRegisters): voi
   system.cr2High = high(registers.cr2);
   system.cr3 = Number(registers.cr3);
   system.cr4 = low(registers.cr4);
-  system.cr8 = low(registers.cr8);
+  cpu.options.interrupts.writeTaskPriority(low(registers.cr8));
   system.efer = low(registers.efer);
   system.cpl = registers.ss.dpl;
   cpu.words[STATE.SSE_UNCHECKED >> 2] = 1;

@@ -62,6 +62,10 @@ export class SoftwareVcpu implements Vcpu {
       interrupts: {
         pending: () => (localApic.pending() & PENDING.INTERRUPT) !== 0,
         acknowledge: () => localApic.acknowledge(),
+        nmiPending: () => (localApic.pending() & PENDING.NMI) !== 0,
+        acknowledgeNmi: () => void localApic.takeNmi(),
+        readTaskPriority: () => localApic.readCr8(),
+        writeTaskPriority: (value) => localApic.writeCr8(value),
       },
       msrs: this.#msrs,
       clock,

@@ -1,0 +1,87 @@
+/** Moves to and from control and debug registers (SDM vol. 3 §2.5 and §17.2). */
+import { STATE } from '../layout.ts';
+import { CR0, CR4, DR6_FIXED, DR7_FIXED, EFER, VECTOR } from '../system-state.ts';
+import type { Helper, HelperContext } from './context.ts';
+
+/** DR7 bits 12, 14 and 15 are 0. */
+const DR7_RESERVED = 0xd000;
+
+export function controlRegisters(h: HelperContext) {
+  const { cpu } = h;
+  const s = cpu.system;
+  /** A register that does not exist is undefined at every privilege level. */
+  const exists = (number: number): boolean => number === 0 || (number >= 2 && number <= 4) || number === 8;
+  const read: Helper = (record) => {
+    if (!exists(h.b(record))) return h.fault(VECTOR.UD);
+    if (!h.privileged) return h.gp();
+    const values: Readonly<Record<number, () => readonly [number, number]>> = {
+      0: () => [s.cr0, 0],
+      2: () => [s.cr2Low, s.cr2High],
+      3: () => [s.cr3 | 0, Math.floor(s.cr3 / 0x100000000)],
+      4: () => [s.cr4, 0],
+      8: () => [cpu.options.interrupts.readTaskPriority(), 0],
+    };
+    const value = values[h.b(record)]?.();
+    if (!value) return h.fault(VECTOR.UD);
+    h.set(h.a(record), value[0], value[1]);
+    return 0;
+  };
+  const write: Helper = (record) => {
+    if (!exists(h.b(record))) return h.fault(VECTOR.UD);
+    if (!h.privileged) return h.gp();
+    const low = h.low(h.a(record));
+    const high = h.highOf(h.a(record));
+    const number = h.b(record);
+    if (number === 0) {
+      if (high !== 0 || ((low & CR0.PG) !== 0 && (low & CR0.PE) === 0)) return h.gp();
+      s.cr0 = low | CR0.ET;
+    } else if (number === 2) {
+      s.cr2Low = low;
+      s.cr2High = high;
+    } else if (number === 3) s.cr3 = (low >>> 0) + (high & 0xfffff) * 0x100000000;
+    else if (number === 4) {
+      if (high !== 0 || ((low & CR4.PAE) === 0 && (s.efer & EFER.LMA) !== 0)) return h.gp();
+      s.cr4 = low;
+    } else if (number === 8) {
+      if (high !== 0 || (low & ~15) !== 0) return h.gp();
+      cpu.options.interrupts.writeTaskPriority(low);
+    } else return h.fault(VECTOR.UD);
+    cpu.words[STATE.SSE_UNCHECKED >> 2] = 1;
+    if (number !== 2 && number !== 8) cpu.mmu.flush();
+    return h.resyncAfter(record);
+  };
+  return { readControl: read, writeControl: write };
+}
+
+/** DR0 to DR3, DR6 and DR7; 4 and 5 are other names of 6 and 7 unless CR4.DE is set (SDM vol. 3 §17.2.2). */
+export function debugRegisters(h: HelperContext) {
+  const { system } = h.cpu;
+  const number = (record: number): number => {
+    const named = h.b(record);
+    return named === 4 || named === 5 ? ((system.cr4 & CR4.DE) !== 0 ? -1 : named + 2) : named;
+  };
+  const read: Helper = (record) => {
+    const n = number(record);
+    if (n < 0 || n > 7) return h.fault(VECTOR.UD);
+    if (!h.privileged) return h.gp();
+    if (n >= 6) h.set(h.a(record), n === 6 ? system.dr6 : system.dr7, 0);
+    else h.set(h.a(record), system.breakpoints[2 * n] as number, system.breakpoints[2 * n + 1] as number);
+    return 0;
+  };
+  const write: Helper = (record) => {
+    const n = number(record);
+    if (n < 0 || n > 7) return h.fault(VECTOR.UD);
+    if (!h.privileged) return h.gp();
+    const low = h.low(h.a(record));
+    const high = h.highOf(h.a(record));
+    if (n >= 6 && high !== 0) return h.gp();
+    if (n === 6) system.dr6 = low | DR6_FIXED;
+    else if (n === 7) system.dr7 = (low & ~DR7_RESERVED) | DR7_FIXED;
+    else {
+      system.breakpoints[2 * n] = low;
+      system.breakpoints[2 * n + 1] = high;
+    }
+    return 0;
+  };
+  return { readDebug: read, writeDebug: write };
+}

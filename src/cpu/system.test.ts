@@ -1,0 +1,264 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { FLAG } from './layout.ts';
+import { CODE_START } from './testing.ts';
+import { AT, SELECTOR, SystemMachine } from './testing-system.ts';
+
+const at = (offset: number): bigint => BigInt(CODE_START + offset);
+
+describe('interrupts', () => {
+  test('STI lets exactly one more instruction run', () => {
+    // sti; inc eax; inc eax; hlt
+    const system = new SystemMachine('fb ffc0 ffc0 f4');
+    system.waiting.push(0x40);
+    const entered = system.run();
+    assert.deepEqual([entered?.vector, entered?.rip, system.machine.register(0)], [0x40, at(3), 1n]);
+  });
+
+  test('between STI and CLI nothing is taken, with a branch or without', () => {
+    // sti; cli; jmp +0; hlt
+    const system = new SystemMachine('fb fa eb00 f4');
+    system.waiting.push(0x40);
+    assert.equal(system.run(), null);
+    assert.deepEqual(system.waiting, [0x40]);
+  });
+
+  test('STI; HLT takes the interrupt after HLT', () => {
+    const system = new SystemMachine('fb f4 90');
+    system.waiting.push(0x40);
+    assert.equal(system.run()?.rip, at(2));
+  });
+
+  test('MOV SS lets exactly one more instruction run', () => {
+    // mov eax,10h; sti; mov ss,eax; inc ecx; inc ecx; hlt: the instruction after STI is MOV SS, which has a shadow of its own
+    const system = new SystemMachine('b810000000 fb 8ed0 ffc1 ffc1 f4');
+    system.waiting.push(0x40);
+    const entered = system.run();
+    assert.deepEqual([entered?.rip, system.machine.register(1)], [at(10), 1n]);
+  });
+
+  test('an interrupt gate clears IF and a trap gate keeps it', () => {
+    for (const { type, kept } of [
+      { type: 0xe, kept: 0 },
+      { type: 0xf, kept: FLAG.IF },
+    ]) {
+      const system = new SystemMachine('fb 90 90 f4');
+      system.setGate(0x40, { type });
+      system.waiting.push(0x40);
+      system.run();
+      assert.equal(system.machine.cpu.flags & FLAG.IF, kept);
+    }
+  });
+
+  test('an NMI is taken with interrupts off, and no other one until IRET', () => {
+    const system = new SystemMachine('90 90 f4');
+    system.nmi = true;
+    assert.equal(system.run()?.vector, 2);
+    system.nmi = true;
+    assert.deepEqual(system.machine.cpu.run(1000), { reason: 'halt' });
+    assert.equal(system.nmi, true);
+    system.machine.ram.set([0x48, 0xcf], AT.HANDLERS + 3); // iretq
+    const entered = system.run();
+    assert.deepEqual([entered?.vector, entered?.rip, system.nmi], [2, at(0), false]);
+  });
+});
+
+describe('single step', () => {
+  test('with TF set each instruction is followed by #DB with BS in DR6', () => {
+    // pushf; or qword [rsp],100h; popf; inc eax; inc eax; hlt
+    const system = new SystemMachine('9c 48810c2400010000 9d ffc0 ffc0 f4');
+    const entered = system.run();
+    assert.deepEqual([entered?.vector, entered?.rip, system.machine.register(0)], [1, at(12), 1n]);
+    assert.equal((entered?.rflags ?? 0n) & BigInt(FLAG.TF), BigInt(FLAG.TF));
+    assert.equal(system.machine.cpu.system.dr6 & (1 << 14), 1 << 14);
+    assert.equal(system.machine.cpu.flags & FLAG.TF, 0);
+  });
+
+  test('a faulting instruction is not followed by a trap', () => {
+    const system = new SystemMachine('0f0b');
+    system.machine.cpu.flags |= FLAG.TF;
+    assert.equal(system.run()?.vector, 6);
+  });
+});
+
+describe('exceptions', () => {
+  test('a fault in user mode switches to RSP0 and saves the user stack', () => {
+    const system = new SystemMachine('');
+    system.enterUser('0f0b');
+    const entered = system.run();
+    assert.deepEqual(
+      [entered?.vector, entered?.rip, entered?.cs, entered?.rsp, entered?.ss],
+      [6, BigInt(AT.USER_CODE), BigInt(SELECTOR.USER_CODE), BigInt(AT.USER_STACK), BigInt(SELECTOR.USER_DATA)],
+    );
+    assert.equal(system.machine.register(4), BigInt(AT.RSP0 - 40));
+    assert.equal(system.machine.cpu.system.cpl, 0);
+  });
+
+  test('a gate with an IST entry switches the stack at the same privilege', () => {
+    const system = new SystemMachine('0f0b');
+    system.setGate(6, { ist: 1 });
+    assert.equal(system.run()?.rsp, BigInt(AT.STACK));
+    assert.equal(system.machine.register(4), BigInt(AT.IST1_END - 40));
+  });
+
+  test('the stack of a handler is aligned to 16 bytes', () => {
+    const system = new SystemMachine('0f0b');
+    system.machine.setRegister(4, BigInt(AT.STACK - 3));
+    assert.equal(system.run()?.rsp, BigInt(AT.STACK - 3));
+    assert.equal(system.machine.register(4) % 16n, 8n);
+  });
+
+  test('INT n through a gate of a lower DPL is #GP with the gate in its error code', () => {
+    const system = new SystemMachine('');
+    system.enterUser('cd41');
+    const entered = system.run();
+    assert.deepEqual([entered?.vector, entered?.errorCode], [13, 0x41n * 8n + 2n]);
+  });
+
+  test('INT n through a gate of DPL 3 saves the address behind it', () => {
+    const system = new SystemMachine('');
+    system.setGate(0x41, { dpl: 3 });
+    system.enterUser('cd41');
+    const entered = system.run();
+    assert.deepEqual([entered?.vector, entered?.rip], [0x41, BigInt(AT.USER_CODE + 2)]);
+  });
+
+  test('a gate that is not present is #NP', () => {
+    const system = new SystemMachine('0f0b');
+    system.setGate(6, { present: false });
+    const entered = system.run();
+    assert.deepEqual([entered?.vector, entered?.errorCode], [11, 6n * 8n + 3n]);
+  });
+
+  test('a second contributory fault during delivery is a double fault', () => {
+    // div by zero: #DE, whose gate is not present: #NP
+    const system = new SystemMachine('31c9 f7f1');
+    system.setGate(0, { present: false });
+    const entered = system.run();
+    assert.deepEqual([entered?.vector, entered?.errorCode], [8, 0n]);
+  });
+
+  test('a fault of the double fault is a shutdown', () => {
+    const system = new SystemMachine('31c9 f7f1');
+    system.setGate(0, { present: false });
+    system.setGate(8, { present: false });
+    assert.throws(() => system.run(), /triple fault/);
+  });
+});
+
+/** Bits of the last-level entry of one page, and what each kind of access to it gives. */
+const PTE = { P: 1, RW: 2, US: 4, A: 0x20, D: 0x40 };
+const NX = 1n << 63n;
+
+describe('paging', () => {
+  const PAGE = 0x80_0000;
+  const TABLE = 0x3000;
+
+  /** Maps the 2 MiB page that holds PAGE with these bits, the code of the test elsewhere. */
+  function setUp(code: string, bits: number, options: { nx?: boolean; user?: boolean; cr0Wp?: boolean; cr4?: number }) {
+    const system = new SystemMachine(code);
+    const { cpu } = system.machine;
+    const entry = BigInt(PAGE | 0x80 | bits) | (options.nx ? NX : 0n);
+    system.view.setBigUint64(TABLE + (PAGE >> 21) * 8, entry, true);
+    cpu.system.efer |= 1 << 11;
+    if (options.cr0Wp !== false) cpu.system.cr0 |= 1 << 16;
+    cpu.system.cr4 |= options.cr4 ?? 0;
+    cpu.mmu.flush();
+    if (options.user) system.enterUser(code);
+    else {
+      // All but the page under test is the supervisor's.
+      for (let i = 0; i < 512; i++) {
+        const at = TABLE + i * 8;
+        if (i !== PAGE >> 21) system.view.setUint32(at, system.view.getUint32(at, true) & ~PTE.US, true);
+      }
+    }
+    system.machine.setRegister(3, BigInt(PAGE));
+    return system;
+  }
+  const bitsOf = (system: SystemMachine): number => system.view.getUint32(TABLE + (PAGE >> 21) * 8, true);
+
+  // mov eax,[rbx] / mov [rbx],eax / jmp rbx; then cli; hlt is only legal in supervisor mode, so int 40h ends the test
+  const READ = '8b03 cd40';
+  const WRITE = '8903 cd40';
+  const JUMP = 'ffe3';
+  const SMEP = 1 << 20;
+  const SMAP = 1 << 21;
+  for (const row of [
+    { name: 'a page that is not present', bits: 0, code: READ, error: 0 },
+    { name: 'a read of a supervisor page', bits: PTE.P, code: READ },
+    { name: 'a user read of a supervisor page', bits: PTE.P, code: READ, user: true, error: 5 },
+    { name: 'a user read of a user page', bits: PTE.P | PTE.US, code: READ, user: true },
+    { name: 'a user write of a read-only page', bits: PTE.P | PTE.US, code: WRITE, user: true, error: 7 },
+    { name: 'a user write of a writable page', bits: PTE.P | PTE.US | PTE.RW, code: WRITE, user: true },
+    { name: 'a supervisor write of a read-only page', bits: PTE.P, code: WRITE, error: 3 },
+    { name: 'a supervisor write of a read-only page with CR0.WP clear', bits: PTE.P, code: WRITE, cr0Wp: false },
+    { name: 'a fetch of a no-execute page', bits: PTE.P, code: JUMP, nx: true, error: 0x11 },
+    { name: 'a supervisor fetch of a user page with SMEP', bits: PTE.P | PTE.US, code: JUMP, cr4: SMEP, error: 0x11 },
+    { name: 'a supervisor read of a user page with SMAP', bits: PTE.P | PTE.US, code: READ, cr4: SMAP, error: 1 },
+    { name: 'a user fetch of a supervisor page', bits: PTE.P, code: JUMP, user: true, error: 0x15 },
+  ] as readonly {
+    name: string;
+    bits: number;
+    code: string;
+    error?: number;
+    user?: boolean;
+    nx?: boolean;
+    cr0Wp?: boolean;
+    cr4?: number;
+  }[]) {
+    const { name, bits, code, error, ...options } = row;
+    test(`${name}: ${error === undefined ? 'works' : `#PF with error code 0x${error.toString(16)}`}`, () => {
+      const system = setUp(code, bits, options);
+      system.setGate(0x40, { dpl: 3 });
+      const entered = system.run();
+      const expected = error === undefined ? [0x40, undefined] : [14, BigInt(error)];
+      assert.deepEqual([entered?.vector, entered?.errorCode], expected);
+      if (error !== undefined) assert.equal(system.machine.cpu.system.cr2Low, PAGE);
+    });
+  }
+
+  test('a reserved bit is a fault that says so', () => {
+    const system = setUp(READ, PTE.P, { nx: true });
+    system.machine.cpu.system.efer &= ~(1 << 11);
+    system.machine.cpu.mmu.flush();
+    assert.equal(system.run()?.errorCode, 9n);
+  });
+
+  test('a read sets A and not D, a write sets both, a fault neither', () => {
+    const read = setUp(READ, PTE.P | PTE.RW, {});
+    read.run();
+    assert.equal(bitsOf(read) & (PTE.A | PTE.D), PTE.A);
+    const write = setUp(WRITE, PTE.P | PTE.RW, {});
+    write.run();
+    assert.equal(bitsOf(write) & (PTE.A | PTE.D), PTE.A | PTE.D);
+    const fault = setUp(WRITE, PTE.P, {});
+    fault.run();
+    assert.equal(bitsOf(fault) & (PTE.A | PTE.D), 0);
+  });
+
+  test('a page that was read is marked dirty by the first write after', () => {
+    const system = setUp('8b03 8903 cd40', PTE.P | PTE.RW, {});
+    system.run();
+    assert.equal(bitsOf(system) & PTE.D, PTE.D);
+  });
+
+  test('a translation stays until INVLPG', () => {
+    // mov eax,[rbx]; and dword [rcx],~1; mov eax,[rbx]; invlpg [rbx]; mov eax,[rbx]
+    const system = setUp('8b03 8321fe 8b03 0f013b 8b03 cd40', PTE.P | PTE.RW, {});
+    system.machine.setRegister(1, BigInt(TABLE + (PAGE >> 21) * 8));
+    const entered = system.run();
+    assert.deepEqual([entered?.vector, entered?.rip], [14, at(10)]);
+  });
+
+  test('a code page that is mapped elsewhere runs the new code', () => {
+    // call rbx; mov qword [rcx],rdx; mov rsi,cr3; mov cr3,rsi; call rbx; hlt
+    const system = setUp('ffd3 488911 0f20de 0f22de ffd3 f4', PTE.P | PTE.RW, {});
+    const { ram, setRegister, register } = system.machine;
+    ram.set([0xb0, 1, 0x00, 0xc4, 0xc3], PAGE); // mov al,1; add ah,al; ret
+    ram.set([0xb0, 2, 0x00, 0xc4, 0xc3], 0xa0_0000);
+    setRegister(1, BigInt(TABLE + (PAGE >> 21) * 8));
+    setRegister(2, BigInt(0xa0_0000 | 0x80 | PTE.P | PTE.RW));
+    system.run();
+    assert.equal(register(0), 0x302n);
+  });
+});
