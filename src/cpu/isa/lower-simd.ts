@@ -1,6 +1,6 @@
 /** MMX and SSE: scalar moves are moves between places of the state, packed integers vector operations, floats helpers. */
 import { type Size, STATE } from '../layout.ts';
-import { extensionKey, LOAD, LOAD_ZX, MOV, MOV_IMM, MOVZX, STORE } from '../uops/data.ts';
+import { LOAD, MOV, MOV_IMM, STORE } from '../uops/data.ts';
 import {
   BLENDPD,
   BLENDPS,
@@ -27,86 +27,29 @@ import {
   SHUFFLE16,
   SHUFFLE16_MMX,
   SHUFFLE32,
-  SSE_CHECK,
   STORE128,
   STORE128_ALIGNED,
 } from '../uops/simd.ts';
 import { PACKED, PACKED_MMX, SHIFTS } from '../uops/simd-packed.ts';
 import { helper, type Lowering } from './lower-common.ts';
-import { SSE_FUNCTION_NAMES, type SseFunctionName } from './sse-function-names.ts';
+import { LANE_LOWERINGS } from './lower-simd-lanes.ts';
+import { byMnemonic, SSE_FLOAT_LOWERINGS } from './lower-sse-float.ts';
+import {
+  beginSse,
+  copyLane,
+  isMmx,
+  loadOperand,
+  markWritten,
+  mmx,
+  OPERAND,
+  qSource,
+  withMmx,
+  wSource,
+  xmm,
+} from './simd-operands.ts';
 import type { Encoding } from './table.ts';
 import { EXTENDING, type ExtendingKind } from './table-simd.ts';
-import { TEMP_ADDRESS, TEMP0, TEMP1, type Translator } from './translator.ts';
-
-const xmm = (number: number): number => STATE.XMM + number * 16;
-const mmx = (number: number): number => STATE.X87 + (number & 7) * 16;
-/** A memory operand is copied here before it is used. */
-const OPERAND = STATE.XMM_TEMP;
-
-/** Every instruction that uses XMM registers begins with this; the first of a block makes the check. */
-function beginSse(t: Translator): void {
-  if (t.sseChecked) return;
-  t.put(SSE_CHECK);
-  t.sseChecked = true;
-}
-
-const isMmx = (row: Encoding): boolean => row.operands.some((operand) => /^[PQN]/.test(operand));
-
-/** Bytes that an operand's letters say. */
-function operandSize(t: Translator, operand: string): 2 | 4 | 8 | 16 {
-  switch (operand.slice(1)) {
-    case 'w':
-      return 2;
-    case 'd':
-    case 'ss':
-      return 4;
-    case 'q':
-    case 'sd':
-    case 'pi':
-      return 8;
-    case 'y':
-      return t.d.operandSize === 3 ? 8 : 4;
-    default:
-      return 16;
-  }
-}
-
-/** The place of an XMM or memory operand; 16 bytes of memory must be aligned. */
-function wSource(t: Translator, sizeBytes: 2 | 4 | 8 | 16): number {
-  if (t.isRegister) return xmm(t.d.rm);
-  loadOperand(t, sizeBytes, true);
-  return OPERAND;
-}
-
-function loadOperand(t: Translator, sizeBytes: 2 | 4 | 8 | 16, aligned: boolean): void {
-  if (sizeBytes === 16) t.memory(aligned ? LOAD128_ALIGNED : LOAD128, OPERAND);
-  else if (sizeBytes === 8) t.memory(LOAD[3], OPERAND);
-  else if (sizeBytes === 4) t.memory(LOAD[2], OPERAND);
-  else t.memory(LOAD_ZX[1], OPERAND);
-}
-
-/** The place of an MMX or memory operand. */
-function qSource(t: Translator, sizeBytes: 4 | 8 = 8): number {
-  if (t.isRegister) return mmx(t.d.rm);
-  t.memory(sizeBytes === 8 ? LOAD[3] : LOAD[2], OPERAND);
-  return OPERAND;
-}
-
-/**
- * An MMX instruction: faults first, then the operand, then what makes the x87 registers MMX registers, then the work. *Measured*:
- * TOP is cleared before a store or an SSE exception faults.
- */
-function withMmx(t: Translator, load: () => number, work: (source: number) => void): void {
-  helper(t, 'mmxCheck');
-  const source = load();
-  helper(t, 'mmxUse');
-  work(source);
-}
-
-/** A written MMX register has all ones for sign and exponent, SDM vol. 1 §9.5.1. */
-function markWritten(t: Translator, place: number): void {
-  t.pure(MOV_IMM[1], place + 8, 0, 0, -1);
-}
+import { TEMP_ADDRESS, type Translator } from './translator.ts';
 
 function packed(t: Translator, row: Encoding): void {
   if (isMmx(row)) {
@@ -181,15 +124,6 @@ const moveScalar =
       zeroUpper(t, reg);
     } else t.memory(STORE[size], reg);
   };
-
-/** Moves one lane within the state. A 32-bit move would clear what follows, so it is done as two of 16 bits. */
-function copyLane(t: Translator, size: 2 | 3, to: number, from: number): void {
-  if (size === 3) t.pure(MOV[3], to, from);
-  else {
-    t.pure(MOV[1], to, from);
-    t.pure(MOV[1], to + 2, from + 2);
-  }
-}
 
 /** MOVLPS, MOVHPS and their like: one half of a register and memory. */
 const moveHalf =
@@ -381,136 +315,12 @@ function moveMask(xmmOp: number): Lowering {
   };
 }
 
-/** PEXTRx and EXTRACTPS: a lane of the register to a general register or memory. */
-const extract =
-  (size: 0 | 1 | 2): Lowering =>
-  (t, row) => {
-    const lane: Size = size === 2 && row.mnemonic === 'PEXTRD' && t.d.operandSize === 3 ? 3 : size;
-    const offset = (t.d.immediate & (15 >> lane)) << lane;
-    const toMemory = !t.isRegister;
-    // PEXTRW of map 1 has the vector in ModRM.rm.
-    const vectorInRm = row.operands[0] === 'Gd';
-    const take = (vector: number): void => {
-      const from = vector + offset;
-      if (toMemory) t.memory(STORE[lane], from);
-      else {
-        const to = vectorInRm ? t.gRegister(3) : t.rmRegister(3);
-        if (lane >= 2) t.pure(MOV[lane], to, from);
-        else t.pure(MOVZX.get(extensionKey(lane, 2)) as number, to, from);
-      }
-    };
-    if (isMmx(row)) {
-      withMmx(
-        t,
-        () => mmx(t.d.rm) + ((t.d.immediate & 3) << 1),
-        (from) => void t.pure(MOVZX.get(extensionKey(1, 2)) as number, t.gRegister(3), from),
-      );
-      return;
-    }
-    beginSse(t);
-    take(xmm(vectorInRm ? t.d.rm : t.d.reg));
-  };
-
-/** PINSRx: a lane from a general register or memory. */
-const insert =
-  (size: 0 | 1 | 2): Lowering =>
-  (t, row) => {
-    const lane: Size = size === 2 && t.d.operandSize === 3 ? 3 : size;
-    const load = (): number => {
-      if (t.isRegister) return t.d.register(t.d.rm, 3);
-      if (lane >= 2) t.memory(LOAD[lane], TEMP0);
-      else t.memory(LOAD_ZX[lane as 0 | 1], TEMP0);
-      return TEMP0;
-    };
-    const put = (to: number, from: number): void => {
-      if (lane === 2) copyLane(t, 2, to, from);
-      else t.pure(MOV[lane], to, from);
-    };
-    if (isMmx(row)) {
-      const a = mmx(t.d.reg);
-      withMmx(t, load, (from) => {
-        put(a + ((t.d.immediate & 3) << 1), from);
-        markWritten(t, a);
-      });
-      return;
-    }
-    beginSse(t);
-    put(xmm(t.d.reg) + ((t.d.immediate & (15 >> lane)) << lane), load());
-  };
-
 const extending =
   (kind: ExtendingKind, op: number): Lowering =>
   (t) => {
     beginSse(t);
     t.pure(op, xmm(t.d.reg), wSource(t, EXTENDING[kind] as 2 | 4 | 8));
   };
-
-// ---- Floating point ----
-
-const functionNumber = (name: SseFunctionName): number => SSE_FUNCTION_NAMES.indexOf(name);
-
-interface Float {
-  readonly a: number;
-  readonly b: number;
-  readonly name: SseFunctionName;
-}
-
-function float(t: Translator, { a, b, name }: Float): void {
-  helper(t, 'sse', { a, b, c: functionNumber(name), high: t.d.immediate & 0xff });
-}
-
-/** Operations whose destination is in ModRM.reg and whose name is the function's. */
-function sseArithmetic(t: Translator, row: Encoding): void {
-  beginSse(t);
-  const b = wSource(t, operandSize(t, row.operands[1] as string));
-  float(t, { a: xmm(t.d.reg), b, name: row.mnemonic.toLowerCase() as SseFunctionName });
-}
-
-/** Conversions from a general register or memory. */
-function fromGeneral(t: Translator, row: Encoding): void {
-  beginSse(t);
-  const size: Size = t.d.operandSize === 3 ? 3 : 2;
-  const name = `${row.mnemonic.toLowerCase()}${size === 3 ? 64 : 32}` as SseFunctionName;
-  float(t, { a: xmm(t.d.reg), b: t.readRm(size), name });
-}
-
-function toGeneral(t: Translator, row: Encoding): void {
-  beginSse(t);
-  const name = `${row.mnemonic.toLowerCase()}${t.d.operandSize === 3 ? 64 : 32}` as SseFunctionName;
-  const b = wSource(t, operandSize(t, row.operands[1] as string));
-  float(t, { a: t.gRegister(3), b, name });
-}
-
-/** CVTPI2PS and CVTPI2PD: an MMX register as source makes the x87 unit an MMX unit, memory does not. */
-function fromMmx(t: Translator, row: Encoding): void {
-  beginSse(t);
-  if (t.isRegister) {
-    helper(t, 'mmxCheck');
-    helper(t, 'mmxUse');
-  }
-  const b = qSource(t);
-  float(t, { a: xmm(t.d.reg), b, name: row.mnemonic.toLowerCase() as SseFunctionName });
-}
-
-function toMmx(t: Translator, row: Encoding): void {
-  beginSse(t);
-  helper(t, 'mmxCheck');
-  const a = mmx(t.d.reg);
-  const b = wSource(t, operandSize(t, row.operands[1] as string));
-  helper(t, 'mmxUse');
-  float(t, { a, b, name: row.mnemonic.toLowerCase() as SseFunctionName });
-  markWritten(t, a);
-}
-
-function compareToFlags(t: Translator, row: Encoding): void {
-  beginSse(t);
-  const b = wSource(t, operandSize(t, row.operands[1] as string));
-  helper(t, 'sseToFlags', {
-    a: xmm(t.d.reg),
-    b,
-    c: functionNumber(row.mnemonic.toLowerCase() as SseFunctionName),
-  });
-}
 
 /** Rare ones on two registers (or memory) and an immediate: helpers over bytes. */
 const viaHelper =
@@ -523,23 +333,6 @@ const viaHelper =
     // The lengths of PCMPESTRx have the size of the general registers.
     helper(t, name, { a: xmm(t.d.reg), b, c: kind | (t.d.operandSize << 4), high: t.d.immediate & 0xff });
   };
-
-function insertPs(t: Translator): void {
-  beginSse(t);
-  const { immediate } = t.d;
-  let from = xmm(t.d.rm) + ((immediate >> 6) & 3) * 4;
-  if (!t.isRegister) {
-    t.memory(LOAD[2], TEMP0);
-    from = TEMP0;
-  } else {
-    t.pure(MOV[2], TEMP0, from);
-    from = TEMP0;
-  }
-  const a = xmm(t.d.reg);
-  copyLane(t, 2, a + ((immediate >> 4) & 3) * 4, from);
-  t.pure(MOV_IMM[3], TEMP1, 0, 0, 0, 0);
-  for (let lane = 0; lane < 4; lane++) if ((immediate >> lane) & 1) copyLane(t, 2, a + lane * 4, TEMP1);
-}
 
 function maskedMove(t: Translator, row: Encoding): void {
   const wide = !isMmx(row);
@@ -563,25 +356,13 @@ function moveNonTemporal(t: Translator): void {
   t.memory(STORE[size], t.gRegister(size));
 }
 
-function byMnemonic(names: readonly string[], lowering: Lowering): Record<string, Lowering> {
-  return Object.fromEntries(names.map((name) => [name, lowering]));
-}
-
-const FLOAT_MNEMONICS = SSE_FUNCTION_NAMES.filter((name) => !/^u?comis|si2s|2si|2pi|pi2p/.test(name)).map((name) =>
-  name.toUpperCase(),
-);
-
 export const SIMD_LOWERINGS: Readonly<Record<string, Lowering>> = {
+  ...SSE_FLOAT_LOWERINGS,
+  ...LANE_LOWERINGS,
   ...byMnemonic(Object.keys(PACKED), packed),
   ...byMnemonic(Object.keys(SHIFTS), shift),
-  ...byMnemonic(FLOAT_MNEMONICS, sseArithmetic),
   ...byMnemonic(['MOVAPS', 'MOVAPD', 'MOVDQA', 'MOVNTPS', 'MOVNTPD', 'MOVNTDQ', 'MOVNTDQA'], move128(true)),
   ...byMnemonic(['MOVUPS', 'MOVUPD', 'MOVDQU', 'LDDQU'], move128(false)),
-  ...byMnemonic(['CVTSI2SS', 'CVTSI2SD'], fromGeneral),
-  ...byMnemonic(['CVTSS2SI', 'CVTSD2SI', 'CVTTSS2SI', 'CVTTSD2SI'], toGeneral),
-  ...byMnemonic(['CVTPI2PS', 'CVTPI2PD'], fromMmx),
-  ...byMnemonic(['CVTPS2PI', 'CVTPD2PI', 'CVTTPS2PI', 'CVTTPD2PI'], toMmx),
-  ...byMnemonic(['COMISS', 'COMISD', 'UCOMISS', 'UCOMISD'], compareToFlags),
   ...Object.fromEntries(
     (Object.keys(EXTENDING) as ExtendingKind[]).flatMap((kind) => [
       [`PMOVSX${kind.toUpperCase()}`, extending(kind, PMOVSX[kind])],
@@ -628,14 +409,6 @@ export const SIMD_LOWERINGS: Readonly<Record<string, Lowering>> = {
   BLENDPS: withImmediate(BLENDPS),
   BLENDPD: withImmediate(BLENDPD),
   PALIGNR: alignRight,
-  PEXTRB: extract(0),
-  PEXTRW: extract(1),
-  PEXTRD: extract(2),
-  EXTRACTPS: extract(2),
-  PINSRB: insert(0),
-  PINSRW: insert(1),
-  PINSRD: insert(2),
-  INSERTPS: insertPs,
   PTEST: (t) => {
     beginSse(t);
     const b = wSource(t, 16);
