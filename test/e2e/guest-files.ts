@@ -6,7 +6,7 @@ import { buildInitramfs, buildRootFolder } from '../../tools/guest/initramfs.ts'
 import { extractVmlinux, fetchKernel } from '../../tools/guest/kernel.ts';
 
 /** The user space that the tests run programs of. */
-export const USER_SPACE = ['bash', 'gawk', 'gzip', 'openssl', 'perl-base', 'python3-minimal'];
+export const USER_SPACE = ['bash', 'coreutils', 'gawk', 'gzip', 'openssl', 'perl-base', 'python3-minimal'];
 
 /** The prompt of the guest's shell. */
 export const PROMPT = /root@crosvm:\S+# /;
