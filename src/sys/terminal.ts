@@ -1,5 +1,5 @@
-/** Terminals: line settings and size. All throw SyscallError (ENOTTY when the descriptor is not a terminal). */
-import { array, bytes, struct, u8, u16, u32, viewOf } from '#util/struct.ts';
+/** Terminals: line settings. All throw SyscallError (ENOTTY when the descriptor is not a terminal). */
+import { array, bytes, struct, u8, u32 } from '#util/struct.ts';
 import { bind, errno, lastError } from './ffi.ts';
 import { Errno } from './syscall-error.ts';
 
@@ -14,22 +14,12 @@ export const Termios = struct({
   speeds: array(u32, 2),
 });
 
-/** Output flag of `Termios.oflag`: process output, asm-generic/termbits.h. */
-export const OPOST = 0x1;
-
 /** When tcsetattr takes effect, asm-generic/termbits.h. */
 export const When = { NOW: 0, AFTER_OUTPUT: 1, AFTER_OUTPUT_DROP_INPUT: 2 } as const;
-
-/** `struct winsize`, asm-generic/termios.h. */
-const Winsize = struct({ rows: u16, columns: u16, xPixels: u16, yPixels: u16 });
-
-const TIOCGWINSZ = 0x5413;
 
 const c = {
   tcgetattr: bind<(fd: number, termios: Uint8Array) => number>('int tcgetattr(int, void*)'),
   tcsetattr: bind<(fd: number, when: number, termios: Uint8Array) => number>('int tcsetattr(int, int, void*)'),
-  cfmakeraw: bind<(termios: Uint8Array) => void>('void cfmakeraw(void*)'),
-  ioctl: bind<(fd: number, request: number, argument: Uint8Array) => number>('int ioctl(int, unsigned long, void*)'),
   isatty: bind<(fd: number) => number>('int isatty(int)'),
 };
 
@@ -48,18 +38,4 @@ export function getTermios(fd: number): Uint8Array {
 /** Applies settings; retried on EINTR. */
 export function setTermios(fd: number, termios: Uint8Array, when: number = When.AFTER_OUTPUT): void {
   while (c.tcsetattr(fd, when, termios) < 0) if (errno() !== Errno.EINTR) throw lastError('tcsetattr', { fd });
-}
-
-/** A copy of `termios` in raw mode: no echo, no lines, no signal keys, no processing of input or output. */
-export function rawTermios(termios: Uint8Array): Uint8Array {
-  const raw = termios.slice();
-  c.cfmakeraw(raw);
-  return raw;
-}
-
-export function windowSize(fd: number): { rows: number; columns: number } {
-  const winsize = new Uint8Array(Winsize.size);
-  if (c.ioctl(fd, TIOCGWINSZ, winsize) < 0) throw lastError('ioctl', { fd });
-  const { rows, columns } = Winsize.decode(viewOf(winsize));
-  return { rows, columns };
 }
