@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { EpollEvent } from '#sys/epoll.ts';
+import { Itimerspec } from '#sys/event.ts';
+import { Termios } from '#sys/terminal.ts';
+
+interface Declared {
+  readonly header: string;
+  readonly name: string;
+  readonly size: number;
+  /** C's name of each field and where we have it. */
+  readonly fields: Readonly<Record<string, number>>;
+}
+
+const DECLARED: readonly Declared[] = [
+  {
+    header: 'sys/epoll.h',
+    name: 'struct epoll_event',
+    size: EpollEvent.size,
+    fields: { events: EpollEvent.fields.events.offset, data: EpollEvent.fields.data.offset },
+  },
+  {
+    header: 'sys/timerfd.h',
+    name: 'struct itimerspec',
+    size: Itimerspec.size,
+    fields: {
+      'it_interval.tv_sec': Itimerspec.fields.intervalSec.offset,
+      'it_interval.tv_nsec': Itimerspec.fields.intervalNsec.offset,
+      'it_value.tv_sec': Itimerspec.fields.valueSec.offset,
+      'it_value.tv_nsec': Itimerspec.fields.valueNsec.offset,
+    },
+  },
+  {
+    header: 'termios.h',
+    name: 'struct termios',
+    size: Termios.size,
+    fields: {
+      c_iflag: Termios.fields.iflag.offset,
+      c_oflag: Termios.fields.oflag.offset,
+      c_cflag: Termios.fields.cflag.offset,
+      c_lflag: Termios.fields.lflag.offset,
+      c_line: Termios.fields.line.offset,
+      c_cc: Termios.fields.cc.offset,
+      c_ispeed: Termios.fields.speeds.offset,
+    },
+  },
+];
+
+const compiler = spawnSync('cc', ['--version']).status === 0;
+
+test('structures have the size and offsets that a C compiler gives them', {
+  skip: compiler ? false : 'there is no C compiler (cc) on this machine',
+}, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'crosvm-structures-'));
+  try {
+    const prints = DECLARED.flatMap(({ name, fields }) => [
+      `printf("${name} %zu\\n", sizeof(${name}));`,
+      ...Object.keys(fields).map((field) => `printf("${name}.${field} %zu\\n", offsetof(${name}, ${field}));`),
+    ]);
+    const includes = ['stddef.h', 'stdio.h', 'time.h', ...DECLARED.map(({ header }) => header)];
+    const source = `${includes.map((header) => `#include <${header}>`).join('\n')}\nint main(void) { ${prints.join('\n')} }`;
+    writeFileSync(join(folder, 'a.c'), source);
+    execFileSync('cc', ['-D_GNU_SOURCE', '-o', join(folder, 'a'), join(folder, 'a.c')]);
+    const expected = execFileSync(join(folder, 'a')).toString();
+    const ours = DECLARED.flatMap(({ name, size, fields }) => [
+      `${name} ${size}`,
+      ...Object.entries(fields).map(([field, offset]) => `${name}.${field} ${offset}`),
+    ]);
+    assert.equal(`${ours.join('\n')}\n`, expected);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
