@@ -15,9 +15,9 @@ const OFFSET = { STATUS: 0x0, ENABLE: 0x2, CONTROL: 0x4, CONTROL_END: 0x6, TIMER
 /** PM1 status, §4.8.3.1.1; bits are cleared by writing 1. */
 const STATUS = { TIMER: 1 << 0, POWER_BUTTON: 1 << 8, WAKE: 1 << 15 } as const;
 
-/** PM1 enable, §4.8.3.1.2. */
-const ENABLE = { TIMER: 1 << 0, GLOBAL: 1 << 5, POWER_BUTTON: 1 << 8 } as const;
-const ENABLE_WRITABLE = ENABLE.TIMER | ENABLE.GLOBAL | ENABLE.POWER_BUTTON;
+/** PM1 enable, §4.8.3.1.2. An RTC event never comes, but drivers enable it and look whether the bit stays. */
+const ENABLE = { TIMER: 1 << 0, GLOBAL: 1 << 5, POWER_BUTTON: 1 << 8, RTC: 1 << 10 } as const;
+const ENABLE_WRITABLE = ENABLE.TIMER | ENABLE.GLOBAL | ENABLE.POWER_BUTTON | ENABLE.RTC;
 
 /** PM1 control, §4.8.3.2.1. GBL_RLS and SLP_EN read as 0. */
 const CONTROL = { SCI_ENABLE: 1 << 0, BUS_MASTER_RELOAD: 1 << 1, SLEEP_TYPE_SHIFT: 10, SLEEP_ENABLE: 1 << 13 } as const;

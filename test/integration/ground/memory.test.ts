@@ -308,12 +308,13 @@ describe('the overlay of guest memory on a WebAssembly memory', () => {
     const wasm = new WebAssembly.Memory({ initial: 3, maximum: 3 });
     overlayGuestMemory(wasm.buffer, 65536, memory);
     const worker = new Worker(new URL('./overlay-worker.ts', import.meta.url), { workerData: memory.describe() });
+    const exited = once(worker, 'exit');
     const [answer] = (await once(worker, 'message')) as [number];
     assert.equal(answer, 0);
     new Uint8Array(wasm.buffer)[65536 + 9] = 123;
     worker.postMessage('look');
     const [seen] = (await once(worker, 'message')) as [number];
     assert.equal(seen, 123);
-    await once(worker, 'exit');
+    await exited;
   });
 });
