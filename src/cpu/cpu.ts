@@ -81,6 +81,8 @@ export class Cpu {
   #instructions = 0;
   #given = 0;
   #poll = false;
+  /** The delivery of an interrupt has ended in a shutdown. */
+  #down = false;
 
   constructor(options: CpuOptions) {
     this.options = options;
@@ -161,6 +163,7 @@ export class Cpu {
         // After STI and MOV SS one more instruction runs before interrupts are looked at; with TF set each runs alone.
         const alone = this.system.shadow || ((words[STATE.FLAGS >> 2] as number) & FLAG.TF) !== 0;
         if (!this.system.shadow && this.#interrupt()) this.halted = false;
+        if (this.#down) return this.#shutdown();
         if (this.halted) return HALT;
         if (alone) {
           if (!this.#step()) return this.#shutdown();
@@ -240,13 +243,13 @@ export class Cpu {
       interrupts.acknowledgeNmi();
       // Until IRET (SDM vol. 3 §6.7.1).
       system.nmiBlocked = true;
-      this.exceptions.deliverExternal(VECTOR.NMI);
+      this.#down = !this.exceptions.deliverExternal(VECTOR.NMI);
       return true;
     }
     if (!interrupts.pending() || ((words[STATE.FLAGS >> 2] as number) & FLAG.IF) === 0) return false;
     const vector = interrupts.acknowledge();
     if (vector < 0) return false;
-    this.exceptions.deliverExternal(vector);
+    this.#down = !this.exceptions.deliverExternal(vector);
     return true;
   }
 }

@@ -38,9 +38,9 @@ export class ExceptionUnit {
     return this.#deliver(vector, -1, false) || this.deliverPending();
   }
 
-  /** INT n, INT3, INTO: the gate's DPL counts. RIP is already that of the next instruction. */
+  /** INT n, INT3, INTO: the gate's DPL counts. RIP is already that of the next instruction. False: the instruction faults. */
   deliverSoftware(vector: number): boolean {
-    return this.#deliver(vector, -1, true) || this.deliverPending();
+    return this.#deliver(vector, -1, true);
   }
 
   #deliver(vector: number, errorCode: number, software: boolean): boolean {

@@ -60,6 +60,8 @@ export const TLB = {
   WRITE: 8,
   /** Added to the low 32 bits of the virtual address it gives the place in this memory. */
   ADDEND: 16,
+  /** Number of address bits inside the page that the translation comes from: 12, 21 or 30. */
+  PAGE_SHIFT: 20,
   MODE_SIZE: 1024 << 5,
   MODES: 3,
 } as const;

@@ -40,6 +40,8 @@ export class MemoryUnit {
   nonCanonicalHigh = 0;
   /** Whether the last translation may be written without another walk. */
   #writable = false;
+  /** Address bits inside the page of the last translation. */
+  #pageShift = 12;
   misses = 0;
 
   constructor(memory: ArrayBuffer, ramSizeBytes: number, system: SystemState, devices: PhysicalDevices) {
@@ -62,14 +64,16 @@ export class MemoryUnit {
     this.bytes.fill(0xff, CODE_TLB.BASE, CODE_TLB.BASE + 2 * CODE_TLB.MODE_SIZE);
   }
 
-  /** Forgets the translation of one page. */
+  /** Forgets the translation of one page, of whatever size: all entries that came from it. */
   flushPage(low: number, high: number): void {
-    const slot = (low >>> 12) & (TLB.ENTRIES - 1);
-    for (let mode = 0; mode < TLB.MODES; mode++) {
-      const at = TLB.BASE + mode * TLB.MODE_SIZE + (slot << TLB.ENTRY_SHIFT);
+    const { words } = this;
+    for (let at = TLB.BASE; at < TLB.BASE + TLB.MODES * TLB.MODE_SIZE; at += 1 << TLB.ENTRY_SHIFT) {
+      const w = at >> 2;
+      const shift = words[w + (TLB.PAGE_SHIFT >> 2)] as number;
+      // An entry that is not in use has no such address.
+      if (((((words[w] as number) ^ low) >>> shift) | ((words[w + 1] as number) ^ high)) !== 0) continue;
       this.bytes.fill(0xff, at, at + 16);
     }
-    void high;
     this.flushCode();
   }
 
@@ -159,6 +163,7 @@ export class MemoryUnit {
         if (!this.#allowed(access, rights, noExecute)) return this.#pageFault(low, high, fault | PF.PRESENT);
         const dirty = entryLow | PTE.ACCESSED | (access & PF.WRITE ? PTE.DIRTY : 0);
         if (dirty !== entryLow) words[at] = dirty;
+        this.#pageShift = 12 + 9 * level;
         this.#writable = (dirty & PTE.DIRTY) !== 0 && this.#allowed(access | PF.WRITE, rights, noExecute);
         if (level === 0) return base + (low & 0xfff);
         if (level === 1) return base - (base % 0x200000) + (low & 0x1fffff);
@@ -202,6 +207,7 @@ export class MemoryUnit {
     const write = this.#writable && !this.watcher.hasCode(page);
     words[at + 2] = write ? pageLow : -1;
     words[at + 3] = write ? high : -1;
+    words[at + (TLB.PAGE_SHIFT >> 2)] = this.#pageShift;
     words[at + (TLB.ADDEND >> 2)] = (RAM_BASE + page - (pageLow >>> 0)) | 0;
   }
 

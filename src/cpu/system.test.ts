@@ -123,6 +123,26 @@ describe('exceptions', () => {
     assert.deepEqual([entered?.vector, entered?.rip], [0x41, BigInt(AT.USER_CODE + 2)]);
   });
 
+  test('INT n that faults leaves the address of the instruction', () => {
+    const system = new SystemMachine('90 cd41');
+    system.setGate(0x41, { present: false });
+    const entered = system.run();
+    assert.deepEqual([entered?.vector, entered?.errorCode, entered?.rip], [11, 0x41n * 8n + 2n, at(1)]);
+  });
+
+  test('an interrupt whose delivery ends in a shutdown ends the run', () => {
+    const system = new SystemMachine('fb 90 f4');
+    system.machine.cpu.system.idt.limit = 0;
+    system.waiting.push(0x40);
+    assert.throws(() => system.run(), /triple fault/);
+  });
+
+  test('a reserved bit of CR4 is #GP', () => {
+    // mov rax,cr4; bts rax,30; mov cr4,rax
+    const system = new SystemMachine('0f20e0 480fbae81e 0f22e0');
+    assert.equal(system.run()?.vector, 13);
+  });
+
   test('a gate that is not present is #NP', () => {
     const system = new SystemMachine('0f0b');
     system.setGate(6, { present: false });
@@ -248,6 +268,18 @@ describe('paging', () => {
     system.machine.setRegister(1, BigInt(TABLE + (PAGE >> 21) * 8));
     const entered = system.run();
     assert.deepEqual([entered?.vector, entered?.rip], [14, at(10)]);
+  });
+
+  test('INVLPG forgets all of a large page, not only the 4 KiB that it names', () => {
+    // mov eax,[rbx+2000h]; mov qword [rcx],rdx; invlpg [rbx]; mov eax,[rbx+2000h]; hlt
+    const system = setUp('8b8300200000 488911 0f013b 8b8300200000 f4', PTE.P | PTE.RW, {});
+    const { setRegister, register } = system.machine;
+    system.view.setUint32(PAGE + 0x2000, 1, true);
+    system.view.setUint32(0xa0_2000, 2, true);
+    setRegister(1, BigInt(TABLE + (PAGE >> 21) * 8));
+    setRegister(2, BigInt(0xa0_0000 | 0x80 | PTE.P | PTE.RW));
+    system.run();
+    assert.equal(register(0), 2n);
   });
 
   test('a code page that is mapped elsewhere runs the new code', () => {

@@ -6,6 +6,9 @@ import type { Helper, HelperContext } from './context.ts';
 /** DR7 bits 12, 14 and 15 are 0. */
 const DR7_RESERVED = 0xd000;
 
+/** VME to PCE, and what CPUID has: all other bits are reserved. */
+const CR4_KNOWN = 0x1ff | CR4.OSFXSR | CR4.OSXMMEXCPT | CR4.OSXSAVE | CR4.SMEP | CR4.SMAP;
+
 export function controlRegisters(h: HelperContext) {
   const { cpu } = h;
   const s = cpu.system;
@@ -40,7 +43,7 @@ export function controlRegisters(h: HelperContext) {
       s.cr2High = high;
     } else if (number === 3) s.cr3 = (low >>> 0) + (high & 0xfffff) * 0x100000000;
     else if (number === 4) {
-      if (high !== 0 || ((low & CR4.PAE) === 0 && (s.efer & EFER.LMA) !== 0)) return h.gp();
+      if (high !== 0 || (low & ~CR4_KNOWN) !== 0 || ((low & CR4.PAE) === 0 && (s.efer & EFER.LMA) !== 0)) return h.gp();
       s.cr4 = low;
     } else if (number === 8) {
       if (high !== 0 || (low & ~15) !== 0) return h.gp();
