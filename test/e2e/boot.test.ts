@@ -12,7 +12,7 @@ const skip = skipWithoutApt;
 
 /**
  * Debian 12's cloud kernel keeps 46 MiB for itself before its first process, and another 18 MiB until it runs init: with 64 MiB
- * its own start ends out of memory, on any machine.
+ * its own start ends out of memory. QEMU does not boot it with so little either.
  */
 const SMALLEST_MIB = 80;
 
