@@ -89,6 +89,13 @@ test('a page fault pushes error code and address, with CR2 set', () => {
   assert.equal(machine.register(4), BigInt(STACK_TOP - 48 + 16));
 });
 
+test('RDTSCP gives what was written to IA32_TSC_AUX', () => {
+  // mov ecx,c0000103h; mov eax,1234h; xor edx,edx; wrmsr; rdtscp; hlt
+  const machine = createTestMachine('b9030100c0 b834120000 31d2 0f30 0f01f9 f4');
+  runOn(machine);
+  assert.equal(machine.register(RCX), 0x1234n);
+});
+
 test('a fault without a usable IDT ends in a triple fault', () => {
   const machine = createTestMachine('0f0b');
   machine.cpu.system.idt.limit = 0;

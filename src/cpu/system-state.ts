@@ -57,6 +57,9 @@ export interface Table {
   limit: number;
 }
 
+/** What RDTSCP gives in ECX. */
+export const IA32_TSC_AUX = 0xc0000103;
+
 /** Bits that read as 1. */
 export const DR6_FIXED = 0xffff0ff0;
 export const DR7_FIXED = 0x400;
@@ -83,7 +86,7 @@ export class SystemState {
   readonly ldt = table();
   readonly tr = table();
   /** MSRs that are only stored, by number; values as [low, high]. */
-  readonly msrs = new Map<number, readonly [number, number]>();
+  readonly msrs = new Map<number, readonly [number, number]>([[IA32_TSC_AUX, [0, 0]]]);
   /** SYSCALL and SWAPGS registers. */
   starHigh = 0;
   starLow = 0;

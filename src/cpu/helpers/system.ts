@@ -1,7 +1,7 @@
 /** Privileged and control-transfer operations (SDM vol. 2 and 3). */
 import { FLAG, GPR, SEGMENT, type Size, STATE, STOP } from '../layout.ts';
 import { ACCESS } from '../memory-unit.ts';
-import { CR0, CR4, EFER, type Segment, type Table, VECTOR } from '../system-state.ts';
+import { CR0, CR4, EFER, IA32_TSC_AUX, type Segment, type Table, VECTOR } from '../system-state.ts';
 import type { Helper, HelperContext } from './context.ts';
 import { controlRegisters, debugRegisters } from './control.ts';
 import { msrHelpers } from './msr.ts';
@@ -290,7 +290,7 @@ function identification(h: HelperContext) {
     },
     rdtscp: () => {
       tsc();
-      h.set(RCX, cpu.system.msrs.get(0xc0000103)?.[0] ?? 0, 0);
+      h.set(RCX, cpu.system.msrs.get(IA32_TSC_AUX)?.[0] ?? 0, 0);
       return 0;
     },
     random: (record: number) => {
