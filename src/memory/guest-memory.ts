@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs';
 import { Fd, type HasFd } from '#sys/fd.ts';
 import { dup } from '#sys/file.ts';
 import { getSeals, PAGE_SIZE_BYTES, Seal } from '#sys/memory.ts';
@@ -87,6 +88,9 @@ export class GuestMemory implements VolatileMemory, HasFd, Disposable {
       throw new GuestMemoryError('INVALID_REGIONS', 'the memory is not sealed against shrinking');
     }
     const sizeBytes = regions.reduce((end, region) => Math.max(end, region.memfdOffset + region.sizeBytes), 0);
+    if (fstatSync(fd).size < sizeBytes) {
+      throw new GuestMemoryError('INVALID_REGIONS', 'the memory ends before its regions do');
+    }
     const owned = new Fd(dup(fd));
     try {
       const mapping = MemoryMapping.fromFd({ fd: owned.fd, sizeBytes });

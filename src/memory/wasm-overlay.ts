@@ -1,7 +1,7 @@
 import { addressOf } from '#sys/ffi.ts';
 import { MapFlag, mmap, PAGE_SIZE_BYTES, Prot } from '#sys/memory.ts';
 import { assert } from '#util/assert.ts';
-import { isAligned } from '#util/bits.ts';
+import { isAligned, isSize } from '#util/bits.ts';
 import type { GuestMemory } from './guest-memory.ts';
 
 /**
@@ -10,10 +10,10 @@ import type { GuestMemory } from './guest-memory.ts';
  * must never grow (its maximum is its size). Throws SyscallError.
  */
 export function overlayGuestMemory(target: ArrayBuffer, offset: number, memory: GuestMemory): void {
-  assert(isAligned(offset, PAGE_SIZE_BYTES), 'an overlay starts at a page');
+  assert(isSize(offset) && isAligned(offset, PAGE_SIZE_BYTES), 'an overlay starts at a page');
+  assert(offset + memory.endAddress <= target.byteLength, 'the overlay fits into the WebAssembly memory');
   const address = addressOf(target);
   for (const { guestAddress, sizeBytes, memfdOffset } of memory.regions) {
-    assert(offset + guestAddress + sizeBytes <= target.byteLength, 'the overlay fits into the WebAssembly memory');
     const at = address + offset + guestAddress;
     const mapped = mmap({
       address: at,

@@ -1,6 +1,6 @@
 /**
  * A signal handler in machine code. V8's threads exist before the first line of a program runs and do not block the signals
- * of a user, so a signal may arrive on any of them: it cannot be made to wait for a signalfd (see docs/decisions/signals.md).
+ * of a user, so a signal may arrive on any of them: it cannot be made to wait for a signalfd (see docs/decisions/0002-signals.md).
  * A handler that runs on whatever thread, touches no JavaScript and makes one system call is safe everywhere.
  */
 import { bufferOver } from './ffi.ts';

@@ -274,6 +274,9 @@ describe('GuestMemory', () => {
     using _reader = reader;
     using _writer = writer;
     assert.throws(() => GuestMemory.fromFd(reader.fd, regions));
+    // Regions beyond its end would be a SIGBUS at the first access.
+    const beyond = [{ guestAddress: 0, sizeBytes: 2 * PAGE, memfdOffset: 0 }];
+    assert.throws(() => GuestMemory.fromFd(memory.fd, beyond), /ends before/);
   });
 });
 
@@ -301,6 +304,7 @@ describe('the overlay of guest memory on a WebAssembly memory', () => {
     const wasm = new WebAssembly.Memory({ initial: 2, maximum: 2 });
     assert.throws(() => overlayGuestMemory(wasm.buffer, 65536 + 4096, memory));
     assert.throws(() => overlayGuestMemory(wasm.buffer, 1, memory));
+    assert.throws(() => overlayGuestMemory(wasm.buffer, -65536, memory));
   });
 
   test('two threads share it', async () => {
