@@ -176,3 +176,23 @@ export const STOP = {
   /** RECORD ended its instruction with a change that needs another look at the state; RIP is exact. */
   RESYNC: 4,
 } as const;
+
+/** The general-purpose registers, in the order of their numbers in encodings. */
+export const GPR_NAMES = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+] as const;

@@ -1,25 +1,7 @@
 /** Compares what two engines made of a case. */
+import { GPR_NAMES } from '#cpu/layout.ts';
 import { type CaseResult, DATA_BASE, DATA_SIZE, FX, type Patch, type TestCase, VECTOR } from './case.ts';
 import { type Undefined, undefinedResults } from './undefined.ts';
-
-const REGISTER_NAMES = [
-  'rax',
-  'rcx',
-  'rdx',
-  'rbx',
-  'rsp',
-  'rbp',
-  'rsi',
-  'rdi',
-  'r8',
-  'r9',
-  'r10',
-  'r11',
-  'r12',
-  'r13',
-  'r14',
-  'r15',
-];
 
 /** RFLAGS bits that user mode can see; RF is left out: the manual lets it depend on how the exception came about. */
 const VISIBLE_FLAGS = 0x3e_7fd5 & ~0x1_0000;
@@ -52,7 +34,7 @@ function exceptionText({ exception }: CaseResult): string {
 
 function compareRegisters(expected: CaseResult, actual: CaseResult, ignore: Undefined): string[] {
   const found: string[] = [];
-  REGISTER_NAMES.forEach((name, i) => {
+  GPR_NAMES.forEach((name, i) => {
     const defined = (ignore.upperHalves >> i) & 1 ? 32 : 64;
     const want = BigInt.asUintN(defined, expected.state.gpr[i] as bigint);
     const got = BigInt.asUintN(defined, actual.state.gpr[i] as bigint);

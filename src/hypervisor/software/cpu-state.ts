@@ -1,7 +1,7 @@
 /** Puts the architectural register state into the software CPU. */
 import type { Cpu } from '#cpu/cpu.ts';
 import { X87_LAYOUT } from '#cpu/float/x87-state.ts';
-import { SEGMENT, STATE } from '#cpu/layout.ts';
+import { GPR_NAMES, SEGMENT, STATE } from '#cpu/layout.ts';
 import type { Table } from '#cpu/system-state.ts';
 import type {
   DescriptorTableRegister,
@@ -11,31 +11,11 @@ import type {
   VcpuRegisters,
 } from '../registers.ts';
 
-/** In the order of their numbers in encodings. */
-const GENERAL = [
-  'rax',
-  'rcx',
-  'rdx',
-  'rbx',
-  'rsp',
-  'rbp',
-  'rsi',
-  'rdi',
-  'r8',
-  'r9',
-  'r10',
-  'r11',
-  'r12',
-  'r13',
-  'r14',
-  'r15',
-] as const;
-
 const low = (value: bigint): number => Number(BigInt.asIntN(32, value));
 const high = (value: bigint): number => Number(BigInt.asIntN(32, value >> 32n));
 
 export function loadGeneralRegisters(cpu: Cpu, registers: VcpuRegisters): void {
-  GENERAL.forEach((name, number) => {
+  GPR_NAMES.forEach((name, number) => {
     cpu.quads[STATE.GPR / 8 + number] = BigInt.asIntN(64, registers[name]);
   });
   cpu.setRip(low(registers.rip), high(registers.rip));
