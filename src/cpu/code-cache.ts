@@ -5,7 +5,7 @@ import { helperNumber } from './isa/helper-names.ts';
 import { LOWERINGS } from './isa/lower.ts';
 import { endBlock } from './isa/lower-common.ts';
 import { Translator } from './isa/translator.ts';
-import { CODE, CODE_TLB, GPR, RAM_BASE, RECORD, STATE } from './layout.ts';
+import { CODE, CODE_KEY, CODE_TLB, GPR, RAM_BASE, RECORD, STATE } from './layout.ts';
 import { ACCESS, type CodeWatcher, type MemoryUnit } from './memory-unit.ts';
 import { VECTOR } from './system-state.ts';
 import { CALL, CMP_JCC, CMP_JCC_IMM, HELPER, JCC, JMP, TEST_JCC, TEST_JCC_IMM } from './uops/control.ts';
@@ -24,11 +24,12 @@ const SINGLE: BlockLimit = { instructions: 1, kept: false };
 
 /** Instructions that use the stack without a memory operand saying so, and how far from the stack pointer. */
 const IMPLIED_STACK: ReadonlySet<string> = new Set([
-  ...['PUSH', 'POP', 'PUSHF', 'POPF', 'PUSH_SREG', 'POP_SREG', 'CALL', 'RET', 'CALLF', 'RETF', 'IRET', 'ENTER'],
+  ...['PUSH', 'POP', 'PUSHF', 'POPF', 'PUSH_SREG', 'POP_SREG', 'CALL', 'RET', 'CALLF', 'RETF', 'IRET'],
 ]);
 const STACK_REACH = 64;
 
 interface CodePage {
+  /** Physical address. */
   readonly page: number;
   readonly table: number;
   /** One bit per 64 bytes that were decoded. */
@@ -42,6 +43,7 @@ interface CodePage {
 export class CodeCache implements CodeWatcher {
   readonly #mmu: MemoryUnit;
   readonly #translator: Translator;
+  /** By physical address of the page plus the CODE_KEY under which it was decoded. */
   readonly #pages = new Map<number, CodePage>();
   readonly #hasCode: Uint8Array;
   readonly #crossing = new Uint8Array(32);
@@ -63,15 +65,17 @@ export class CodeCache implements CodeWatcher {
   }
 
   written(physicalAddress: number, sizeBytes: number, record: number): void {
-    const code = this.#pages.get(physicalAddress - (physicalAddress % 4096));
-    if (!code) return;
+    const page = physicalAddress - (physicalAddress % 4096);
     const first = (physicalAddress & 0xfff) >> CHUNK_SHIFT;
     const last = Math.min(63, ((physicalAddress & 0xfff) + sizeBytes - 1) >> CHUNK_SHIFT);
-    for (let chunk = first; chunk <= last; chunk++) {
-      if (code.chunks[chunk] === 0) continue;
-      this.#invalidate(code);
-      this.#resyncAfter(record);
-      return;
+    for (let key = 0; key < CODE_KEY.COUNT; key++) {
+      const code = this.#pages.get(page + key);
+      for (let chunk = first; code !== undefined && chunk <= last; chunk++) {
+        if (code.chunks[chunk] === 0) continue;
+        this.#invalidate(page);
+        this.#resyncAfter(record);
+        return;
+      }
     }
   }
 
@@ -121,11 +125,13 @@ export class CodeCache implements CodeWatcher {
   faultIsOfStack(record: number): boolean {
     const { d } = this.#translator;
     const { words, nonCanonicalLow, nonCanonicalHigh } = this.#mmu;
+    d.key = CODE_KEY.LONG;
     if (!this.#decodeAgain(this.place(record))) return false;
     const sp = (STATE.GPR + GPR.RSP) >> 2;
     const distance = (nonCanonicalLow - (words[sp] as number)) | 0;
     const nearStack = nonCanonicalHigh === words[sp + 1] && distance >= -STACK_REACH && distance < STACK_REACH;
-    if (d.row.mnemonic === 'LEAVE' || (IMPLIED_STACK.has(d.row.mnemonic) && nearStack)) return true;
+    if (d.row.mnemonic === 'LEAVE' || d.row.mnemonic === 'ENTER' || (IMPLIED_STACK.has(d.row.mnemonic) && nearStack))
+      return true;
     return d.row.modrm && d.mod !== 3 && d.segment < 0 && (d.base === sp << 2 || d.base === STATE.GPR + GPR.RBP);
   }
 
@@ -177,6 +183,7 @@ export class CodeCache implements CodeWatcher {
   #enterPage(): CodePage | null {
     const { words } = this.#mmu;
     const low = words[STATE.RIP >> 2] as number;
+    if (this.#mmu.isLegacy) words[(STATE.RIP >> 2) + 1] = 0;
     const high = words[(STATE.RIP >> 2) + 1] as number;
     const physical = this.#mmu.translate(low, high, ACCESS.FETCH | this.#mmu.userBit);
     if (physical < 0) return null;
@@ -186,7 +193,7 @@ export class CodeCache implements CodeWatcher {
       return null;
     }
     if (this.#full()) this.flush();
-    const code = this.#pages.get(page) ?? this.#create(page);
+    const code = this.#page(page);
     this.#enter(code, low, high);
     return code;
   }
@@ -194,6 +201,11 @@ export class CodeCache implements CodeWatcher {
   #full(): boolean {
     const spare = CODE.RECORDS + CODE.RECORDS_SIZE - this.#translator.next;
     return spare < MAX_BLOCK * 16 * CODE.RECORD_SIZE || this.#pages.size >= CODE.MAX_PAGES;
+  }
+
+  /** The page's decoded code in the mode that is in force. */
+  #page(page: number): CodePage {
+    return this.#pages.get(page + this.#mmu.codeKey) ?? this.#create(page);
   }
 
   #create(page: number): CodePage {
@@ -205,7 +217,7 @@ export class CodeCache implements CodeWatcher {
       copy: new Uint8Array(4096),
       dependents: new Set<CodePage>(),
     };
-    this.#pages.set(page, code);
+    this.#pages.set(page + this.#mmu.codeKey, code);
     return code;
   }
 
@@ -216,7 +228,7 @@ export class CodeCache implements CodeWatcher {
     const pageLow = low & ~0xfff;
     if (words[entry] !== pageLow || words[entry + 1] !== high || words[entry + 2] !== code.table) {
       // Devices and other processes write RAM unseen: their writes are noticed here, when the page is mapped anew.
-      if (!this.#unchanged(code)) this.#invalidate(code);
+      if (!this.#unchanged(code)) this.#invalidate(code.page);
       words[entry] = pageLow;
       words[entry + 1] = high;
       words[entry + (CODE_TLB.TABLE >> 2)] = code.table;
@@ -236,13 +248,18 @@ export class CodeCache implements CodeWatcher {
     return true;
   }
 
-  #invalidate(code: CodePage): void {
-    this.#mmu.bytes.fill(0, code.table, code.table + CODE.TABLE_SIZE);
-    code.chunks.fill(0);
-    this.#hasCode[code.page / 4096] = 0;
-    const dependents = [...code.dependents];
-    code.dependents.clear();
-    for (const other of dependents) this.#invalidate(other);
+  /** Forgets what was decoded from this physical page, in every mode. */
+  #invalidate(page: number): void {
+    this.#hasCode[page / 4096] = 0;
+    for (let key = 0; key < CODE_KEY.COUNT; key++) {
+      const code = this.#pages.get(page + key);
+      if (code === undefined) continue;
+      this.#mmu.bytes.fill(0, code.table, code.table + CODE.TABLE_SIZE);
+      code.chunks.fill(0);
+      const dependents = [...code.dependents];
+      code.dependents.clear();
+      for (const other of dependents) this.#invalidate(other.page);
+    }
   }
 
   /** Makes the instruction after the one at `record` look up its code again: the page it runs in may be the one written. */
@@ -280,7 +297,7 @@ export class CodeCache implements CodeWatcher {
     const { words } = this.#mmu;
     const first = t.next;
     const host = RAM_BASE + code.page;
-    t.begin();
+    t.begin(this.#mmu.codeKey);
     t.offset = start;
     while (!t.ended) {
       const result = t.d.decode(host + t.offset, host + 4096, this.#mmu.bytes);
@@ -334,6 +351,10 @@ export class CodeCache implements CodeWatcher {
     const high = (words[(STATE.CODE_PAGE >> 2) + 1] as number) + (nextLow === 0 ? 1 : 0);
     const second = this.#mmu.translate(nextLow, high, ACCESS.FETCH | this.#mmu.userBit);
     if (second < 0) return 0;
+    if (second + 4096 > this.#mmu.ramSizeBytes) {
+      this.#mmu.raise(VECTOR.GP, 0);
+      return 0;
+    }
     const inFirst = 4096 - start;
     this.#crossing.set(bytes.subarray(RAM_BASE + code.page + start, RAM_BASE + code.page + 4096));
     this.#crossing.set(bytes.subarray(RAM_BASE + second, RAM_BASE + second + 16), inFirst);
@@ -345,7 +366,7 @@ export class CodeCache implements CodeWatcher {
     this.#lower(result);
     if (!t.ended) endBlock(t);
     this.#sentinel();
-    const other = this.#pages.get(second) ?? this.#create(second);
+    const other = this.#page(second);
     other.dependents.add(code);
     this.#mark(code, start, 4096);
     this.#mark(other, 0, Math.max(1, t.d.length - inFirst));

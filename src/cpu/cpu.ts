@@ -3,9 +3,12 @@ import type { Clock } from '#util/clock.ts';
 import { CodeCache } from './code-cache.ts';
 import { createEngine, type Engine } from './engine.ts';
 import { ExceptionUnit } from './exceptions.ts';
+import { FarTransfer } from './far-transfer.ts';
 import { createHelpers } from './helpers.ts';
-import { CC, FLAG, RAM_BASE, STATE, STOP } from './layout.ts';
+import { CC, CODE_KEY, FLAG, RAM_BASE, SEGMENT, STATE, STOP } from './layout.ts';
 import { MemoryUnit, type PhysicalDevices } from './memory-unit.ts';
+import { SegmentUnit } from './segments.ts';
+import { Stack } from './stack.ts';
 import { SystemState, VECTOR } from './system-state.ts';
 
 /** Port I/O. Sizes are 1, 2 and 4 bytes; values are unsigned. */
@@ -72,6 +75,9 @@ export class Cpu {
   readonly code: CodeCache;
   readonly engine: Engine;
   readonly exceptions: ExceptionUnit;
+  readonly segments: SegmentUnit;
+  readonly stack: Stack;
+  readonly farTransfer: FarTransfer;
   readonly options: CpuOptions;
   readonly words: Int32Array;
   readonly bytes: Uint8Array;
@@ -93,6 +99,9 @@ export class Cpu {
     this.quads = new BigInt64Array(buffer, 0, 0x800 / 8);
     this.code = new CodeCache(buffer, this.mmu);
     this.exceptions = new ExceptionUnit(this);
+    this.segments = new SegmentUnit(this);
+    this.stack = new Stack(this);
+    this.farTransfer = new FarTransfer(this);
     const helpers = createHelpers(this);
     this.engine = createEngine(options.memory, {
       slowLoad: (_record, sizeBytes) => this.mmu.load(sizeBytes, false),
@@ -142,12 +151,29 @@ export class Cpu {
     const { words } = this;
     const pageLow = words[STATE.CODE_PAGE >> 2] as number;
     const sum = (pageLow >>> 0) + this.code.place(record) + plus;
-    this.setRip(sum | 0, ((words[(STATE.CODE_PAGE >> 2) + 1] as number) + (sum >= 0x100000000 ? 1 : 0)) | 0);
+    this.setRip(sum | 0, ((words[(STATE.CODE_PAGE >> 2) + 1] as number) + Math.floor(sum / 0x100000000)) | 0);
   }
 
   /** RIP = the instruction after the one at a record. */
   setRipAfter(record: number): void {
     this.setRipOf(record, this.code.length(record));
+  }
+
+  /** The instruction pointer as code sees it: RIP is the linear address, which has the base of CS in it. */
+  get instructionPointerLow(): number {
+    const { words } = this;
+    const low = words[STATE.RIP >> 2] as number;
+    return this.mmu.isLegacy ? (low - this.segments.baseOf(SEGMENT.CS)) | 0 : low;
+  }
+
+  get instructionPointerHigh(): number {
+    return this.mmu.isLegacy ? 0 : (this.words[(STATE.RIP >> 2) + 1] as number);
+  }
+
+  /** Goes to an instruction pointer in the code segment that is in force. */
+  setInstructionPointer(low: number, high: number): void {
+    if (this.mmu.codeKey === CODE_KEY.LONG) this.setRip(low, high);
+    else this.setRip((low + this.segments.baseOf(SEGMENT.CS)) | 0, 0);
   }
 
   /**
@@ -184,11 +210,18 @@ export class Cpu {
         if (code === STOP.FAULT) {
           if (!this.#deliverFault()) return this.#shutdown();
         } else if (code === STOP.POLL) return BUDGET_USED;
+        else this.#shorten();
         if ((words[STATE.BUDGET >> 2] as number) < 0) return BUDGET_USED;
       }
     } finally {
       this.#instructions += this.#given - (words[STATE.BUDGET >> 2] as number);
     }
+  }
+
+  /** Branches of helpers count no instructions: a loop of nothing else must still come to the end of its budget. */
+  #shorten(): void {
+    this.words[STATE.BUDGET >> 2] = (this.words[STATE.BUDGET >> 2] as number) - 1;
+    this.#given--;
   }
 
   /**

@@ -11,6 +11,7 @@ const EDX1 = {
   PAE: 1 << 6,
   CX8: 1 << 8,
   APIC: 1 << 9,
+  SEP: 1 << 11,
   PGE: 1 << 13,
   CMOV: 1 << 15,
   CLFLUSH: 1 << 19,

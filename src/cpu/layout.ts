@@ -69,7 +69,10 @@ export const TLB = {
 /** Who accesses: the tables differ in what user pages allow. */
 export const ACCESS_MODE = { SUPERVISOR: 0, SUPERVISOR_AC: 1, USER: 2 } as const;
 
-/** Code TLB: virtual page to the table of its decoded instructions. One for supervisor, one for user mode. */
+/**
+ * Code TLB: virtual page to the table of its decoded instructions. One for supervisor and one for user mode in 64-bit code; the
+ * third is for all other code and is emptied when its mode changes.
+ */
 export const CODE_TLB = {
   BASE: 0x28000,
   ENTRIES: 512,
@@ -77,7 +80,14 @@ export const CODE_TLB = {
   PAGE: 0,
   TABLE: 8,
   MODE_SIZE: 512 << 4,
+  MODES: 3,
 } as const;
+
+/**
+ * How bytes are decoded: 64-bit code is 0, all other is a sum. Code decoded under one key never runs under another.
+ * ADDS_BASES: a segment base other than those of FS and GS is not 0. STACK16: SS.B is clear.
+ */
+export const CODE_KEY = { LONG: 0, LEGACY: 1, CODE16: 2, ADDS_BASES: 4, STACK16: 8, COUNT: 16 } as const;
 
 const MIB = 1 << 20;
 

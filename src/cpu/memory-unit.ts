@@ -1,5 +1,6 @@
 /** Address translation, the TLB's fills, and accesses that the engine's fast path cannot do. */
-import { ACCESS_MODE, CODE_TLB, FLAG, RAM_BASE, STATE, TLB } from './layout.ts';
+import { codeKey } from './code-key.ts';
+import { ACCESS_MODE, CODE_KEY, CODE_TLB, FLAG, RAM_BASE, STATE, TLB } from './layout.ts';
 import { CR0, CR4, EFER, PF, type SystemState, VECTOR } from './system-state.ts';
 
 /** What lies at physical addresses outside RAM. `data` holds the 1, 2, 4 or 8 bytes of the access, little endian. */
@@ -43,6 +44,10 @@ export class MemoryUnit {
   /** Address bits inside the page of the last translation. */
   #pageShift = 12;
   misses = 0;
+  /** How code is decoded now: a sum of CODE_KEY. */
+  codeKey: number = CODE_KEY.LONG;
+  /** What the code TLB of legacy code was filled under. */
+  #legacyTlbOf = -1;
 
   constructor(memory: ArrayBuffer, ramSizeBytes: number, system: SystemState, devices: PhysicalDevices) {
     this.words = new Int32Array(memory);
@@ -61,7 +66,7 @@ export class MemoryUnit {
   }
 
   flushCode(): void {
-    this.bytes.fill(0xff, CODE_TLB.BASE, CODE_TLB.BASE + 2 * CODE_TLB.MODE_SIZE);
+    this.bytes.fill(0xff, CODE_TLB.BASE, CODE_TLB.BASE + CODE_TLB.MODES * CODE_TLB.MODE_SIZE);
   }
 
   /** Forgets the translation of one page, of whatever size: all entries that came from it. */
@@ -91,14 +96,37 @@ export class MemoryUnit {
     }
   }
 
-  /** Chooses the TLBs for the privilege level and RFLAGS.AC. */
+  /** Whether code is not 64-bit code: addresses have 32 bits. */
+  get isLegacy(): boolean {
+    return this.codeKey !== CODE_KEY.LONG;
+  }
+
+  /** Chooses the TLBs for the privilege level, RFLAGS.AC and the kind of code. Called whenever one of them may have changed. */
   selectMode(): void {
     const { words } = this;
     const ac = ((words[STATE.FLAGS >> 2] as number) & FLAG.AC) !== 0;
     const user = this.#system.cpl === 3;
     const mode = user ? ACCESS_MODE.USER : ac ? ACCESS_MODE.SUPERVISOR_AC : ACCESS_MODE.SUPERVISOR;
     words[STATE.TLB >> 2] = TLB.BASE + mode * TLB.MODE_SIZE;
+    const key = codeKey(this.#system, words);
+    if (key !== CODE_KEY.LONG) {
+      this.#selectLegacy(key, user);
+      return;
+    }
+    this.codeKey = key;
     words[STATE.CODE_TLB >> 2] = CODE_TLB.BASE + (user ? CODE_TLB.MODE_SIZE : 0);
+  }
+
+  #selectLegacy(key: number, user: boolean): void {
+    const { words } = this;
+    // Upper halves of registers are undefined after 64-bit code (SDM vol. 1 §3.4.1.1): zero lets 32-bit addresses be used as they are.
+    if (this.codeKey === CODE_KEY.LONG) for (let n = 0; n < 8; n++) words[(STATE.GPR >> 2) + 2 * n + 1] = 0;
+    this.codeKey = key;
+    const tlb = CODE_TLB.BASE + 2 * CODE_TLB.MODE_SIZE;
+    const of = key * 2 + (user ? 1 : 0);
+    if (this.#legacyTlbOf !== of) this.bytes.fill(0xff, tlb, tlb + CODE_TLB.MODE_SIZE);
+    this.#legacyTlbOf = of;
+    words[STATE.CODE_TLB >> 2] = tlb;
   }
 
   raise(vector: number, errorCode: number): -1 {
@@ -214,7 +242,7 @@ export class MemoryUnit {
   /** The engine's slow load; the address is in STATE.ADDRESS. Returns the place of the bytes, or 0 after a fault. */
   load(sizeBytes: number, forWrite: boolean): number {
     const low = this.words[STATE.ADDRESS >> 2] as number;
-    const high = this.words[(STATE.ADDRESS >> 2) + 1] as number;
+    const high = this.#addressHigh();
     const access = this.userBit | (forWrite ? PF.WRITE : 0);
     if ((low & 0xfff) + sizeBytes > 4096) return this.#loadAcross(low, high, sizeBytes, access);
     const physical = this.translate(low, high, access);
@@ -225,6 +253,11 @@ export class MemoryUnit {
     }
     this.readPhysical(physical, STATE.BOUNCE, sizeBytes);
     return STATE.BOUNCE;
+  }
+
+  /** Legacy code's addresses wrap at 4 GiB; the engine's sums do not, so that such an access comes here. */
+  #addressHigh(): number {
+    return this.isLegacy ? 0 : (this.words[(STATE.ADDRESS >> 2) + 1] as number);
   }
 
   #loadAcross(low: number, high: number, sizeBytes: number, access: number): number {
@@ -244,7 +277,7 @@ export class MemoryUnit {
   /** The engine's slow store of the bytes at STATE.BOUNCE. False after a fault. */
   store(sizeBytes: number, record: number): boolean {
     const low = this.words[STATE.ADDRESS >> 2] as number;
-    const high = this.words[(STATE.ADDRESS >> 2) + 1] as number;
+    const high = this.#addressHigh();
     return this.writeVirtual(low, high, STATE.BOUNCE, sizeBytes, record, this.userBit);
   }
 

@@ -105,9 +105,9 @@ const REGISTERS = [
 
 /** A mismatch as text: name, bytes, what the case began with as far as it is not zero, and each difference. */
 export function describeMismatch({ testCase, differences }: Mismatch): string {
-  const { name, mnemonic, code, state, patches, details } = testCase;
+  const { name, mnemonic, bits, code, state, patches, details } = testCase;
   const lines = [
-    `${name}: ${mnemonic} ${details?.row.operands.join(',') ?? ''} [${Buffer.from(code).toString('hex')}]`,
+    `${name}: ${bits === 32 ? 'legacy ' : ''}${mnemonic} ${details?.row.operands.join(',') ?? ''} [${Buffer.from(code).toString('hex')}]`,
   ];
   const registers = REGISTERS.flatMap((register, i) =>
     state.gpr[i] === 0n ? [] : [`${register}=${(state.gpr[i] as bigint).toString(16)}`],

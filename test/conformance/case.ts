@@ -2,8 +2,8 @@
  * What one conformance case is: a single instruction, the user-mode state and memory it starts from, and what came out.
  * Every engine that runs cases provides the same small world, described here.
  *
- * The world: 64-bit mode, CPL 3, CS 0x33, SS 0x2B, DS = ES = FS = GS = 0 with base 0, RFLAGS.IF = 1 and IOPL 0, CR0.NE = 1,
- * CR4.OSFXSR = OSXMMEXCPT = 1, no alignment checks. Mapped are:
+ * The world: 64-bit mode with CS 0x33 or compatibility mode with CS 0x23, CPL 3, SS = DS = ES = 0x2B, FS = GS = 0 with base 0,
+ * RFLAGS.IF = 1 and IOPL 0, CR0.NE = 1, CR4.OSFXSR = OSXMMEXCPT = 1, no alignment checks. Mapped are:
  *   CODE (readable, executable): FILLER in every byte but the instruction's own;
  *   DATA (readable, writable, not executable): `initialData()` with the case's patches applied;
  *   CONST (readable only), right behind DATA: the last page of `initialData()`.
@@ -112,10 +112,17 @@ export interface Patch {
   readonly bytes: Uint8Array;
 }
 
+/** Code of 64-bit mode, or of 32 bits in compatibility mode. */
+export type CodeBits = 64 | 32;
+
+/** Linux's selectors of code segments in user mode, asm/segment.h. */
+export const CODE_SELECTOR: Readonly<Record<CodeBits, number>> = { 64: 0x33, 32: 0x23 };
+
 export interface TestCase {
   /** Names the case in reports: seed and number. */
   readonly name: string;
   readonly mnemonic: string;
+  readonly bits: CodeBits;
   /** The instruction, 1 to 16 bytes (longer than 15 raises #GP). It lies at `state`'s RIP, inside CODE. */
   readonly code: Uint8Array;
   readonly state: UserState;
@@ -129,7 +136,7 @@ export interface TestCase {
 export interface CaseDetails {
   readonly row: EncodingRow;
   readonly operandSizeBytes: number;
-  readonly addressSizeBytes: 4 | 8;
+  readonly addressSizeBytes: 2 | 4 | 8;
   /** Size of the operand in ModRM.rm. */
   readonly operandBytes: number;
   /** ModRM.reg with REX.R. */

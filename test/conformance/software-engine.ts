@@ -3,12 +3,13 @@
  * IRETQ and ends with an exception through the IDT, so privilege changes and frames are exercised as well.
  */
 import type { Cpu } from '#cpu/cpu.ts';
-import { STATE as CPU_STATE } from '#cpu/layout.ts';
+import { STATE as CPU_STATE, SEGMENT } from '#cpu/layout.ts';
 import { CR0, CR4, EFER } from '#cpu/system-state.ts';
 import { createTestMachine } from '#cpu/testing.ts';
 import {
   type CaseResult,
   CODE_BASE,
+  CODE_SELECTOR,
   CODE_SIZE,
   CONST_SIZE,
   DATA_BASE,
@@ -52,12 +53,13 @@ const KERNEL_BASE = 0xffff_8000_0000_0000n;
 const PTE = { PRESENT: 1n, WRITABLE: 2n, USER: 4n, LARGE: 0x80n, NO_EXECUTE: 1n << 63n } as const;
 
 /** Linux's selectors; cases see CS and SS. */
-const SELECTOR = { KERNEL_CODE: 0x10, KERNEL_DATA: 0x18, USER_DATA: 0x2b, USER_CODE: 0x33, TSS: 0x40 } as const;
+const SELECTOR = { KERNEL_CODE: 0x10, KERNEL_DATA: 0x18, USER_DATA: 0x2b, TSS: 0x40 } as const;
 const DESCRIPTORS: Readonly<Record<number, bigint>> = {
   [SELECTOR.KERNEL_CODE]: 0x00af_9b00_0000_ffffn,
   [SELECTOR.KERNEL_DATA]: 0x00cf_9300_0000_ffffn,
   [SELECTOR.USER_DATA & ~7]: 0x00cf_f300_0000_ffffn,
-  [SELECTOR.USER_CODE & ~7]: 0x00af_fb00_0000_ffffn,
+  [CODE_SELECTOR[64] & ~7]: 0x00af_fb00_0000_ffffn,
+  [CODE_SELECTOR[32] & ~7]: 0x00cf_fb00_0000_ffffn,
 };
 
 /** Offsets of the stubs behind the 256 one-byte exception handlers. */
@@ -168,7 +170,7 @@ export class SoftwareEngine implements Engine {
     });
   }
 
-  #runCase({ code, state, patches }: TestCase): CaseResult {
+  #runCase({ code, state, patches, bits }: TestCase): CaseResult {
     writeInitialMemory(this.#data, this.#base, patches);
     writeInitialMemory(this.#before, this.#base, patches);
     const offset = Number(state.control[0]) - CODE_BASE;
@@ -180,7 +182,7 @@ export class SoftwareEngine implements Engine {
     });
     const frame = [
       state.control[0],
-      BigInt(SELECTOR.USER_CODE),
+      BigInt(CODE_SELECTOR[bits]),
       state.control[1],
       state.gpr[4],
       BigInt(SELECTOR.USER_DATA),
@@ -201,6 +203,9 @@ export class SoftwareEngine implements Engine {
     system.cpl = 0;
     Object.assign(system.segments[1] as object, { selector: SELECTOR.KERNEL_CODE, attributes: 0xa09b });
     Object.assign(system.segments[2] as object, { selector: SELECTOR.KERNEL_DATA, attributes: 0xc093 });
+    for (const register of [SEGMENT.ES, SEGMENT.DS]) {
+      Object.assign(system.segments[register] as object, { selector: SELECTOR.USER_DATA, attributes: 0xc0f3 });
+    }
     cpu.flags = 2;
     cpu.halted = false;
     cpu.quads[CPU_STATE.GPR / 8 + 4] = BigInt.asIntN(64, KERNEL_BASE + BigInt(stackAt));

@@ -53,6 +53,12 @@ const BY_MNEMONIC: Readonly<Record<string, number>> = {
   BSR: CF | OF | SF | AF | PF,
   TZCNT: OF | SF | PF | AF,
   LZCNT: OF | SF | PF | AF,
+  DAA: OF,
+  DAS: OF,
+  AAA: OF | SF | ZF | PF,
+  AAS: OF | SF | ZF | PF,
+  AAM: OF | AF | CF,
+  AAD: OF | AF | CF,
 };
 
 /** The count of a shift or rotation, masked as the processor does. */
@@ -114,10 +120,13 @@ function undefinedUpperHalves({ state, details }: TestCase, result: CaseResult):
   return result.exception !== null || count === 0n ? STRING_REGISTERS : 0;
 }
 
+/** Registers of legacy code: their upper halves are nobody's (SDM vol. 1 §3.4.1.1). */
+const LEGACY_REGISTERS = 0xff;
+
 /** What is undefined in this case, given how it came out on a processor that is right. */
 export function undefinedResults(testCase: TestCase, result: CaseResult): Undefined {
   const { details } = testCase;
-  const upperHalves = undefinedUpperHalves(testCase, result);
+  const upperHalves = testCase.bits === 32 ? LEGACY_REGISTERS : undefinedUpperHalves(testCase, result);
   if (!details || result.exception) return { ...NOTHING, upperHalves };
   const { mnemonic, x87, mmx } = details.row;
   const isShift = /^(RO[LR]|RC[LR]|SH[LR]D?|SAR)$/.test(mnemonic);

@@ -150,9 +150,10 @@ export class Messages {
 
 export function encodeCases(cases: readonly TestCase[]): Uint8Array<ArrayBuffer> {
   const writer = new Writer();
-  for (const { code, state, patches } of cases) {
+  for (const { code, state, patches, bits } of cases) {
     writer.align();
     writer.raw(state.bytes);
+    writer.u16(bits);
     writer.blob(code);
     writer.patches(patches);
   }
@@ -165,7 +166,8 @@ export function decodeCases(message: Uint8Array<ArrayBuffer>): TestCase[] {
   return Array.from({ length: count }, (_, i) => {
     reader.align();
     const state = userState(reader.raw(STATE.SIZE));
-    return { name: `${i}`, mnemonic: '', state, code: reader.blob(), patches: reader.patches(), details: null };
+    const bits = reader.u16() === 32 ? 32 : 64;
+    return { name: `${i}`, mnemonic: '', bits, state, code: reader.blob(), patches: reader.patches(), details: null };
   });
 }
 

@@ -1,5 +1,5 @@
 /** Division, rotates through carry and other arithmetic that is too rare or too long for micro-operations. */
-import { FLAG, GPR, type Size, STATE } from '../layout.ts';
+import { FLAG, GPR, type Size, STATE, STOP } from '../layout.ts';
 import { VECTOR } from '../system-state.ts';
 import type { Helper, HelperContext } from './context.ts';
 
@@ -109,7 +109,9 @@ function loop(h: HelperContext): Helper {
     const taken = kind === 3 ? counter === 0n : counter !== 0n && (kind === 0 || (kind === 1) === zero);
     if (!taken) return 0;
     h.cpu.setRipOf(record, h.high(record) - h.cpu.code.place(record));
-    return 1;
+    // c: the target is cut to 16 bits.
+    if (h.c(record) === 1) h.cpu.setInstructionPointer(h.cpu.instructionPointerLow & 0xffff, 0);
+    return STOP.LOOKUP;
   };
 }
 

@@ -1,6 +1,6 @@
 /** Moves to and from control and debug registers (SDM vol. 3 §2.5 and §17.2). */
-import { STATE } from '../layout.ts';
-import { CR0, CR4, DR6_FIXED, DR7_FIXED, EFER, VECTOR } from '../system-state.ts';
+import { SEGMENT, STATE } from '../layout.ts';
+import { ATTRIBUTE, CR0, CR4, DR6_FIXED, DR7_FIXED, EFER, type Segment, VECTOR } from '../system-state.ts';
 import type { Helper, HelperContext } from './context.ts';
 
 /** DR7 bits 12, 14 and 15 are 0. */
@@ -26,8 +26,23 @@ export function controlRegisters(h: HelperContext) {
     };
     const value = values[h.b(record)]?.();
     if (!value) return h.fault(VECTOR.UD);
-    h.set(h.a(record), value[0], value[1]);
+    h.set(h.a(record), value[0], cpu.mmu.isLegacy ? 0 : value[1]);
     return 0;
+  };
+  /** Turning paging on with EFER.LME activates long mode, turning it off leaves it (SDM vol. 3 §10.8.5). */
+  const switchPaging = (cr0: number): boolean => {
+    const on = (cr0 & CR0.PG) !== 0;
+    if (on === ((s.cr0 & CR0.PG) !== 0)) return true;
+    const isLongCode = ((s.segments[SEGMENT.CS] as Segment).attributes & ATTRIBUTE.LONG) !== 0;
+    if (!on) {
+      // 64-bit code cannot do without paging.
+      if ((s.efer & EFER.LMA) !== 0 && isLongCode) return false;
+      s.efer &= ~EFER.LMA;
+    } else if ((s.efer & EFER.LME) !== 0) {
+      if ((s.cr4 & CR4.PAE) === 0 || isLongCode) return false;
+      s.efer |= EFER.LMA;
+    }
+    return true;
   };
   const write: Helper = (record) => {
     if (!exists(h.b(record))) return h.fault(VECTOR.UD);
@@ -37,6 +52,7 @@ export function controlRegisters(h: HelperContext) {
     const number = h.b(record);
     if (number === 0) {
       if (high !== 0 || ((low & CR0.PG) !== 0 && (low & CR0.PE) === 0)) return h.gp();
+      if (!switchPaging(low)) return h.gp();
       s.cr0 = low | CR0.ET;
     } else if (number === 2) {
       s.cr2Low = low;
@@ -51,6 +67,7 @@ export function controlRegisters(h: HelperContext) {
     } else return h.fault(VECTOR.UD);
     cpu.words[STATE.SSE_UNCHECKED >> 2] = 1;
     if (number !== 2 && number !== 8) cpu.mmu.flush();
+    if (number === 0) cpu.mmu.selectMode();
     return h.resyncAfter(record);
   };
   return { readControl: read, writeControl: write };

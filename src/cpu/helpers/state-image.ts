@@ -44,7 +44,7 @@ export class StateImage {
     this.#takeSse();
     this.#takeMxcsr();
     // What follows the XMM registers is the program's own.
-    return this.#write(record, IMAGE.XSTATE_BV, [[0, IMAGE.LEGACY_END]]);
+    return this.#write(record, IMAGE.XSTATE_BV, [[0, IMAGE.XMM + this.#xmmBytes]]);
   }
 
   fxrstor(record: number): number {
@@ -63,7 +63,8 @@ export class StateImage {
     const fault = this.#beginExtended(record);
     if (fault !== 0) return fault;
     const components = this.#requested();
-    if (!this.#read(record, IMAGE.END)) return STOP.FAULT;
+    // The old header is read, but what faults is the write.
+    if (!this.#mayWrite(record, IMAGE.END) || !this.#read(record, IMAGE.END)) return STOP.FAULT;
     const ranges: [number, number][] = [];
     if ((components & COMPONENT.X87) !== 0) {
       this.#takeX87(record);
@@ -72,7 +73,7 @@ export class StateImage {
     if ((components & COMPONENT.SSE) !== 0) {
       this.#takeSse();
       this.#takeMxcsr();
-      ranges.push([IMAGE.MXCSR, IMAGE.REGISTERS], [IMAGE.XMM, IMAGE.LEGACY_END]);
+      ranges.push([IMAGE.MXCSR, IMAGE.REGISTERS], [IMAGE.XMM, IMAGE.XMM + this.#xmmBytes]);
     }
     // Every component counts as in use.
     this.#view.setUint32(IMAGE.XSTATE_BV, this.#view.getUint32(IMAGE.XSTATE_BV, true) | components, true);
@@ -155,7 +156,12 @@ export class StateImage {
   }
 
   #putSse(): void {
-    this.#h.cpu.bytes.set(this.#image.subarray(IMAGE.XMM, IMAGE.XMM + XMM_BYTES), STATE.XMM);
+    this.#h.cpu.bytes.set(this.#image.subarray(IMAGE.XMM, IMAGE.XMM + this.#xmmBytes), STATE.XMM);
+  }
+
+  /** Legacy code sees half of the XMM registers. */
+  get #xmmBytes(): number {
+    return this.#h.cpu.mmu.isLegacy ? XMM_BYTES / 2 : XMM_BYTES;
   }
 
   #putMxcsr(): void {
@@ -176,9 +182,7 @@ export class StateImage {
   /** Writes ranges of the image; nothing is written when any byte of its `sizeBytes` faults. */
   #write(record: number, sizeBytes: number, ranges: readonly (readonly [from: number, to: number])[]): number {
     const { mmu, bytes } = this.#h.cpu;
-    for (const at of [0, sizeBytes - 1]) {
-      if (mmu.translate(...this.#address(record, at), mmu.userBit | ACCESS.WRITE) < 0) return STOP.FAULT;
-    }
+    if (!this.#mayWrite(record, sizeBytes)) return STOP.FAULT;
     for (const [from, to] of ranges) {
       for (let at = from; at < to; at += CHUNK_BYTES) {
         const count = Math.min(CHUNK_BYTES, to - at);
@@ -188,6 +192,13 @@ export class StateImage {
       }
     }
     return 0;
+  }
+
+  #mayWrite(record: number, sizeBytes: number): boolean {
+    const { mmu } = this.#h.cpu;
+    const writable = (at: number): boolean =>
+      mmu.translate(...this.#address(record, at), mmu.userBit | ACCESS.WRITE) >= 0;
+    return writable(0) && writable(sizeBytes - 1);
   }
 
   #address(record: number, offset: number): [low: number, high: number] {

@@ -1,5 +1,5 @@
 /** String instructions, in bulk within pages where nothing can tell the difference, and bit strings in memory. */
-import { FLAG, GPR, RAM_BASE, type Size, STATE, STOP } from '../layout.ts';
+import { FLAG, GPR, RAM_BASE, SEGMENT, type Size, STATE, STOP } from '../layout.ts';
 import { ACCESS } from '../memory-unit.ts';
 import type { Helper, HelperContext } from './context.ts';
 
@@ -17,7 +17,7 @@ const PLACE = { SOURCE: STATE.BOUNCE, DESTINATION: STATE.BOUNCE + 8 } as const;
 interface Step {
   readonly kind: number;
   readonly size: Size;
-  readonly addressSize: 2 | 3;
+  readonly addressSize: 1 | 2 | 3;
   readonly repeat: number;
   readonly segment: number;
 }
@@ -36,7 +36,7 @@ class StringUnit {
       kind: h.a(record),
       size: h.b(record) as Size,
       repeat: c & 0xff,
-      addressSize: (c >> 8) as 2 | 3,
+      addressSize: (c >> 8) as 1 | 2 | 3,
       segment: h.high(record),
     };
     if (step.kind >= KIND.INS && h.cpu.system.cpl > (((h.cpu.words[STATE.FLAGS >> 2] as number) >> 12) & 3))
@@ -83,9 +83,14 @@ class StringUnit {
     h.set64(place, step.addressSize, BigInt.asUintN(8 << step.addressSize, moved));
   }
 
+  /** The destination is always in ES; the source is in DS unless a prefix says otherwise. */
   #address(place: number, step: Step, source: boolean): bigint {
-    const base = source && step.segment >= 0 ? this.#h.get64(STATE.SEGMENT_BASE + step.segment * 8, 3) : 0n;
-    return BigInt.asUintN(64, this.#h.get64(place, step.addressSize) + base);
+    const { isLegacy } = this.#h.cpu.mmu;
+    const offset = this.#h.get64(place, step.addressSize);
+    const segment = source ? step.segment : isLegacy ? SEGMENT.ES : -1;
+    const named = segment < 0 && isLegacy ? SEGMENT.DS : segment;
+    if (named < 0) return offset;
+    return BigInt.asUintN(isLegacy ? 32 : 64, offset + this.#h.get64(STATE.SEGMENT_BASE + named * 8, 3));
   }
 
   /** MOVS and STOS upwards, within a page on each side: returns the elements done, 0 when it cannot, −1 after a fault. */
@@ -216,7 +221,10 @@ class StringUnit {
   }
 }
 
-/** BT, BTS, BTR and BTC of a bit string: the bit number in the register reaches beyond the operand. */
+/**
+ * BT, BTS, BTR and BTC of a bit string: the bit number in the register reaches beyond the operand. c: kind, address size above
+ * bit 4, one more than the number of the segment whose base is added above bit 8.
+ */
 function bitMemory(h: HelperContext): Helper {
   const { mmu } = h.cpu;
   return (record) => {
@@ -224,9 +232,11 @@ function bitMemory(h: HelperContext): Helper {
     const bits = 8 << size;
     const number = BigInt.asIntN(bits, h.get64(h.b(record), size));
     const kind = h.c(record) & 3;
-    const wraps = h.c(record) >> 4 === 2;
+    const addressBits = 8 << ((h.c(record) >> 4) & 3);
+    const segment = (h.c(record) >> 8) - 1;
     const sum = h.get64(h.a(record), 3) + (number >> BigInt(3 + size)) * BigInt(1 << size);
-    const address = BigInt.asUintN(wraps ? 32 : 64, sum);
+    const base = segment < 0 ? 0n : h.get64(STATE.SEGMENT_BASE + segment * 8, 3);
+    const address = BigInt.asUintN(h.cpu.mmu.isLegacy ? 32 : 64, BigInt.asUintN(addressBits, sum) + base);
     const low = Number(address & 0xffffffffn) | 0;
     const high = Number(address >> 32n) | 0;
     if (kind !== 0 && mmu.translate(low, high, mmu.userBit | ACCESS.WRITE) < 0) return STOP.FAULT;

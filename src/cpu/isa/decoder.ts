@@ -1,22 +1,36 @@
-/** Finds the length and the parts of one instruction in 64-bit mode (SDM vol. 2 chapter 2) and its row in the table. */
-import { GPR, STATE } from '../layout.ts';
+/** Finds the length and the parts of one instruction (SDM vol. 2 chapter 2) and its row in the table. */
+import { CODE_KEY, GPR, SEGMENT, STATE } from '../layout.ts';
 import { ENCODINGS, type Encoding } from './table.ts';
 
 const PREFIX_INDEX = { none: 0, '66': 1, f3: 2, f2: 3 } as const;
 
 /** Candidates by map, opcode and mandatory prefix; most have one row. */
-const index: (Encoding[] | undefined)[] = [];
-for (const row of ENCODINGS) {
-  const prefixes = row.prefix === null ? [0, 1, 2, 3] : [PREFIX_INDEX[row.prefix]];
-  for (const prefix of prefixes) {
-    const key = (row.map << 10) | (row.opcode << 2) | prefix;
-    const known = index[key];
-    // A row that asks for a prefix is tried before one that does not.
-    if (!known) index[key] = [row];
-    else if (row.prefix === null) known.push(row);
-    else known.unshift(row);
+type Index = (Encoding[] | undefined)[];
+
+function indexOf(rows: readonly Encoding[]): Index {
+  const index: Index = [];
+  for (const row of rows) {
+    const prefixes = row.prefix === null ? [0, 1, 2, 3] : [PREFIX_INDEX[row.prefix]];
+    for (const prefix of prefixes) {
+      const key = (row.map << 10) | (row.opcode << 2) | prefix;
+      const known = index[key];
+      // A row that asks for a prefix is tried before one that does not.
+      if (!known) index[key] = [row];
+      else if (row.prefix === null) known.push(row);
+      else known.unshift(row);
+    }
   }
+  return index;
 }
+
+const LONG_INDEX = indexOf(ENCODINGS.filter((row) => !row.attributes.no64));
+const LEGACY_INDEX = indexOf(ENCODINGS.filter((row) => !row.attributes.only64));
+
+/** Base and index of 16-bit addressing by modrm.rm, SDM vol. 2 table 2-1. */
+const gpr = (number: number): number => STATE.GPR + number * 8;
+const [BX, BP, SI, DI] = [gpr(3), gpr(5), gpr(6), gpr(7)] as const;
+const BASE16 = [BX, BX, BP, BP, SI, DI, BP, BX] as const;
+const INDEX16 = [SI, DI, SI, DI, -1, -1, -1, -1] as const;
 
 /** The instruction goes on past the bytes that were given. */
 export const NEED_MORE = -1;
@@ -34,7 +48,9 @@ export class Decoder {
   rex = 0;
   /** Operand size as an index: 1, 2 or 3. */
   operandSize: 1 | 2 | 3 = 2;
-  addressSize: 2 | 3 = 3;
+  addressSize: 1 | 2 | 3 = 3;
+  /** The mode that code is decoded in, a sum of CODE_KEY; the owner sets it. */
+  key: number = CODE_KEY.LONG;
   /** Segment override: the register's number, or −1. */
   segment = -1;
   repeat: 0 | 0xf2 | 0xf3 = 0;
@@ -52,6 +68,8 @@ export class Decoder {
   ripRelative = false;
   immediate = 0;
   immediateHigh = 0;
+  /** Selector of a far pointer in the instruction. */
+  selector = 0;
   #bytes: Uint8Array;
   #at = 0;
   #end = 0;
@@ -87,12 +105,13 @@ export class Decoder {
     }
     this.opcode = opcode;
     const prefix = this.repeat === 0xf3 ? 2 : this.repeat === 0xf2 ? 3 : this.#operandPrefix ? 1 : 0;
+    const index = this.isLegacy ? LEGACY_INDEX : LONG_INDEX;
     const candidates = index[(map << 10) | (opcode << 2) | prefix];
     if (!candidates) return UNDEFINED;
     const row = this.#select(candidates);
     if (typeof row === 'number') return row;
     this.row = row;
-    this.operandSize = this.rex & 8 ? 3 : this.#operandPrefix ? 1 : row.attributes.default64 ? 3 : 2;
+    this.operandSize = this.#sizeOfOperands(row);
     if (!this.#immediates(row)) return NEED_MORE;
     this.length = this.#at - this.#start;
     if (this.lock && !(row.attributes.lock && row.modrm && this.mod !== 3)) return UNDEFINED;
@@ -101,13 +120,23 @@ export class Decoder {
 
   #operandPrefix = false;
 
+  get isLegacy(): boolean {
+    return this.key !== CODE_KEY.LONG;
+  }
+
+  #sizeOfOperands(row: Encoding): 1 | 2 | 3 {
+    if (this.isLegacy) return ((this.key & CODE_KEY.CODE16) !== 0) === this.#operandPrefix ? 2 : 1;
+    return this.rex & 8 ? 3 : this.#operandPrefix ? 1 : row.attributes.default64 ? 3 : 2;
+  }
+
   /** Reads prefixes; returns the first opcode byte or NEED_MORE. */
   #prefixes(): number {
     this.rex = 0;
     this.segment = -1;
     this.repeat = 0;
     this.lock = false;
-    this.addressSize = 3;
+    const code16 = (this.key & CODE_KEY.CODE16) !== 0;
+    this.addressSize = this.isLegacy ? (code16 ? 1 : 2) : 3;
     this.#operandPrefix = false;
     for (;;) {
       const byte = this.#byte();
@@ -116,7 +145,7 @@ export class Decoder {
           this.#operandPrefix = true;
           break;
         case 0x67:
-          this.addressSize = 2;
+          this.addressSize = this.isLegacy && !code16 ? 1 : 2;
           break;
         case 0xf0:
           this.lock = true;
@@ -129,14 +158,15 @@ export class Decoder {
         case 0x2e:
         case 0x36:
         case 0x3e:
-          this.segment = -1; // ignored in 64-bit mode, and ends an earlier FS or GS
+          // Ignored in 64-bit mode, where it ends an earlier FS or GS.
+          this.segment = this.isLegacy ? (byte >> 3) & 3 : -1;
           break;
         case 0x64:
         case 0x65:
           this.segment = byte - 0x60;
           break;
         default:
-          if ((byte & 0xf0) === 0x40 && byte > 0) {
+          if ((byte & 0xf0) === 0x40 && !this.isLegacy) {
             this.rex = byte;
             const opcode = this.#byte();
             if (!isPrefix(opcode)) return opcode;
@@ -175,6 +205,7 @@ export class Decoder {
     this.index = -1;
     this.scale = 0;
     this.displacement = 0;
+    if (this.addressSize === 1) return this.#memoryOperand16(low);
     let displacementBytes = this.mod === 1 ? 1 : this.mod === 2 ? 4 : 0;
     this.base = STATE.GPR + this.rm * 8;
     if (low === 4) {
@@ -191,17 +222,31 @@ export class Decoder {
         displacementBytes = 4;
       }
     } else if (low === 5 && this.mod === 0) {
-      this.base = STATE.CODE_PAGE;
-      this.ripRelative = true;
+      this.ripRelative = !this.isLegacy;
+      this.base = this.ripRelative ? STATE.CODE_PAGE : STATE.ZERO;
       displacementBytes = 4;
     }
     return this.#displacement(displacementBytes);
   }
 
+  #memoryOperand16(low: number): boolean {
+    this.base = BASE16[low] as number;
+    this.index = INDEX16[low] as number;
+    if (low !== 6 || this.mod !== 0) return this.#displacement(this.mod);
+    this.base = STATE.ZERO;
+    return this.#displacement(2);
+  }
+
+  /** The segment of the memory operand: the override, else that of its base register (SDM vol. 1 table 3-5). */
+  get operandSegment(): number {
+    if (this.segment >= 0) return this.segment;
+    return this.base === gpr(4) || this.base === BP ? SEGMENT.SS : SEGMENT.DS;
+  }
+
   #displacement(count: number): boolean {
     if (count === 0) return true;
     if (this.#at + count > this.#end) return false;
-    this.displacement = count === 1 ? this.#signed8() : this.#signed32();
+    this.displacement = count === 1 ? this.#signed8() : count === 2 ? this.#signed16() : this.#signed32();
     return true;
   }
 
@@ -210,41 +255,47 @@ export class Decoder {
     this.immediateHigh = 0;
     for (const operand of row.operands) {
       const kind = operand.charCodeAt(0);
+      if (operand === 'Ap') return this.#farPointer();
       if (kind !== 0x49 && kind !== 0x4a && kind !== 0x4f) continue; // I, J, O
       if (!this.#immediate(operand)) return false;
     }
     return true;
   }
 
+  #immediateBytes(operand: string): 1 | 2 | 3 | 4 | 8 {
+    if (operand[0] === 'O') return (1 << this.addressSize) as 2 | 4 | 8;
+    if (operand === 'IwIb') return 3;
+    if (operand[1] === 'b') return 1;
+    if (operand[1] === 'w') return 2;
+    // Near branches have 32-bit displacements in 64-bit mode, whatever the prefixes.
+    if (operand[0] === 'J' && !this.isLegacy) return 4;
+    if (operand === 'Iv' && this.operandSize === 3) return 8;
+    return this.operandSize === 1 ? 2 : 4;
+  }
+
   #immediate(operand: string): boolean {
-    const wide = operand === 'Iv' && this.operandSize === 3;
-    const count =
-      operand[0] === 'O'
-        ? this.addressSize === 3
-          ? 8
-          : 4
-        : operand[1] === 'b'
-          ? 1
-          : operand[1] === 'w'
-            ? 2
-            : operand[0] === 'J'
-              ? 4
-              : wide
-                ? 8
-                : this.operandSize === 1
-                  ? 2
-                  : 4;
+    const count = this.#immediateBytes(operand);
     if (this.#at + count > this.#end) return false;
     if (count === 1) this.immediate = this.#signed8();
-    else if (count === 2) this.immediate = (this.#signed16() << 16) >> 16;
-    else {
-      this.immediate = this.#signed32();
-      this.immediateHigh = this.immediate >> 31;
-      if (count === 8) this.immediateHigh = this.#signed32();
-      else if (operand[0] === 'O') this.immediateHigh = 0;
-      return true;
-    }
+    else if (count < 4) this.immediate = this.#signed16();
+    else this.immediate = this.#signed32();
     this.immediateHigh = this.immediate >> 31;
+    if (count === 3) this.immediateHigh = this.#byte();
+    else if (count === 8) this.immediateHigh = this.#signed32();
+    else if (operand[0] === 'O') {
+      // Moffs addresses are not sign extended.
+      if (count === 2) this.immediate &= 0xffff;
+      this.immediateHigh = 0;
+    }
+    return true;
+  }
+
+  /** ptr16:16 or ptr16:32. */
+  #farPointer(): boolean {
+    const wide = this.operandSize !== 1;
+    if (this.#at + (wide ? 6 : 4) > this.#end) return false;
+    this.immediate = wide ? this.#signed32() : this.#unsigned16();
+    this.selector = this.#unsigned16();
     return true;
   }
 
@@ -257,14 +308,18 @@ export class Decoder {
     return ((this.#bytes[this.#at++] as number) << 24) >> 24;
   }
 
-  #signed16(): number {
+  #unsigned16(): number {
     const low = this.#bytes[this.#at++] as number;
     return low | ((this.#bytes[this.#at++] as number) << 8);
   }
 
+  #signed16(): number {
+    return (this.#unsigned16() << 16) >> 16;
+  }
+
   #signed32(): number {
-    const low = this.#signed16();
-    return low | (this.#signed16() << 16);
+    const low = this.#unsigned16();
+    return low | (this.#unsigned16() << 16);
   }
 
   /** State offset of a general register as an operand of this size. */

@@ -72,6 +72,20 @@ export const HELPER_NAMES = [
   'mpsadbw',
   'stringCompare',
   'crc32',
+  'branch16',
+  'returnAddress',
+  'enter',
+  'pusha',
+  'popa',
+  'sysenter',
+  'sysexit',
+  'farPointer',
+  'farMemory',
+  'arpl',
+  'bound',
+  'into',
+  'decimalAdjust',
+  'accessRights',
 ] as const;
 export type HelperName = (typeof HELPER_NAMES)[number];
 export const helperNumber = (name: HelperName): number => HELPER_NAMES.indexOf(name);

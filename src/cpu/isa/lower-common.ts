@@ -1,7 +1,6 @@
 /** What the lowerings of all families share. */
-import { GPR, type Size, STATE } from '../layout.ts';
+import type { Size } from '../layout.ts';
 import { JMP } from '../uops/control.ts';
-import { LEA, PUSH, STORE } from '../uops/data.ts';
 import { type HelperName, helperNumber } from './helper-names.ts';
 import type { Encoding } from './table.ts';
 import { TEMP_ADDRESS, type Translator } from './translator.ts';
@@ -25,16 +24,9 @@ export function sizeOf(t: Translator, operand: string): Size {
   }
 }
 
-const RSP = STATE.GPR + GPR.RSP;
-
-/** Pushes what is at a place; with a 16-bit operand two bytes of it. The stack pointer moves after the store has succeeded. */
-export function pushPlace(t: Translator, place: number): void {
-  if (t.d.operandSize === 3) t.put(PUSH, place);
-  else {
-    t.put(STORE[1].bd, place, RSP, 0, -2);
-    t.pure(LEA[3].bd, RSP, RSP, 0, -2);
-  }
-}
+/** The register that the opcode's low three bits name. */
+export const zRegister = (t: Translator, size: Size): number =>
+  t.d.register((t.d.opcode & 7) | ((t.d.rex & 1) << 3), size);
 
 /** The call of a helper that may change what runs next ends the block. */
 export function helper(

@@ -1,17 +1,8 @@
 /** String, port, privileged and control-transfer instructions: helpers do the work. */
 import { GPR, type Size, STATE } from '../layout.ts';
-import { extensionKey, LEA, LOAD, MOV, MOVZX, STORE } from '../uops/data.ts';
+import { extensionKey, LOAD, LOAD_ZX, MOV, MOV_IMM, MOVZX, STORE } from '../uops/data.ts';
 import type { HelperName } from './helper-names.ts';
-import {
-  endBlock,
-  helper,
-  type Lowering,
-  pushPlace,
-  simple,
-  sizeOf,
-  systemRm,
-  undefinedInstruction,
-} from './lower-common.ts';
+import { helper, type Lowering, simple, sizeOf, systemRm, undefinedInstruction } from './lower-common.ts';
 import type { Encoding } from './table.ts';
 import { TEMP_ADDRESS, TEMP0, TEMP1, type Translator } from './translator.ts';
 
@@ -58,6 +49,31 @@ function group7(t: Translator): void {
   helper(t, name);
 }
 
+/** CALL and JMP far: the pointer stands in the instruction or in memory. b: whether it is a call; c: the pointer's selector. */
+function far(t: Translator, row: Encoding): void {
+  const b = row.mnemonic === 'CALLF' ? 1 : 0;
+  const high = t.d.operandSize;
+  if (row.operands[0] === 'Ap') {
+    t.pure(MOV_IMM[3], TEMP0, 0, 0, t.d.immediate, 0);
+    helper(t, 'farPointer', { a: TEMP0, b, c: t.d.selector, high, ends: true });
+  } else {
+    t.addressForHelper();
+    helper(t, 'farMemory', { a: TEMP_ADDRESS, b, high, ends: true });
+  }
+}
+
+/** LAR and LSL. a: the destination, b: the selector's place, c: whether it is LSL. */
+function accessRights(t: Translator, row: Encoding): void {
+  const size = t.d.operandSize;
+  const b = t.isRegister ? t.rmRegister(1) : TEMP0;
+  if (!t.isRegister) t.memory(LOAD_ZX[1], TEMP0);
+  helper(t, 'accessRights', { a: t.gRegister(size), b, c: row.mnemonic === 'LSL' ? 1 : 0, high: size });
+}
+
+const DECIMAL = ['DAA', 'DAS', 'AAA', 'AAS', 'AAM', 'AAD', 'SALC'];
+const decimalAdjust: Lowering = (t, row) =>
+  helper(t, 'decimalAdjust', { a: DECIMAL.indexOf(row.mnemonic), b: t.d.immediate & 0xff });
+
 export const SYSTEM_LOWERINGS: Readonly<Record<string, Lowering>> = {
   MOVS: string,
   CMPS: string,
@@ -75,8 +91,6 @@ export const SYSTEM_LOWERINGS: Readonly<Record<string, Lowering>> = {
   HLT: simple('hlt', { ends: true }),
   CLI: simple('cli'),
   STI: simple('sti', { ends: true }),
-  PUSHF: (t) => helper(t, 'pushf', { high: t.d.operandSize === 3 ? 3 : 1 }),
-  POPF: (t) => helper(t, 'popf', { high: t.d.operandSize === 3 ? 3 : 1, ends: true }),
   SAHF: (t) => helper(t, 'ahFlags', { a: 0 }),
   LAHF: (t) => helper(t, 'ahFlags', { a: 1 }),
   XLAT: (t) => {
@@ -103,19 +117,6 @@ export const SYSTEM_LOWERINGS: Readonly<Record<string, Lowering>> = {
     else t.memory(STORE[1], TEMP0);
   },
   MOV_TO_SREG: (t) => helper(t, 'writeSegment', { a: t.readRm(1), b: t.d.reg & 7, ends: true }),
-  PUSH_SREG: (t, row) => {
-    helper(t, 'readSegment', { a: TEMP0, b: row.attributes.n as number });
-    pushPlace(t, TEMP0);
-  },
-  POP_SREG: (t, row) => {
-    const size: Size = t.d.operandSize === 3 ? 3 : 1;
-    const rsp = STATE.GPR + GPR.RSP;
-    t.put(LOAD[size].bd, TEMP0, rsp, 0, 0);
-    // The stack pointer moves once the descriptor has been found good.
-    helper(t, 'writeSegment', { a: TEMP0, b: row.attributes.n as number });
-    t.pure(LEA[3].bd, rsp, rsp, 0, 1 << size);
-    endBlock(t);
-  },
   INVLPG: systemRm('invlpg'),
   SGDT: systemRm('descriptorTable'),
   SIDT: systemRm('descriptorTable'),
@@ -129,11 +130,33 @@ export const SYSTEM_LOWERINGS: Readonly<Record<string, Lowering>> = {
   LTR: systemRm('system0f00', 1),
   VERR: systemRm('system0f00', 1),
   VERW: systemRm('system0f00', 1),
-  LAR: undefinedInstruction,
-  LSL: undefinedInstruction,
+  LAR: accessRights,
+  LSL: accessRights,
+  SYSENTER: simple('sysenter', { ends: true }),
+  SYSEXIT: simple('sysexit', { ends: true }),
   RETF: (t) => helper(t, 'retf', { a: t.d.immediate & 0xffff, high: t.d.operandSize, ends: true }),
-  CALLF: undefinedInstruction,
-  JMPF: undefinedInstruction,
+  CALLF: far,
+  JMPF: far,
+  ARPL: (t) => {
+    const b = t.gRegister(1);
+    if (t.isRegister) helper(t, 'arpl', { a: t.rmRegister(1), b, c: 1 });
+    else {
+      t.addressForHelper();
+      helper(t, 'arpl', { a: TEMP_ADDRESS, b });
+    }
+  },
+  BOUND: (t) => {
+    t.addressForHelper();
+    helper(t, 'bound', { a: TEMP_ADDRESS, b: t.gRegister(t.d.operandSize), high: t.d.operandSize });
+  },
+  INTO: simple('into', { ends: true }),
+  DAA: decimalAdjust,
+  DAS: decimalAdjust,
+  AAA: decimalAdjust,
+  AAS: decimalAdjust,
+  AAM: decimalAdjust,
+  AAD: decimalAdjust,
+  SALC: decimalAdjust,
   CMPXCHG8B: systemRm('compareExchangeWide'),
   RDRAND: (t) => helper(t, 'random', { a: t.rmRegister(t.d.operandSize), high: t.d.operandSize }),
   GROUP7_1: group7,

@@ -16,27 +16,12 @@ import {
   SHIFT_IMM,
   type ShiftKind,
 } from '../uops/alu.ts';
-import {
-  CALL,
-  CALL_INDIRECT,
-  CMOV,
-  CMP_JCC,
-  CMP_JCC_IMM,
-  fusedKey,
-  JCC,
-  JMP,
-  JMP_INDIRECT,
-  RET,
-  SETCC,
-  TEST_JCC,
-  TEST_JCC_IMM,
-} from '../uops/control.ts';
+import { CMOV, SETCC } from '../uops/control.ts';
 import {
   BSWAP32,
   BSWAP64,
   extensionKey,
   LEA,
-  LEAVE,
   LOAD,
   LOAD_FOR_WRITE,
   LOAD_ZX,
@@ -44,8 +29,6 @@ import {
   MOV_IMM,
   MOVSX,
   MOVZX,
-  POP,
-  PUSH_IMM,
   STORE,
   STORE_IMM,
   XCHG,
@@ -67,8 +50,9 @@ import {
   SIGN_TO_DX,
   STC,
 } from '../uops/wide.ts';
-import { endBlock, helper, type Lowering, pushPlace, sizeOf, undefinedInstruction } from './lower-common.ts';
+import { helper, type Lowering, sizeOf, undefinedInstruction, zRegister } from './lower-common.ts';
 import { SIMD_LOWERINGS } from './lower-simd.ts';
+import { STACK_LOWERINGS } from './lower-stack.ts';
 import { SYSTEM_LOWERINGS } from './lower-system.ts';
 import type { Encoding } from './table.ts';
 import { TEMP_ADDRESS, TEMP0, TEMP1, type Translator } from './translator.ts';
@@ -102,7 +86,12 @@ function alu(kind: AluKind): Lowering {
 const oneOperand =
   (ops: readonly number[], full: boolean): Lowering =>
   (t, row) => {
-    const size = sizeOf(t, row.operands[0] as string);
+    const operand = row.operands[0] as string;
+    const size = sizeOf(t, operand);
+    if (operand[0] === 'Z') {
+      t.put(ops[size] as number, zRegister(t, size));
+      return;
+    }
     const a = t.readRm(size, true);
     if (full) t.setsFlags(ops[size] as number, a);
     else t.put(ops[size] as number, a);
@@ -171,8 +160,6 @@ function mov(t: Translator, row: Encoding): void {
   else t.memory(LOAD[size], t.gRegister(size));
 }
 
-const zRegister = (t: Translator, size: Size): number => t.d.register((t.d.opcode & 7) | ((t.d.rex & 1) << 3), size);
-
 function movOffset(t: Translator, size: Size, store: boolean): void {
   t.pure(MOV_IMM[3], TEMP1, 0, 0, t.d.immediate, t.d.immediateHigh);
   Object.assign(t.d, { base: TEMP1, index: -1, scale: 0, displacement: 0, ripRelative: false });
@@ -222,106 +209,17 @@ function xchg(t: Translator, row: Encoding): void {
   t.pure(MOV[size], g, TEMP0);
 }
 
-const RSP = STATE.GPR + GPR.RSP;
-const RBP = STATE.GPR + GPR.RBP;
-
-function push(t: Translator, row: Encoding): void {
-  const operand = row.operands[0] as string;
-  const size = t.d.operandSize === 3 ? 3 : 1;
-  if (operand[0] === 'Z') pushPlace(t, zRegister(t, size));
-  else if (operand[0] !== 'I') pushPlace(t, t.readRm(size));
-  else if (size === 3) t.put(PUSH_IMM, 0, 0, 0, t.d.immediate);
-  else {
-    t.put(STORE_IMM[1].bd, 0, RSP, 0, -2, t.d.immediate);
-    t.pure(LEA[3].bd, RSP, RSP, 0, -2);
-  }
-}
-
-function pop(t: Translator, row: Encoding): void {
-  const size = t.d.operandSize === 3 ? 3 : 1;
-  const register = row.operands[0]?.[0] === 'Z' ? zRegister(t, size) : t.isRegister ? t.rmRegister(size) : -1;
-  if (register >= 0 && size === 3) {
-    t.put(POP, register);
-    return;
-  }
-  t.put(LOAD[size].bd, TEMP0, RSP, 0, 0);
-  if (register < 0) {
-    // RSP in the address is the one after the pop; it must be back where it was if the store faults.
-    if (t.d.usesStackRegister) t.d.displacement += 1 << size;
-    t.memory(STORE[size], TEMP0);
-  }
-  t.pure(LEA[3].bd, RSP, RSP, 0, 1 << size);
-  if (register >= 0) t.pure(MOV[size], register, TEMP0);
-}
-
-const target = (t: Translator): number => t.nextOffset + t.d.immediate;
-function finish(t: Translator): void {
-  t.count = 0;
-  t.ended = true;
-}
-
-function jcc(t: Translator, row: Encoding): void {
-  const n = row.attributes.n as number;
-  const { compare } = t;
-  const fits = !compare.immediate || (compare.b >= -0x8000 && compare.b < 0x8000);
-  if (compare.record !== 0 && compare.record === t.next - 16 && fits) {
-    const table =
-      compare.kind === 'cmp'
-        ? compare.immediate
-          ? CMP_JCC_IMM
-          : CMP_JCC
-        : compare.immediate
-          ? TEST_JCC_IMM
-          : TEST_JCC;
-    const op = table.get(fusedKey(compare.size, n));
-    if (op !== undefined) {
-      t.retract(compare.record);
-      compare.record = 0;
-      t.put(op, compare.a, compare.b & 0xffff, t.count, 0, target(t));
-      t.count = 0;
-      return;
-    }
-  }
-  t.put(JCC[n] as number, 0, 0, t.count, 0, target(t));
-  t.count = 0;
-}
-
-function jmp(t: Translator, row: Encoding): void {
-  if (row.operands[0]?.[0] === 'J') t.put(JMP, 0, 0, t.count, 0, target(t));
-  else t.put(JMP_INDIRECT, t.readRm(3), 0, t.count);
-  finish(t);
-}
-
-function call(t: Translator, row: Encoding): void {
-  if (row.operands[0]?.[0] === 'J') t.put(CALL, 0, t.nextOffset, t.count, 0, target(t));
-  else t.put(CALL_INDIRECT, t.readRm(3), t.nextOffset, t.count);
-  finish(t);
-}
-
-function ret(t: Translator): void {
-  t.put(RET, 0, 0, t.count, t.d.immediate & 0xffff);
-  finish(t);
-}
-
-/** LOOP, LOOPE, LOOPNE and JRCXZ keep the flags: the counter is looked at through a temporary compare of its own. */
-const loop =
-  (kind: 'loop' | 'loope' | 'loopne' | 'jcxz'): Lowering =>
-  (t) => {
-    const size = t.d.addressSize;
-    helper(t, 'loop', { a: ['loop', 'loope', 'loopne', 'jcxz'].indexOf(kind), b: size, high: target(t) });
-    endBlock(t);
-  };
-
 function bit(kind: BitKind): Lowering {
   return (t, row) => {
     const size = t.d.operandSize;
     const immediate = row.operands[1] === 'Ib';
     if (!t.isRegister && !immediate) {
-      t.addressForHelper();
+      t.effectiveAddressForHelper();
+      const segment = t.addedSegment + 1;
       helper(t, 'bitMemory', {
         a: TEMP_ADDRESS,
         b: t.gRegister(size),
-        c: ['bt', 'bts', 'btr', 'btc'].indexOf(kind) | (t.d.addressSize << 4),
+        c: ['bt', 'bts', 'btr', 'btc'].indexOf(kind) | (t.d.addressSize << 4) | (segment << 8),
         high: size,
       });
       return;
@@ -410,17 +308,6 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
   MOVZX: extend(false),
   XCHG: xchg,
   LEA: (t) => void t.memory(LEA[t.d.operandSize], t.gRegister(t.d.operandSize), 0, true),
-  PUSH: push,
-  POP: pop,
-  LEAVE: (t) => {
-    if (t.d.operandSize === 3) t.put(LEAVE);
-    else {
-      t.put(LOAD[1].bd, TEMP0, RBP, 0, 0);
-      t.pure(LEA[3].bd, RSP, RBP, 0, 2);
-      t.pure(MOV[1], RBP, TEMP0);
-    }
-  },
-  Jcc: jcc,
   SETcc: (t, row) => {
     const op = SETCC[row.attributes.n as number] as number;
     if (t.isRegister) t.put(op, t.rmRegister(0));
@@ -434,13 +321,6 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
     const source = t.readRm(size);
     t.put((CMOV[row.attributes.n as number] as readonly number[])[size] as number, t.gRegister(size), source);
   },
-  JMP: jmp,
-  CALL: call,
-  RET: ret,
-  LOOP: loop('loop'),
-  LOOPE: loop('loope'),
-  LOOPNE: loop('loopne'),
-  JCXZ: loop('jcxz'),
   IMUL: (t, row) => {
     const size = t.d.operandSize;
     const source = t.readRm(size);
@@ -473,6 +353,7 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
   NOP: () => undefined,
   FENCE: () => undefined,
   UD: undefinedInstruction,
+  ...STACK_LOWERINGS,
   ...SYSTEM_LOWERINGS,
   ...SIMD_LOWERINGS,
 };

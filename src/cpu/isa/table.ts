@@ -10,8 +10,10 @@ export interface Attributes {
   readonly lock?: boolean;
   /** Operand size is 64 bits without REX.W in 64-bit mode. */
   readonly default64?: boolean;
-  /** Undefined in 64-bit mode. */
+  /** Undefined in 64-bit mode, or another instruction. */
   readonly no64?: boolean;
+  /** An instruction of 64-bit mode only. */
+  readonly only64?: boolean;
   /** Flags left undefined, as letters of `oszapc`. */
   readonly undefined?: string;
   /** Condition code of Jcc, SETcc, CMOVcc, or another small number that the lowering needs. */
@@ -90,9 +92,37 @@ ALU_ORDER.forEach((mnemonic, i) => {
   encoding(`83 /${i}`, mnemonic, 'Ev,Ibs', { lock });
 });
 
+/** Group 1 once more, by another opcode. */
+ALU_ORDER.forEach((mnemonic, i) => {
+  encoding(`82 /${i}`, mnemonic, 'Eb,Ib', { lock: mnemonic !== 'CMP', no64: true });
+});
+/** ES, CS, SS and DS. */
+for (const n of [0, 1, 2, 3]) {
+  encoding((0x06 + 8 * n).toString(16).padStart(2, '0'), 'PUSH_SREG', '', { n, no64: true });
+  if (n !== 1) encoding((0x07 + 8 * n).toString(16).padStart(2, '0'), 'POP_SREG', '', { n, no64: true });
+}
+encoding('27', 'DAA', '', { no64: true, undefined: 'o' });
+encoding('2f', 'DAS', '', { no64: true, undefined: 'o' });
+encoding('37', 'AAA', '', { no64: true, undefined: 'oszp' });
+encoding('3f', 'AAS', '', { no64: true, undefined: 'oszp' });
+encoding('40+r', 'INC', 'Zv', { no64: true });
+encoding('48+r', 'DEC', 'Zv', { no64: true });
+encoding('60', 'PUSHA', '', { no64: true });
+encoding('61', 'POPA', '', { no64: true });
+encoding('62 /r m', 'BOUND', 'Gv,Ma', { no64: true });
+encoding('9a', 'CALLF', 'Ap', { no64: true });
+encoding('c4 /r m', 'LOAD_FAR', 'Gv,Mp', { n: 0, no64: true });
+encoding('c5 /r m', 'LOAD_FAR', 'Gv,Mp', { n: 3, no64: true });
+encoding('ce', 'INTO', '', { no64: true });
+encoding('d4', 'AAM', 'Ib', { no64: true, undefined: 'oac' });
+encoding('d5', 'AAD', 'Ib', { no64: true, undefined: 'oac' });
+encoding('d6', 'SALC', '', { no64: true });
+encoding('ea', 'JMPF', 'Ap', { no64: true });
+
 encoding('50+r', 'PUSH', 'Zv', { default64: true });
 encoding('58+r', 'POP', 'Zv', { default64: true });
-encoding('63 /r', 'MOVSXD', 'Gv,Ed');
+encoding('63 /r', 'MOVSXD', 'Gv,Ed', { only64: true });
+encoding('63 /r', 'ARPL', 'Ew,Gw', { no64: true });
 encoding('68', 'PUSH', 'Iz', { default64: true });
 encoding('69 /r', 'IMUL', 'Gv,Ev,Iz', { undefined: 'szap' });
 encoding('6a', 'PUSH', 'Ibs', { default64: true });
@@ -155,6 +185,7 @@ encoding('c2', 'RET', 'Iw', { default64: true });
 encoding('c3', 'RET', '', { default64: true });
 encoding('c6 /0', 'MOV', 'Eb,Ib');
 encoding('c7 /0', 'MOV', 'Ev,Iz');
+encoding('c8', 'ENTER', 'IwIb', { default64: true });
 encoding('c9', 'LEAVE', '', { default64: true });
 encoding('ca', 'RETF', 'Iw');
 encoding('cb', 'RETF');
@@ -226,9 +257,9 @@ encoding('np 0f 01 /2 r', 'GROUP7_2');
 encoding('0f 01 /7 r', 'GROUP7_7');
 encoding('0f 02 /r', 'LAR', 'Gv,Ew');
 encoding('0f 03 /r', 'LSL', 'Gv,Ew');
-encoding('0f 05', 'SYSCALL');
+encoding('0f 05', 'SYSCALL', '', { only64: true });
 encoding('0f 06', 'CLTS');
-encoding('0f 07', 'SYSRET');
+encoding('0f 07', 'SYSRET', '', { only64: true });
 encoding('0f 08', 'WBINVD');
 encoding('0f 09', 'WBINVD');
 encoding('0f 0b', 'UD');
@@ -241,6 +272,8 @@ encoding('0f 23 /r', 'MOV_TO_DR', 'Dd,Rd');
 encoding('0f 30', 'WRMSR');
 encoding('0f 31', 'RDTSC');
 encoding('0f 32', 'RDMSR');
+encoding('0f 34', 'SYSENTER');
+encoding('0f 35', 'SYSEXIT');
 encoding('0f a0', 'PUSH_SREG', '', { n: 4, default64: true });
 encoding('0f a1', 'POP_SREG', '', { n: 4, default64: true });
 encoding('0f a2', 'CPUID');
@@ -270,6 +303,9 @@ encoding('np 0f ae /7 r', 'FENCE');
 encoding('0f af /r', 'IMUL', 'Gv,Ev', { undefined: 'szap' });
 encoding('0f b0 /r', 'CMPXCHG', 'Eb,Gb', { lock: true });
 encoding('0f b1 /r', 'CMPXCHG', 'Ev,Gv', { lock: true });
+encoding('0f b2 /r m', 'LOAD_FAR', 'Gv,Mp', { n: 2 });
+encoding('0f b4 /r m', 'LOAD_FAR', 'Gv,Mp', { n: 4 });
+encoding('0f b5 /r m', 'LOAD_FAR', 'Gv,Mp', { n: 5 });
 encoding('0f b6 /r', 'MOVZX', 'Gv,Eb');
 encoding('0f b7 /r', 'MOVZX', 'Gv,Ew');
 encoding('0f be /r', 'MOVSX', 'Gv,Eb');

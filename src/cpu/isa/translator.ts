@@ -1,7 +1,7 @@
 /** Turns decoded instructions into records of micro-operations; the lowerings write through it. */
-import { CODE, RECORD, type Size, STATE } from '../layout.ts';
+import { CODE, CODE_KEY, RECORD, SEGMENT, type Size, STATE } from '../layout.ts';
 import { HELPER } from '../uops/control.ts';
-import { LEA, LOAD, LOAD_FOR_WRITE, STORE } from '../uops/data.ts';
+import { extensionKey, LEA, LOAD, LOAD_FOR_WRITE, MOVZX, STORE } from '../uops/data.ts';
 import { INDEX_SCALE_SHIFT } from '../uops/emit.ts';
 import { flaglessVariant } from '../uops/registry.ts';
 import { Decoder } from './decoder.ts';
@@ -13,6 +13,7 @@ export const TEMP1 = STATE.TEMP + 8;
 /** Holds the effective address for helpers. */
 export const TEMP_ADDRESS = STATE.TEMP + 40;
 const TEMP_EA = STATE.TEMP + 48;
+const ZERO_EXTEND_16 = MOVZX.get(extensionKey(1, 3)) as number;
 
 /** A compare that a following branch can take into its own record. */
 export interface PendingCompare {
@@ -47,8 +48,9 @@ export class Translator {
     this.#halves = new Uint16Array(memory);
   }
 
-  /** Starts a block; what came before has nothing to do with it. */
-  begin(): void {
+  /** Starts a block of code in this mode; what came before has nothing to do with it. */
+  begin(key: number): void {
+    this.d.key = key;
     this.count = 0;
     this.ended = false;
     this.sseChecked = false;
@@ -122,6 +124,20 @@ export class Translator {
     return this.d.register(this.d.reg, size);
   }
 
+  get isLegacy(): boolean {
+    return this.d.isLegacy;
+  }
+
+  /** Whether the bases of ES, CS, SS and DS count. */
+  get addsBases(): boolean {
+    return (this.d.key & CODE_KEY.ADDS_BASES) !== 0;
+  }
+
+  /** Size of the stack pointer: SP, ESP or RSP. */
+  get stackSize(): Size {
+    return this.isLegacy ? ((this.d.key & CODE_KEY.STACK16) !== 0 ? 1 : 2) : 3;
+  }
+
   /** Writes a record with this instruction's memory operand, in the form that it needs. */
   memory(op: ByForm, a: number, immediateHigh = 0, pure = false): number {
     const { d } = this;
@@ -136,25 +152,47 @@ export class Translator {
         displacement = this.nextOffset;
       }
     }
-    if (d.addressSize === 2) {
+    // LEA takes the effective address: segment bases are not part of it.
+    const isLea = op === LEA[1] || op === LEA[2] || op === LEA[3];
+    const segment = isLea ? -1 : this.addedSegment;
+    // Legacy registers and their sums fit 64 bits: the access itself finds out when such a sum has wrapped.
+    if (d.addressSize < (this.isLegacy ? 2 : 3)) {
       this.#lea(2, base, index, displacement);
+      if (d.addressSize === 1) this.pure(ZERO_EXTEND_16, TEMP_EA, TEMP_EA);
       base = TEMP_EA;
       index = -1;
       displacement = 0;
     }
-    // LEA takes the effective address: segment bases are not part of it.
-    if (d.segment >= 0 && op !== LEA[1] && op !== LEA[2] && op !== LEA[3]) {
+    if (segment >= 0) {
       if (index >= 0) {
-        this.#lea(3, base, index, displacement);
+        this.#lea(this.isLegacy ? 2 : 3, base, index, displacement);
         base = TEMP_EA;
         displacement = 0;
       }
-      index = STATE.SEGMENT_BASE + d.segment * 8;
+      index = STATE.SEGMENT_BASE + segment * 8;
     }
     const write = pure ? this.pure : this.put;
     return index < 0
       ? write.call(this, op.bd, a, base, 0, displacement, immediateHigh)
       : write.call(this, op.bx, a, base, index, displacement, immediateHigh);
+  }
+
+  /** The segment register whose base must be added to the memory operand's effective address, or −1. */
+  get addedSegment(): number {
+    const segment = this.d.operandSegment;
+    return segment >= SEGMENT.FS || this.addsBases ? segment : -1;
+  }
+
+  /**
+   * Makes the address of what lies `displacement` bytes from a register as the stack sees it: the register's place and the
+   * displacement for an access in form bd.
+   */
+  stackOperand(register: number, displacement: number): readonly [base: number, displacement: number] {
+    if (this.stackSize !== 1 && !this.addsBases) return [register, displacement];
+    this.#lea(2, register, -1, displacement);
+    if (this.stackSize === 1) this.pure(ZERO_EXTEND_16, TEMP_EA, TEMP_EA);
+    if (this.addsBases) this.#lea(2, TEMP_EA, STATE.SEGMENT_BASE + SEGMENT.SS * 8, 0);
+    return [TEMP_EA, 0];
   }
 
   #lea(size: 2 | 3, base: number, index: number, displacement: number): void {
@@ -174,12 +212,17 @@ export class Translator {
     if (!this.isRegister) this.memory(STORE[size], TEMP0);
   }
 
+  /** Puts the effective address of the memory operand, without the base of its segment, where helpers find it. */
+  effectiveAddressForHelper(): void {
+    this.memory(LEA[3], TEMP_ADDRESS, 0, true);
+  }
+
   /** Puts the linear address of the memory operand where helpers find it. */
   addressForHelper(): void {
-    const { d } = this;
-    this.memory(LEA[3], TEMP_ADDRESS, 0, true);
-    if (d.segment >= 0) {
-      this.pure(LEA[3].bx, TEMP_ADDRESS, TEMP_ADDRESS, STATE.SEGMENT_BASE + d.segment * 8);
-    }
+    this.effectiveAddressForHelper();
+    const segment = this.addedSegment;
+    const sum = LEA[this.isLegacy ? 2 : 3];
+    if (segment >= 0) this.pure(sum.bx, TEMP_ADDRESS, TEMP_ADDRESS, STATE.SEGMENT_BASE + segment * 8);
+    else if (this.isLegacy) this.pure(sum.bd, TEMP_ADDRESS, TEMP_ADDRESS);
   }
 }

@@ -1,6 +1,6 @@
 /** A case in the making: choices and values, before they become bytes. */
 import type { Random } from '../../../fuzz/random.ts';
-import { initialState, type Patch, type UserState } from '../case.ts';
+import { type CodeBits, initialState, type Patch, type UserState } from '../case.ts';
 import type { EncodingRow } from './rows.ts';
 
 export const GPR = { RAX: 0, RCX: 1, RDX: 2, RBX: 3, RSP: 4, RBP: 5, RSI: 6, RDI: 7 } as const;
@@ -13,20 +13,22 @@ export interface MemoryForm {
   readonly scale: number;
   /** −2^31 to 2^31 − 1; for `ripRelative` it is worked out last. */
   readonly displacement: number;
-  readonly displacementBytes: 0 | 1 | 4;
+  readonly displacementBytes: 0 | 1 | 2 | 4;
+  /** Relative to RIP; in legacy code the same form is an absolute address. */
   readonly ripRelative: boolean;
 }
 
 export interface Draft {
   readonly random: Random;
   readonly row: EncodingRow;
+  readonly bits: CodeBits;
   readonly state: UserState;
   readonly patches: Patch[];
   /** Registers whose value has a meaning for the instruction: an address must not be built by changing them. */
   readonly fixed: Set<number>;
   /** 2, 4 or 8. */
   operandSizeBytes: number;
-  addressSizeBytes: 4 | 8;
+  addressSizeBytes: 2 | 4 | 8;
   wide: boolean;
   rexPresent: boolean;
   operandPrefix: boolean;
@@ -47,15 +49,16 @@ export interface Draft {
   rip: bigint;
 }
 
-export function newDraft(random: Random, row: EncodingRow): Draft {
+export function newDraft(random: Random, row: EncodingRow, bits: CodeBits): Draft {
   return {
     random,
     row,
+    bits,
     state: initialState(),
     patches: [],
     fixed: new Set(),
     operandSizeBytes: 4,
-    addressSizeBytes: 8,
+    addressSizeBytes: bits === 64 ? 8 : 4,
     wide: false,
     rexPresent: false,
     operandPrefix: false,

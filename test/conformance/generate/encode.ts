@@ -6,20 +6,20 @@ import { chance } from './values.ts';
 
 const MAX_LENGTH = 15;
 
-/** Segment overrides that 64-bit mode ignores. */
-const IGNORED_PREFIXES = [0x2e, 0x36, 0x3e, 0x26];
+/** Segment overrides that 64-bit mode ignores; in legacy code all but that of CS, which is not writable, change nothing. */
+const IGNORED_PREFIXES = { 64: [0x2e, 0x36, 0x3e, 0x26], 32: [0x36, 0x3e, 0x26] } as const;
 
 function prefixes(draft: Draft): number[] {
   const { random, row } = draft;
   const list: number[] = [];
   if (draft.operandPrefix) list.push(0x66);
-  if (draft.addressSizeBytes === 4) list.push(0x67);
+  if (draft.addressSizeBytes * 8 < draft.bits) list.push(0x67);
   if (draft.lock) list.push(0xf0);
   if (draft.repeat) list.push(draft.repeat);
   if (row.prefix === '66' && !draft.operandPrefix) list.push(0x66);
   if (row.prefix === 'f3') list.push(0xf3);
   if (row.prefix === 'f2') list.push(0xf2);
-  if (chance(random, 0.05)) list.push(random.pick(IGNORED_PREFIXES));
+  if (chance(random, 0.05)) list.push(random.pick(IGNORED_PREFIXES[draft.bits]));
   for (let i = list.length - 1; i > 0; i--) {
     const j = random.below(i + 1);
     [list[i], list[j]] = [list[j] as number, list[i] as number];
@@ -50,6 +50,10 @@ function modrmBytes(draft: Draft): number[] {
   if (!memory) return [0xc0 | reg | (draft.rm & 7)];
   if (memory.ripRelative) return [reg | 5, 0, 0, 0, 0];
   const displacement = little(memory.displacement, memory.displacementBytes);
+  if (draft.addressSizeBytes === 2) {
+    const mod16 = memory.base === null ? 0 : memory.displacementBytes << 6;
+    return [mod16 | reg | (memory.base ?? 6), ...displacement];
+  }
   const mod = memory.base === null ? 0 : memory.displacementBytes === 4 ? 0x80 : memory.displacementBytes << 6;
   const sibNeeded = memory.index !== null || memory.base === null || (memory.base & 7) === 4;
   if (!sibNeeded) return [mod | reg | ((memory.base as number) & 7), ...displacement];
@@ -86,20 +90,22 @@ export function encode(draft: Draft): Encoded | null {
     // As long as an instruction may be, and at times one byte longer, which raises #GP.
     const wanted = chance(random, 0.2) ? MAX_LENGTH + 1 : MAX_LENGTH;
     while (length < wanted) {
-      front.unshift(random.pick(IGNORED_PREFIXES));
+      front.unshift(random.pick(IGNORED_PREFIXES[draft.bits]));
       length++;
     }
   }
   const address = place(draft, length);
   const next = address + length;
   if (draft.memory?.ripRelative) {
-    modrm.splice(1, 4, ...little(Number(BigInt.asIntN(32, draft.target - BigInt(next))), 4));
+    const relativeTo = draft.bits === 64 ? BigInt(next) : 0n;
+    modrm.splice(1, 4, ...little(Number(BigInt.asIntN(32, draft.target - relativeTo)), 4));
   }
   let branchTarget: number | null = null;
   const operand = row.operands.find((name) => name.startsWith('J'));
   if (operand !== undefined) {
     const distance = branchDistance(draft, next, immediateSize);
     branchTarget = next + distance;
+    if (draft.bits === 32) branchTarget = Number(BigInt.asUintN(8 * draft.operandSizeBytes, BigInt(branchTarget)));
     if (branchTarget >= address && branchTarget < next) return null;
     draft.immediates = [Uint8Array.from(little(distance, immediateSize))];
   }

@@ -1,9 +1,9 @@
 /** Random cases, one instruction each, from the table of encodings. */
 import { Random } from '../../../fuzz/random.ts';
-import { ARITHMETIC_FLAGS, FLAG, STATE, type TestCase } from '../case.ts';
+import { ARITHMETIC_FLAGS, type CodeBits, FLAG, STATE, type TestCase } from '../case.ts';
 import { type Draft, newDraft } from './draft.ts';
 import { encode } from './encode.ts';
-import { chooseMemory, effectiveAddress, patch } from './memory-operand.ts';
+import { addressMask, chooseMemory, effectiveAddress, patch } from './memory-operand.ts';
 import { type EncodingRow, immediateBytes, operandBytes, rowGroups, STRING_MNEMONICS } from './rows.ts';
 import { AFTER, BEFORE, isHostMemory } from './semantics.ts';
 import { chance, type Flavor, fillVectors, fillX87, integer, operandAddress, vector } from './values.ts';
@@ -26,7 +26,10 @@ const WHOLE_STATE_BYTES = 512;
 function chooseSizes(draft: Draft): void {
   const { random, row } = draft;
   const kind = random.below(100);
-  if (row.sized) {
+  if (draft.bits === 32) {
+    const may66 = row.sized && !NOT_16_BIT.has(row.mnemonic) && row.prefix !== 'none';
+    draft.operandPrefix = may66 ? kind >= 65 : row.map === 0 && !row.x87 && kind >= 97;
+  } else if (row.sized) {
     draft.wide = kind < 40;
     const may66 = !TRANSFERS.has(row.mnemonic) && !NOT_16_BIT.has(row.mnemonic) && row.prefix !== 'none';
     draft.operandPrefix = may66 && (kind < 2 || kind >= 70);
@@ -34,21 +37,22 @@ function chooseSizes(draft: Draft): void {
     draft.wide = kind < 10;
     draft.operandPrefix = row.map === 0 && !row.x87 && !TRANSFERS.has(row.mnemonic) && kind >= 97;
   }
-  const natural = row.attributes.default64 ? 8 : 4;
+  const natural = row.attributes.default64 && draft.bits === 64 ? 8 : 4;
   draft.operandSizeBytes = draft.wide ? 8 : draft.operandPrefix ? 2 : natural;
-  draft.rexPresent = draft.wide || chance(random, 0.2);
+  draft.rexPresent = draft.wide || (draft.bits === 64 && chance(random, 0.2));
 }
 
 function chooseRegisters(draft: Draft): boolean {
   const { random, row } = draft;
+  const registers = draft.bits === 64 ? 16 : 8;
   const registerOnly = row.rm === 'r' || row.operands.some((operand) => /^[RUN]/.test(operand));
   const inMemory = row.modrm && !registerOnly && (row.rm === 'm' || chance(random, 0.5));
-  draft.reg = row.digit >= 0 ? row.digit : random.below(16);
+  draft.reg = row.digit >= 0 ? row.digit : random.below(registers);
   if (!row.modrm) draft.reg = 0;
-  if (row.modrm) draft.rm = random.below(16);
+  if (row.modrm) draft.rm = random.below(registers);
   if (row.x87 && row.modrm && !inMemory) draft.rm = x87Register(draft);
   else if (row.operands.some((operand) => operand.startsWith('Z'))) {
-    draft.rm = (row.opcode & 7) | (chance(random, 0.4) ? 8 : 0);
+    draft.rm = (row.opcode & 7) | (draft.bits === 64 && chance(random, 0.4) ? 8 : 0);
   }
   if (row.digit < 0 && row.operands.some((operand) => /^[CDS]/.test(operand) && operand !== 'CL')) draft.reg &= 7;
   if (draft.reg & 8 || draft.rm & 8) draft.rexPresent = true;
@@ -65,7 +69,8 @@ function choosePrefixes(draft: Draft, inMemory: boolean): void {
   const { random, row } = draft;
   const usesAddress = inMemory || STRING_MNEMONICS.has(row.mnemonic) || /^(LOOP|JCXZ|XLAT)/.test(row.mnemonic);
   if (usesAddress || row.operands.some((operand) => operand.startsWith('O'))) {
-    draft.addressSizeBytes = chance(random, 0.1) ? 4 : 8;
+    const shorter = chance(random, 0.1);
+    draft.addressSizeBytes = draft.bits === 64 ? (shorter ? 4 : 8) : shorter ? 2 : 4;
   }
   const mayLock = !LOCK_MEANS_SOMETHING.test(row.mnemonic);
   draft.lock = row.attributes.lock === true && inMemory ? chance(random, 0.3) : mayLock && chance(random, 0.005);
@@ -120,7 +125,7 @@ function chooseImmediates(draft: Draft): void {
     const bytes = new Uint8Array(8);
     const isAddress = row.operands.some((operand) => operand.startsWith('O'));
     draft.target = isAddress ? operandAddress(random, draft.operandSizeBytes) : draft.target;
-    if (isAddress && size === 4) draft.target &= 0xffff_ffffn;
+    if (isAddress && size < 8) draft.target &= addressMask(draft);
     new DataView(bytes.buffer).setBigUint64(0, isAddress ? draft.target : integer(random), true);
     return bytes.slice(0, size);
   });
@@ -129,8 +134,10 @@ function chooseImmediates(draft: Draft): void {
 /** Every address that the instruction may touch, as far as it is not one of this generator's own pointers. */
 function touchesHost(draft: Draft, branchTarget: number | null): boolean {
   const { row, state } = draft;
-  const mask = draft.addressSizeBytes === 4 ? 0xffff_ffffn : 2n ** 64n - 1n;
-  const addresses: bigint[] = [draft.target, draft.rip, ...[3, 4, 5, 6, 7].map((i) => pointer(draft, i) & mask)];
+  const mask = addressMask(draft);
+  const wrap = draft.bits === 32 ? 0xffff_ffffn : 2n ** 64n - 1n;
+  const pointers = [3, 4, 5, 6, 7].flatMap((i) => [pointer(draft, i) & mask, pointer(draft, i) & wrap]);
+  const addresses: bigint[] = [draft.target, draft.rip & wrap, ...pointers];
   if (branchTarget !== null) addresses.push(BigInt(branchTarget));
   if (draft.memory) {
     const address = effectiveAddress(draft);
@@ -169,8 +176,8 @@ function patchOperand(draft: Draft, flavor: Flavor): void {
 }
 
 /** One attempt; null when it came out as something that must not run or has no meaning. */
-function attempt(random: Random, row: EncodingRow, name: string): TestCase | null {
-  const draft = newDraft(random, row);
+function attempt(random: Random, row: EncodingRow, bits: CodeBits, name: string): TestCase | null {
+  const draft = newDraft(random, row, bits);
   chooseSizes(draft);
   const inMemory = chooseRegisters(draft);
   choosePrefixes(draft, inMemory);
@@ -190,6 +197,7 @@ function attempt(random: Random, row: EncodingRow, name: string): TestCase | nul
   return {
     name,
     mnemonic: row.mnemonic,
+    bits,
     code: encoded.code,
     state: draft.state,
     patches: draft.patches,
@@ -211,14 +219,26 @@ export interface Generator {
   generate(number: number): TestCase;
 }
 
-/** `groups` are what the cases are drawn from, by default the whole table. */
-export function createGenerator(seed: number, groups: readonly (readonly EncodingRow[])[] = rowGroups()): Generator {
+/** One case in this many is of legacy code. */
+const LEGACY_SHARE = 0.3;
+
+/** `selects` says which instructions the cases are made of, by default all. */
+export function createGenerator(seed: number, selects: (mnemonic: string) => boolean = () => true): Generator {
+  const chosen = (bits: CodeBits): readonly (readonly EncodingRow[])[] =>
+    rowGroups(bits).filter(([row]) => row !== undefined && selects(row.mnemonic));
+  const groups = { 64: chosen(64), 32: chosen(32) };
+  const bitsOf = (random: Random): CodeBits => {
+    const legacy = chance(random, LEGACY_SHARE);
+    if (groups[64].length === 0) return 32;
+    return legacy && groups[32].length > 0 ? 32 : 64;
+  };
   return {
     generate(number) {
       const random = new Random(seed, number);
       for (let i = 0; i < ATTEMPTS_MAX; i++) {
-        const row = random.pick(random.pick(groups));
-        const testCase = attempt(random, row, `seed ${seed} case ${number}`);
+        const bits = bitsOf(random);
+        const row = random.pick(random.pick(groups[bits]));
+        const testCase = attempt(random, row, bits, `seed ${seed} case ${number}`);
         if (testCase) return testCase;
       }
       throw new RangeError(`no case ${number} of seed ${seed} in ${ATTEMPTS_MAX} attempts`);

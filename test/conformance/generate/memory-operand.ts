@@ -5,6 +5,21 @@ import { chance, integer, operandAddress } from './values.ts';
 
 const MASK32 = 0xffff_ffffn;
 
+/** Addresses are computed modulo this plus one. */
+export const addressMask = ({ addressSizeBytes }: Draft): bigint => (1n << BigInt(8 * addressSizeBytes)) - 1n;
+
+/** The registers that ModRM.rm adds up in 16-bit addressing, SDM vol. 2 table 2-1. */
+const REGISTERS16: readonly (readonly number[])[] = [
+  [GPR.RBX, GPR.RSI],
+  [GPR.RBX, GPR.RDI],
+  [GPR.RBP, GPR.RSI],
+  [GPR.RBP, GPR.RDI],
+  [GPR.RSI],
+  [GPR.RDI],
+  [GPR.RBP],
+  [GPR.RBX],
+];
+
 const toUnsigned = (value: bigint): bigint => BigInt.asUintN(64, value);
 
 /** The address as the instruction computes it, before any segment base; `target` for a RIP-relative form. */
@@ -12,9 +27,15 @@ export function effectiveAddress(draft: Draft): bigint {
   const { memory, state } = draft;
   if (!memory || memory.ripRelative) return draft.target;
   let address = BigInt(memory.displacement);
+  if (draft.addressSizeBytes === 2) {
+    for (const register of memory.base === null ? [] : (REGISTERS16[memory.base] as readonly number[])) {
+      address += state.gpr[register] as bigint;
+    }
+    return address & addressMask(draft);
+  }
   if (memory.base !== null) address += state.gpr[memory.base] as bigint;
   if (memory.index !== null) address += (state.gpr[memory.index] as bigint) << BigInt(memory.scale);
-  return draft.addressSizeBytes === 4 ? address & MASK32 : toUnsigned(address);
+  return address & addressMask(draft);
 }
 
 const ABSOLUTE: MemoryForm = {
@@ -92,7 +113,18 @@ function withBase(draft: Draft, base: number): MemoryForm {
   return fitsDisplacement(rest) ? { ...form, displacement: Number(rest), displacementBytes: 4 } : form;
 }
 
+/** A form of 16-bit addressing; `base` is ModRM.rm. What it reaches is not mapped, which shows the address. */
+function chooseForm16({ random }: Draft): MemoryForm {
+  const base = random.below(8);
+  const displacementBytes = random.pick(base === 6 ? ([1, 2] as const) : ([0, 1, 2] as const));
+  const limit = displacementBytes === 0 ? 0 : 2 ** (8 * displacementBytes - 1);
+  const displacement = limit === 0 ? 0 : random.between(-limit, limit - 1);
+  if (chance(random, 0.1)) return { ...ABSOLUTE, displacement: random.below(0x10000), displacementBytes: 2 };
+  return { ...ABSOLUTE, base, displacement, displacementBytes };
+}
+
 function chooseForm(draft: Draft): MemoryForm {
+  if (draft.addressSizeBytes === 2) return chooseForm16(draft);
   const { random, target } = draft;
   const kind = random.below(100);
   if (kind < 15 && fitsDisplacement(target - BigInt(CODE_BASE) + 4096n)) return { ...ABSOLUTE, ripRelative: true };
@@ -100,9 +132,10 @@ function chooseForm(draft: Draft): MemoryForm {
     const low = draft.addressSizeBytes === 4 ? BigInt.asIntN(32, target) : BigInt.asIntN(64, target);
     if (fitsDisplacement(low)) return { ...ABSOLUTE, displacement: Number(low) };
   }
-  const index = random.pick([0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+  const registers = [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+  const index = random.pick(draft.bits === 64 ? registers : registers.slice(0, 7));
   if (kind < 32) return withIndex(draft, null, index, random.below(4));
-  const base = random.below(16);
+  const base = random.below(draft.bits === 64 ? 16 : 8);
   return kind < 65 ? withBase(draft, base) : withIndex(draft, base, index, random.below(4));
 }
 
@@ -111,7 +144,7 @@ export function chooseMemory(draft: Draft, options: { alignBytes: number }): voi
   const { random, operandBytes } = draft;
   let target = operandAddress(random, Math.max(1, operandBytes));
   target -= target % BigInt(options.alignBytes);
-  draft.target = draft.addressSizeBytes === 4 ? target & MASK32 : target;
+  draft.target = target & addressMask(draft);
   draft.memory = chooseForm(draft);
   if (!draft.memory.ripRelative) draft.target = effectiveAddress(draft);
 }

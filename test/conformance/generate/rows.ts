@@ -1,5 +1,6 @@
 /** The CPU's table of encodings as the generator sees it: which rows a user-mode case can be made of, and their operands. */
 import { ENCODINGS, type Encoding } from '#cpu/isa/table.ts';
+import type { CodeBits } from '../case.ts';
 import { x87MemoryName, x87RegisterName } from './x87-names.ts';
 
 /**
@@ -10,12 +11,12 @@ import { x87MemoryName, x87RegisterName } from './x87-names.ts';
 const NOT_COMPARABLE = new Set([
   ...['SYSCALL', 'SYSENTER', 'SYSRET', 'SYSEXIT', 'CPUID', 'RDTSC', 'RDTSCP', 'RDPMC', 'RDRAND', 'RDSEED', 'RDPID'],
   ...['IRET', 'RETF', 'CALLF', 'JMPF', 'MOV_TO_SREG', 'MOV_FROM_SREG', 'POP_SREG', 'LAR', 'LSL', 'VERR', 'VERW'],
-  ...['SGDT', 'SIDT', 'SLDT', 'STR', 'SMSW', 'GROUP7_1', 'GROUP7_2', 'GROUP7_7', 'LSS', 'LFS', 'LGS'],
+  ...['SGDT', 'SIDT', 'SLDT', 'STR', 'SMSW', 'GROUP7_1', 'GROUP7_2', 'GROUP7_7', 'LOAD_FAR'],
   ...['RDFSBASE', 'RDGSBASE', 'WRFSBASE', 'WRGSBASE', 'XGETBV', 'XSETBV', 'MONITOR', 'MWAIT'],
   ...['XSAVE', 'XRSTOR', 'XSAVEOPT', 'XSAVEC', 'XSAVES', 'XRSTORS'],
 ]);
 
-/** An encoding in 64-bit mode. */
+/** An encoding as a case needs it. */
 export interface EncodingRow extends Encoding {
   /** The ModRM operand's letters, `Ev` or `Wps`; null when no operand is in ModRM.rm. */
   readonly rmOperand: string | null;
@@ -31,7 +32,7 @@ const SIZED = /^[A-Z]v|^[A-Z]z|^Iv|^rAX|^Zv|^[A-Z]y/;
 
 function describe(row: Encoding): EncodingRow {
   const { operands } = row;
-  const bySize = ['CBW', 'CWD', 'PUSHF', 'POPF', 'LEAVE', 'ENTER', 'PUSH_SREG'].includes(row.mnemonic);
+  const bySize = /^(CBW|CWD|PUSHF|POPF|LEAVE|ENTER|PUSH_SREG|PUSHA|POPA)$/.test(row.mnemonic);
   return {
     ...row,
     rmOperand: row.modrm ? (operands.find((operand) => RM_LETTERS.test(operand)) ?? null) : null,
@@ -69,10 +70,14 @@ function x87Rows(row: Encoding): Encoding[] {
  * The rows that cases are made of, in groups between which the generator chooses evenly: the forms of an instruction that
  * differ in the register or condition within the opcode count as one.
  */
-export function rowGroups(encodings: readonly Encoding[] = ENCODINGS): readonly (readonly EncodingRow[])[] {
+export function rowGroups(
+  bits: CodeBits = 64,
+  encodings: readonly Encoding[] = ENCODINGS,
+): readonly (readonly EncodingRow[])[] {
   const groups = new Map<string, EncodingRow[]>();
   for (const row of encodings.flatMap((row) => (row.mnemonic === 'X87' ? x87Rows(row) : [row]))) {
-    if (NOT_COMPARABLE.has(row.mnemonic) || row.attributes.no64 || isOtherInterrupt(row)) continue;
+    if (bits === 64 ? row.attributes.no64 : row.attributes.only64) continue;
+    if (NOT_COMPARABLE.has(row.mnemonic) || isOtherInterrupt(row)) continue;
     const inOpcode = /cc$/.test(row.mnemonic) || row.operands.some((operand) => operand.startsWith('Z'));
     const place = inOpcode ? row.operands.join() : `${row.opcode} ${row.digit} ${row.rm} ${row.prefix}`;
     const key = `${row.map} ${row.mnemonic} ${place}`;
@@ -111,6 +116,8 @@ export function operandBytes(operand: string, operandSizeBytes: number): number 
     case 'ps':
     case 'pd':
       return 16;
+    case 'a':
+      return 2 * operandSizeBytes;
     default:
       return 0;
   }
@@ -122,7 +129,8 @@ export function immediateBytes(row: EncodingRow, operandSizeBytes: number, addre
   for (const operand of row.operands) {
     const letter = operand[0];
     if (letter === 'O') sizes.push(addressSizeBytes);
-    else if (letter === 'J') sizes.push(operand === 'Jb' ? 1 : 4);
+    else if (letter === 'J') sizes.push(operand === 'Jb' ? 1 : operandSizeBytes === 2 ? 2 : 4);
+    else if (operand === 'IwIb') sizes.push(2, 1);
     else if (letter === 'I') sizes.push(operandBytes(operand, operandSizeBytes));
   }
   return sizes;

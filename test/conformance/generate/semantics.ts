@@ -111,7 +111,9 @@ const bitOffset: Hook = (draft) => {
 export const BEFORE: Readonly<Record<string, Hook>> = {
   ...Object.fromEntries(['ROL', 'ROR', 'RCL', 'RCR', 'SHL', 'SHR', 'SAR', 'SHLD', 'SHRD'].map((m) => [m, shiftCount])),
   ...Object.fromEntries([...STRING_MNEMONICS].map((m) => [m, string])),
-  ...Object.fromEntries(['PUSH', 'POP', 'CALL', 'RET', 'PUSHF', 'POPF', 'PUSH_SREG'].map((m) => [m, stack])),
+  ...Object.fromEntries(
+    ['PUSH', 'POP', 'CALL', 'RET', 'PUSHF', 'POPF', 'PUSH_SREG', 'PUSHA', 'POPA'].map((m) => [m, stack]),
+  ),
   ...Object.fromEntries(['LOOP', 'LOOPE', 'LOOPNE', 'JCXZ'].map((m) => [m, counter])),
   ...Object.fromEntries(['BT', 'BTS', 'BTR', 'BTC'].map((m) => [m, bitOffset])),
   LEAVE: frame,

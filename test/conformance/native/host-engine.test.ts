@@ -31,7 +31,15 @@ const RDI = 7;
 function testCase(code: readonly number[], prepare: (state: UserState) => void = () => {}): TestCase {
   const state = initialState();
   prepare(state);
-  return { name: 'known answer', mnemonic: '', code: Uint8Array.from(code), state, patches: [], details: null };
+  return {
+    name: 'known answer',
+    mnemonic: '',
+    bits: 64,
+    code: Uint8Array.from(code),
+    state,
+    patches: [],
+    details: null,
+  };
 }
 
 async function run(code: readonly number[], prepare?: (state: UserState) => void): Promise<CaseResult> {

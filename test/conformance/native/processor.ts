@@ -13,6 +13,7 @@ import {
 import {
   type CaseResult,
   CODE_BASE,
+  CODE_SELECTOR,
   CODE_SIZE,
   CONST_BASE,
   CONST_SIZE,
@@ -49,6 +50,7 @@ export class Processor {
   readonly #before = new Uint8Array(DATA_SIZE);
   readonly #state: Uint8Array;
   readonly #registers: BigUint64Array;
+  readonly #codeSelector: Uint32Array;
   readonly #fx: Uint8Array;
   readonly #enter: () => void;
 
@@ -59,6 +61,7 @@ export class Processor {
     this.#base = base;
     this.#state = bytes.subarray(LAYOUT.STATE, LAYOUT.STATE + STATE.SIZE);
     this.#registers = new BigUint64Array(bytes.buffer as ArrayBuffer, LAYOUT.REGISTERS, FRAME.COUNT);
+    this.#codeSelector = new Uint32Array(bytes.buffer as ArrayBuffer, LAYOUT.CS, 1);
     const fxAt = LAYOUT.REGISTERS + 8 * FRAME.COUNT;
     this.#fx = bytes.subarray(fxAt, fxAt + FX_SIZE);
     this.#enter = functionAt(trampoline.address);
@@ -90,7 +93,7 @@ export class Processor {
   }
 
   run(testCase: TestCase): CaseResult {
-    const { code, state, patches } = testCase;
+    const { code, state, patches, bits } = testCase;
     writeInitialMemory(this.#data, this.#base, patches);
     writeInitialMemory(this.#before, this.#base, patches);
     const offset = Number(state.control[0] as bigint) - CODE_BASE;
@@ -98,6 +101,7 @@ export class Processor {
     const inside = code.subarray(0, CODE_SIZE - offset);
     this.#code.set(inside, offset);
     this.#state.set(state.bytes);
+    this.#codeSelector[0] = CODE_SELECTOR[bits];
     this.#enter();
     this.#code.fill(FILLER, offset, offset + inside.length);
     return this.#result(offset, inside.length);

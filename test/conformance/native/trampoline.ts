@@ -15,6 +15,8 @@ export const LAYOUT = {
   /** 1 while a case runs; a signal at another time is not ours. */
   ACTIVE: 4104,
   DEFAULT_ACTION: 4112,
+  /** Selector of the case's code segment. */
+  CS: 4152,
   STATE: 4160,
   /** The signal frame's general registers, then its FXSAVE image. */
   REGISTERS: 5120,
@@ -38,9 +40,8 @@ export const FX_SIZE = 512;
 /** Offsets in struct ucontext. */
 const UCONTEXT = { GREGS: 40, FPREGS: 40 + FRAME.COUNT * 8 } as const;
 
-/** The selectors of 64-bit user mode on Linux, asm/segment.h. */
-const USER_CS = 0x33;
-const USER_SS = 0x2b;
+/** The selector of data segments in user mode on Linux, asm/segment.h. */
+const USER_DS = 0x2b;
 
 const SYS_RT_SIGACTION = 13;
 const SYS_RT_SIGRETURN = 15;
@@ -60,10 +61,13 @@ function enter(a: Assembler): void {
   a.storeImmediate(LAYOUT.ACTIVE, 1);
   a.raw(0x48, 0x0f, 0xae); // FXRSTOR64
   a.ripRelative(1, LAYOUT.STATE + STATE.FX);
-  a.pushByte(USER_SS);
+  // Compatibility mode reaches memory through DS and ES, which 64-bit programs leave null.
+  a.moveImmediate(REG.RAX, USER_DS);
+  a.raw(0x8e, 0xd8, 0x8e, 0xc0); // MOV DS, EAX; MOV ES, EAX
+  a.pushByte(USER_DS);
   a.pushMemory(LAYOUT.STATE + STATE.GPR + 8 * REG.RSP);
   a.pushMemory(LAYOUT.STATE + STATE.RFLAGS);
-  a.pushByte(USER_CS);
+  a.pushMemory(LAYOUT.CS);
   a.pushMemory(LAYOUT.STATE + STATE.RIP);
   for (let register = 0; register < 16; register++) {
     if (register !== REG.RSP) a.load(register, LAYOUT.STATE + STATE.GPR + 8 * register);
