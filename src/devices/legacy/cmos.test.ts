@@ -64,9 +64,61 @@ describe('the real-time clock', () => {
     pass(5e9);
     assert.deepEqual(time(), [0x19, 0x24, 0x02, 0x28, 0x12, 0x30, 0x50]);
     set(0x0b, 0x02);
-    // The first second ends half a second after the start.
     pass(9e9);
     assert.deepEqual(time(), [0x19, 0x24, 0x02, 0x28, 0x12, 0x30, 0x59]);
+  });
+
+  test('the time holds while the divider is in reset, and its first update comes half a second after the release', () => {
+    for (const reset of [0x66, 0x76]) {
+      const { set, get, pass, cmos } = createCmos();
+      set(0x0b, 0x12); // the update interrupt
+      pass(0.9e9);
+      set(0x0a, reset);
+      assert.equal(cmos.nextDeadlineNs(), Infinity);
+      pass(5.3e9);
+      assert.deepEqual([get(0), get(0x0c) & 0x90], [0x58, 0]);
+      set(0x0a, 0x26);
+      pass(0.49e9);
+      assert.deepEqual([get(0), get(0x0c) & 0x90], [0x58, 0]);
+      pass(0.01e9);
+      assert.deepEqual([get(0), get(0x0c) & 0x90], [0x59, 0x90]);
+    }
+  });
+
+  test('what is written during the reset of the divider is the time after it', () => {
+    const { set, time, pass } = createCmos();
+    set(0x0b, 0x82);
+    set(0x0a, 0x76);
+    set(0, 0x10);
+    set(0x0b, 0x02);
+    pass(3e9);
+    set(2, 0x20);
+    assert.deepEqual(time().slice(4), [0x23, 0x20, 0x10]);
+    set(0x0a, 0x26);
+    pass(0.5e9);
+    assert.deepEqual(time().slice(4), [0x23, 0x20, 0x11]);
+  });
+
+  test('SET does not disturb the divider: the next update comes when it would have come', () => {
+    const { set, get, pass } = createCmos();
+    pass(0.2e9);
+    set(0x0b, 0x82);
+    set(0, 0x10);
+    pass(3e9);
+    set(0x0b, 0x02);
+    pass(0.79e9);
+    assert.equal(get(0), 0x10);
+    pass(0.01e9);
+    assert.equal(get(0), 0x11);
+  });
+
+  test('no periodic interrupt comes from a divider in reset', () => {
+    const { set, cmos, interrupt, pass } = createCmos();
+    set(0x0b, 0x42);
+    set(0x0a, 0x66);
+    assert.equal(cmos.nextDeadlineNs(), Infinity);
+    pass(1e9);
+    assert.equal(interrupt.level, false);
   });
 
   test('an update shows in register A before the second changes', () => {
@@ -126,6 +178,7 @@ describe('the real-time clock', () => {
         const { cmos, set, pass, time } = createCmos();
         for (const [index, value] of writes) set(index, value);
         assert.ok(!Number.isNaN(cmos.nextDeadlineNs()));
+        set(0x0a, 0x26);
         set(0x0b, 0x02);
         pass(2e9);
         for (const byte of time()) assert.ok(byte >= 0 && byte <= 255);

@@ -40,7 +40,7 @@ const BYTE = {
 } as const;
 
 const A = { UPDATE_IN_PROGRESS: 0x80, DIVIDER: 0x70, RATE: 0x0f } as const;
-/** A 32.768 kHz crystal; with another divider setting the clock stands still. */
+/** Table 4: the setting for a 32.768 kHz crystal. 0x60 and 0x70 hold the divider in reset; the others are not for this crystal. */
 const DIVIDER_RUNNING = 0x20;
 const CRYSTAL_HZ = 32_768;
 /** 1024 Hz. */
@@ -54,7 +54,7 @@ const PM = 0x80;
 
 /** The update-in-progress bit shows so long before the second changes: at least the data sheet's 244 µs. */
 const UPDATE_MS = 1;
-/** From the start of the divider to the first update. */
+/** From the release of the divider's reset to the first update, data sheet "Divider Control". */
 const FIRST_UPDATE_MS = 500;
 const SECONDS_PER_DAY = 86_400;
 
@@ -200,8 +200,7 @@ export class Cmos implements BusDevice, DeadlineSource {
     this.advance(this.#options.clock.nowNs());
     switch (index) {
       case BYTE.A:
-        this.#set(BYTE.A, value & (A.DIVIDER | A.RATE));
-        storeNumber(this.#state, STATE.SEEN_PERIOD, this.#period(this.#options.clock.nowNs()));
+        this.#writeA(value);
         break;
       case BYTE.B:
         this.#writeB(value);
@@ -221,13 +220,24 @@ export class Cmos implements BusDevice, DeadlineSource {
     }
   }
 
+  #writeA(value: number): void {
+    const wasRunning = this.#isRunning();
+    const wasDividing = this.#isDividing();
+    if (wasRunning) this.#showTime(this.#second());
+    this.#set(BYTE.A, value & (A.DIVIDER | A.RATE));
+    storeNumber(this.#state, STATE.SEEN_PERIOD, this.#period(this.#options.clock.nowNs()));
+    if (wasDividing || !this.#isDividing()) return;
+    // Under SET too: the seconds of the divider begin here, whenever the time goes on.
+    this.#takeTime(FIRST_UPDATE_MS);
+    this.#findAlarm();
+  }
+
   #writeB(value: number): void {
-    const before = this.#get(BYTE.B);
-    const stopping = value & ~before & B.SET;
-    const starting = before & ~value & B.SET;
-    if (stopping !== 0) this.#showTime(this.#second());
+    const wasRunning = this.#isRunning();
+    if (wasRunning) this.#showTime(this.#second());
     this.#set(BYTE.B, value);
-    if (starting !== 0) this.#takeTime(FIRST_UPDATE_MS);
+    // The divider did not stop for SET: the second under way ends when it would have ended.
+    if (!wasRunning && this.#isRunning()) this.#takeTime(this.#timeMs() - this.#second() * 1000);
     this.#findAlarm();
     // A flag that is set already interrupts as soon as it is enabled.
     this.#raise(0);
@@ -242,13 +252,17 @@ export class Cmos implements BusDevice, DeadlineSource {
 
   // ---- Time ----
 
-  /** SET stops the updates: the time bytes are then plain memory. */
+  /** SET and a divider at rest stop the updates: the time bytes are then plain memory. */
   #isRunning(): boolean {
-    return (this.#get(BYTE.B) & B.SET) === 0;
+    return (this.#get(BYTE.B) & B.SET) === 0 && this.#isDividing();
+  }
+
+  #isDividing(): boolean {
+    return (this.#get(BYTE.A) & A.DIVIDER) === DIVIDER_RUNNING;
   }
 
   #isUpdating(): boolean {
-    if (!this.#isRunning() || (this.#get(BYTE.A) & A.DIVIDER) !== DIVIDER_RUNNING) return false;
+    if (!this.#isRunning()) return false;
     return this.#timeMs() - this.#second() * 1000 >= 1000 - UPDATE_MS;
   }
 
@@ -262,7 +276,7 @@ export class Cmos implements BusDevice, DeadlineSource {
 
   #periodNs(): number {
     const rate = this.#get(BYTE.A) & A.RATE;
-    if (rate === 0) return Infinity;
+    if (rate === 0 || !this.#isDividing()) return Infinity;
     // Table 5: with this crystal the two fastest rates are those of 8 and 9.
     const shift = rate < 3 ? rate + 6 : rate - 1;
     return (2 ** shift * 1e9) / CRYSTAL_HZ;
