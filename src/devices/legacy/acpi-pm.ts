@@ -2,6 +2,7 @@ import type { InterruptLine } from '#hypervisor/irq-chip.ts';
 import type { Clock } from '#util/clock.ts';
 import type { DeadlineSource } from '#util/deadline.ts';
 import { loadNumber, storeNumber } from '#util/state-words.ts';
+import { nsOfTicks, ticksOfNs } from '#util/ticks.ts';
 import type { BusDevice } from '../bus-device.ts';
 
 /**
@@ -82,7 +83,7 @@ export class AcpiPm implements BusDevice, DeadlineSource {
   read(offset: number, data: Uint8Array): void {
     const nowNs = this.#options.clock.nowNs();
     this.advance(nowNs);
-    const ticks = this.#timerTicks(nowNs) % 2 ** this.#timerBits;
+    const ticks = ticksOfNs(nowNs, PM_TIMER_FREQUENCY_HZ) % 2 ** this.#timerBits;
     for (let i = 0; i < data.length; i++) data[i] = this.#readByte(offset + i, ticks);
   }
 
@@ -97,7 +98,7 @@ export class AcpiPm implements BusDevice, DeadlineSource {
     const state = this.#state;
     if ((state[STATE.ENABLE]! & ENABLE.TIMER) === 0 || (state[STATE.STATUS]! & STATUS.TIMER) !== 0) return Infinity;
     const next = (loadNumber(state, STATE.TIMER_HALVES) + 1) * this.#halfTicks();
-    return Math.ceil((next * 1e9) / PM_TIMER_FREQUENCY_HZ);
+    return nsOfTicks(next, PM_TIMER_FREQUENCY_HZ);
   }
 
   advance(nowNs: number): void {
@@ -112,12 +113,8 @@ export class AcpiPm implements BusDevice, DeadlineSource {
     return 2 ** (this.#timerBits - 1);
   }
 
-  #timerTicks(nowNs: number): number {
-    return Math.floor((nowNs * PM_TIMER_FREQUENCY_HZ) / 1e9);
-  }
-
   #timerHalves(nowNs: number): number {
-    return Math.floor(this.#timerTicks(nowNs) / this.#halfTicks());
+    return Math.floor(ticksOfNs(nowNs, PM_TIMER_FREQUENCY_HZ) / this.#halfTicks());
   }
 
   #readByte(offset: number, ticks: number): number {

@@ -58,6 +58,22 @@ describe('the ACPI power management block', () => {
     assert.deepEqual([interrupt.level, read16(0) & 1], [false, 0]);
   });
 
+  test('the deadline of that event is the first nanosecond at which it has happened, for months', () => {
+    const { pm, clock, interrupt, write16 } = createPm();
+    write16(2, 1);
+    for (let half = 1n; half < 10_000n; half++) {
+      const deadlineNs = pm.nextDeadlineNs();
+      assert.equal(BigInt(deadlineNs), (half * 2n ** 31n * 1_000_000_000n + 3_579_544n) / 3_579_545n);
+      clock.timeNs = deadlineNs - 1;
+      pm.advance(clock.timeNs);
+      assert.equal(interrupt.level, false);
+      clock.timeNs = deadlineNs;
+      pm.advance(clock.timeNs);
+      assert.equal(interrupt.level, true);
+      write16(0, 1);
+    }
+  });
+
   test('the power button interrupts where it is enabled, and status bits clear by ones', () => {
     const { pm, interrupt, read16, write16 } = createPm();
     pm.pressPowerButton();
