@@ -3,6 +3,7 @@ import { GiB, KiB, MiB } from '#util/bits.ts';
 import type { Clock } from '#util/clock.ts';
 import type { DeadlineSource } from '#util/deadline.ts';
 import { loadNumber, storeNumber } from '#util/state-words.ts';
+import { nsOfTicks, ticksOfNs } from '#util/ticks.ts';
 import type { BusDevice } from '../bus-device.ts';
 import { dayOfMonth, daysFromDate, monthOfDays, weekday, yearOfDays } from './calendar.ts';
 
@@ -134,8 +135,9 @@ export class Cmos implements BusDevice, DeadlineSource {
     if ((this.#get(BYTE.C) & C.INTERRUPT) !== 0) return Infinity;
     const nowNs = this.#options.clock.nowNs();
     let deadlineNs = Infinity;
-    if ((enabled & B.PERIODIC) !== 0 && this.#periodNs() !== Infinity) {
-      deadlineNs = Math.ceil((loadNumber(this.#state, STATE.SEEN_PERIOD) + 1) * this.#periodNs());
+    const periodTicks = this.#periodTicks();
+    if ((enabled & B.PERIODIC) !== 0 && periodTicks !== Infinity) {
+      deadlineNs = nsOfTicks((loadNumber(this.#state, STATE.SEEN_PERIOD) + 1) * periodTicks, CRYSTAL_HZ);
     }
     if (!this.#isRunning()) return deadlineNs;
     let second = Infinity;
@@ -274,16 +276,16 @@ export class Cmos implements BusDevice, DeadlineSource {
     return Math.floor(this.#timeMs() / 1000);
   }
 
-  #periodNs(): number {
+  /** Of the crystal, between two periodic interrupts. */
+  #periodTicks(): number {
     const rate = this.#get(BYTE.A) & A.RATE;
     if (rate === 0 || !this.#isDividing()) return Infinity;
     // Table 5: with this crystal the two fastest rates are those of 8 and 9.
-    const shift = rate < 3 ? rate + 6 : rate - 1;
-    return (2 ** shift * 1e9) / CRYSTAL_HZ;
+    return 2 ** (rate < 3 ? rate + 6 : rate - 1);
   }
 
   #period(nowNs: number): number {
-    return Math.floor(nowNs / this.#periodNs());
+    return Math.floor(ticksOfNs(nowNs, CRYSTAL_HZ) / this.#periodTicks());
   }
 
   #advanceSecond(second: number): number {

@@ -52,6 +52,22 @@ describe('the PIT', () => {
     assert.ok(Math.abs(line.rises - before - 50) <= 1, `${line.rises - before} interrupts`);
   });
 
+  test('an edge is due at its first nanosecond, however long the channel has run', () => {
+    const { pit, clock, program } = createPit();
+    const hz = BigInt(PIT_FREQUENCY_HZ);
+    const count = 11932n;
+    program(0, 2, Number(count));
+    for (let day = 1; day <= 100; day++) {
+      clock.timeNs = day * 86_400e9;
+      pit.advance(clock.timeNs);
+      // The interrupt that was late may push the one after it back.
+      clock.timeNs = pit.nextDeadlineNs();
+      pit.advance(clock.timeNs);
+      const edge = (BigInt(clock.timeNs) * hz) / 1_000_000_000n / count + 1n;
+      assert.equal(BigInt(pit.nextDeadlineNs()), (edge * count * 1_000_000_000n + hz - 1n) / hz);
+    }
+  });
+
   test('mode 3 interrupts once in every period too', () => {
     const { line, program, ticks } = createPit();
     program(0, 3, 11932);

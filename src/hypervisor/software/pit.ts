@@ -1,6 +1,7 @@
 import type { Clock } from '#util/clock.ts';
 import type { DeadlineSource } from '#util/deadline.ts';
 import { loadNumber, storeNumber } from '#util/state-words.ts';
+import { nsOfTicks, ticksOfNs } from '#util/ticks.ts';
 import type { InterruptLine } from '../irq-chip.ts';
 
 /**
@@ -122,7 +123,7 @@ export class Pit implements DeadlineSource {
   nextDeadlineNs(): number {
     const edgeNs = this.#edgeNs(loadNumber(this.#state, STATE.EDGE));
     if (edgeNs === Infinity) return Infinity;
-    const periodNs = nsOfTicks(this.#get(TIMER_CHANNEL, CHANNEL.COUNT));
+    const periodNs = nsOfTicks(this.#get(TIMER_CHANNEL, CHANNEL.COUNT), PIT_FREQUENCY_HZ);
     const spacingNs = Math.max(INTERRUPT_SPACING_NS, Math.floor(periodNs / 2));
     return Math.max(edgeNs, loadNumber(this.#state, STATE.LAST_INTERRUPT_NS) + spacingNs);
   }
@@ -336,7 +337,7 @@ export class Pit implements DeadlineSource {
   #periodEndNs(channel: number, nowNs: number): number {
     const count = this.#get(channel, CHANNEL.COUNT);
     const periods = Math.floor(this.#ticks(channel, nowNs) / count) + 1;
-    return this.#getNumber(channel, CHANNEL.START_NS) + nsOfTicks(periods * count);
+    return this.#getNumber(channel, CHANNEL.START_NS) + nsOfTicks(periods * count, PIT_FREQUENCY_HZ);
   }
 
   /** Lets a new count take over whose time has come. */
@@ -364,7 +365,7 @@ export class Pit implements DeadlineSource {
     if (this.#get(channel, CHANNEL.COUNT) === 0) return;
     if (!high) this.#setNumber(channel, CHANNEL.FROZEN_TICKS, frozenTicks);
     else if (this.#isPeriodic(channel) || this.#isTriggered(channel)) this.#restart(channel, nowNs);
-    else this.#setNumber(channel, CHANNEL.START_NS, nowNs - nsOfTicks(frozenTicks));
+    else this.#setNumber(channel, CHANNEL.START_NS, nowNs - nsOfTicks(frozenTicks, PIT_FREQUENCY_HZ));
   }
 
   /** The gate is low and the mode heeds it. */
@@ -376,7 +377,7 @@ export class Pit implements DeadlineSource {
   #ticks(channel: number, nowNs: number): number {
     if (this.#isFrozen(channel)) return this.#getNumber(channel, CHANNEL.FROZEN_TICKS);
     const startNs = this.#getNumber(channel, CHANNEL.START_NS);
-    return startNs < nowNs ? Math.floor(((nowNs - startNs) * PIT_FREQUENCY_HZ) / 1e9) : 0;
+    return startNs < nowNs ? ticksOfNs(nowNs - startNs, PIT_FREQUENCY_HZ) : 0;
   }
 
   #output(channel: number, nowNs: number): boolean {
@@ -425,7 +426,7 @@ export class Pit implements DeadlineSource {
     if (edge === Infinity || count === 0) return Infinity;
     // The strobe of mode 4 is low for one tick.
     const strobe = this.#get(TIMER_CHANNEL, CHANNEL.MODE) === MODE.SOFTWARE_STROBE ? 1 : 0;
-    return this.#getNumber(TIMER_CHANNEL, CHANNEL.START_NS) + nsOfTicks(edge * count + strobe);
+    return this.#getNumber(TIMER_CHANNEL, CHANNEL.START_NS) + nsOfTicks(edge * count + strobe, PIT_FREQUENCY_HZ);
   }
 
   #edgeAfter(edge: number, nowNs: number): number {
@@ -433,11 +434,6 @@ export class Pit implements DeadlineSource {
     const past = Math.floor(this.#ticks(TIMER_CHANNEL, nowNs) / count);
     return past - edge > CATCH_UP_PERIODS_MAX ? past + 1 : edge + 1;
   }
-}
-
-/** Time until the tick with this number, rounded up so that it has come by then. */
-function nsOfTicks(ticks: number): number {
-  return Math.ceil((ticks * 1e9) / PIT_FREQUENCY_HZ);
 }
 
 /** Four decimal digits; a digit above 9 counts as it stands. */
