@@ -100,6 +100,18 @@ describe('a serial port', () => {
     assert.deepEqual([get(R.LSR) & 1, get(R.DATA), get(R.LSR) & 1], [1, 0x61, 0]);
   });
 
+  test('a guest that reads other registers in between does not poll', () => {
+    const { serial, get, spaces } = createSerial();
+    for (const other of [R.DATA, R.IER, R.IIR, R.LCR, R.MCR, R.MSR, R.SCR]) {
+      for (let i = 0; i < 15; i++) get(R.LSR);
+      get(other);
+    }
+    for (let i = 0; i < 15; i++) get(R.LSR);
+    assert.deepEqual([serial.inputSpace(), spaces()], [0, 0]);
+    get(R.LSR);
+    assert.deepEqual([serial.inputSpace(), spaces()], [1, 1]);
+  });
+
   test('input is received in order, no more than fits, and room is announced when it was taken', () => {
     const { serial, get, start, spaces } = createSerial();
     start();

@@ -150,6 +150,7 @@ export class Serial implements BusDevice {
   #readRegister(offset: number): number {
     const state = this.#state;
     const divisorLatch = (state[STATE.LCR]! & LCR.DIVISOR_LATCH) !== 0;
+    if (offset !== REGISTER.LSR) state[STATE.LSR_POLLS] = 0;
     switch (offset) {
       case REGISTER.DATA:
         return divisorLatch ? state[STATE.DIVISOR_LOW]! : this.#readReceiveBuffer();
