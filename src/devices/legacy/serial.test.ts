@@ -185,6 +185,39 @@ describe('a serial port', () => {
     assert.equal(get(R.DATA), 2);
   });
 
+  test('loopback: a break is one zero byte with break and framing error, which LSR tells once', () => {
+    const { get, set, interrupt, output } = createSerial();
+    set(R.IER, 0x04);
+    set(R.MCR, 0x10);
+    set(R.LCR, 0x43);
+    assert.deepEqual([interrupt.level, get(R.IIR)], [true, IIR.LINE_STATUS]);
+    assert.deepEqual([get(R.LSR), get(R.LSR), interrupt.level], [0x79, 0x61, false]);
+    set(R.DATA, 0x5a); // lost in the break
+    assert.deepEqual([get(R.DATA), get(R.LSR)], [0, 0x60]);
+    set(R.LCR, 0x03);
+    set(R.DATA, 0x5a);
+    assert.deepEqual([get(R.LSR), get(R.DATA), output()], [0x61, 0x5a, '']);
+  });
+
+  test('loopback: with FIFOs the errors of a break show when its byte is next, and before that only that there are some', () => {
+    const { get, set } = createSerial();
+    set(R.FCR, 0x01);
+    set(R.MCR, 0x10);
+    set(R.DATA, 0x41);
+    set(R.LCR, 0x43);
+    assert.equal(get(R.LSR), 0xe1);
+    assert.equal(get(R.DATA), 0x41);
+    assert.deepEqual([get(R.LSR), get(R.LSR), get(R.DATA)], [0xf9, 0x61, 0]);
+  });
+
+  test('a break that was set before loopback is received there, one outside is not', () => {
+    const { get, set } = createSerial();
+    set(R.LCR, 0x43);
+    assert.equal(get(R.LSR), 0x60);
+    set(R.MCR, 0x10);
+    assert.equal(get(R.LSR), 0x79);
+  });
+
   test('changes of modem inputs show as deltas until MSR is read, and interrupt', () => {
     const { get, set, interrupt } = createSerial();
     get(R.MSR);

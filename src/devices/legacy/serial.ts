@@ -5,8 +5,8 @@ import type { ByteSink } from './byte-sink.ts';
 /**
  * 16550A UART after the National Semiconductor PC16550D data sheet (1995); sections below are its. What is simpler here:
  * a byte is sent the moment it is written, so the transmitter is always empty; the character timeout needs no time, bytes
- * below the trigger level are announced at once; breaks, parity and framing errors do not occur; OUT2 does not gate the
- * interrupt.
+ * below the trigger level are announced at once; a break is received in loopback only, and there are no other errors of the
+ * line; OUT2 does not gate the interrupt.
  */
 
 /** Register offsets, table II. With DLAB, 0 and 1 are the divisor. */
@@ -32,13 +32,21 @@ const TRIGGER_LEVELS = [1, 4, 8, 14] as const;
 const FIFO_SIZE = 16;
 
 /** Line control register, §8.1. */
-const LCR = { DIVISOR_LATCH: 0x80 } as const;
+const LCR = { BREAK: 0x40, DIVISOR_LATCH: 0x80 } as const;
 
 /** Modem control register, §8.8. */
 const MCR = { DTR: 0x01, RTS: 0x02, OUT1: 0x04, OUT2: 0x08, LOOPBACK: 0x10, WRITABLE: 0x1f } as const;
 
 /** Line status register, §8.4. */
-const LSR = { DATA_READY: 0x01, OVERRUN: 0x02, THR_EMPTY: 0x20, TRANSMITTER_EMPTY: 0x40 } as const;
+const LSR = {
+  DATA_READY: 0x01,
+  OVERRUN: 0x02,
+  FRAMING_ERROR: 0x08,
+  BREAK: 0x10,
+  THR_EMPTY: 0x20,
+  TRANSMITTER_EMPTY: 0x40,
+  ERROR_IN_FIFO: 0x80,
+} as const;
 
 /** Modem status register, §8.9. */
 const MSR = {
@@ -56,6 +64,11 @@ const PEER_LINES = MSR.CTS | MSR.DSR | MSR.DCD;
 
 /** So many reads of the line status without any other access mean a guest that polls for input. */
 const INPUT_POLL_COUNT = 16;
+
+/** A received character is its byte with the LSR bits that show while it is the next to be read (§8.4, bits 1 to 4). */
+const ERRORS_SHIFT = 8;
+/** §8.4, bit 4: a break of any length is one zero character, whose stop bit is missing. */
+const BREAK_CHARACTER = (LSR.BREAK | LSR.FRAMING_ERROR) << ERRORS_SHIFT;
 
 /** Words of the state. */
 const STATE = {
@@ -176,6 +189,7 @@ export class Serial implements BusDevice {
   #writeRegister(offset: number, value: number): void {
     const state = this.#state;
     const couldReceive = this.#canReceive();
+    const wasBreak = this.#isLoopedBreak();
     const divisorLatch = (state[STATE.LCR]! & LCR.DIVISOR_LATCH) !== 0;
     state[STATE.LSR_POLLS] = 0;
     switch (offset) {
@@ -202,6 +216,7 @@ export class Serial implements BusDevice {
       default:
         break;
     }
+    if (!wasBreak && this.#isLoopedBreak()) this.#receive(BREAK_CHARACTER);
     this.#updateInterrupt();
     if (!couldReceive && this.#canReceive()) this.#announceInputSpace();
   }
@@ -215,27 +230,35 @@ export class Serial implements BusDevice {
   }
 
   #canReceive(): boolean {
-    const modemControl = this.#state[STATE.MCR]!;
-    if ((modemControl & MCR.LOOPBACK) !== 0) return false;
+    if (this.#isLooped()) return false;
     if (this.#state[STATE.LSR_POLLS]! >= INPUT_POLL_COUNT) return true;
-    return (modemControl & MCR.RTS) !== 0 && (this.#state[STATE.IER]! & IER.RECEIVED_DATA) !== 0;
+    return (this.#state[STATE.MCR]! & MCR.RTS) !== 0 && (this.#state[STATE.IER]! & IER.RECEIVED_DATA) !== 0;
+  }
+
+  #isLooped(): boolean {
+    return (this.#state[STATE.MCR]! & MCR.LOOPBACK) !== 0;
+  }
+
+  /** The transmitter holds its own receiver's line low. */
+  #isLoopedBreak(): boolean {
+    return this.#isLooped() && (this.#state[STATE.LCR]! & LCR.BREAK) !== 0;
   }
 
   #announceInputSpace(): void {
     if (this.#onInputSpace !== undefined && this.inputSpace() > 0) this.#onInputSpace();
   }
 
-  #receive(byte: number): void {
+  #receive(character: number): void {
     const state = this.#state;
     const count = state[STATE.RECEIVE_COUNT]!;
     if (count < this.#capacity()) {
-      state[STATE.RECEIVE_FIFO + ((state[STATE.RECEIVE_HEAD]! + count) % FIFO_SIZE)] = byte;
+      state[STATE.RECEIVE_FIFO + ((state[STATE.RECEIVE_HEAD]! + count) % FIFO_SIZE)] = character;
       state[STATE.RECEIVE_COUNT] = count + 1;
       return;
     }
     // §8.4: with FIFOs the new byte is lost in the shift register, without them it overwrites the one not yet read.
     state[STATE.OVERRUN] = 1;
-    if (!this.#fifosEnabled()) state[STATE.RECEIVE_FIFO + state[STATE.RECEIVE_HEAD]!] = byte;
+    if (!this.#fifosEnabled()) state[STATE.RECEIVE_FIFO + state[STATE.RECEIVE_HEAD]!] = character;
   }
 
   #readReceiveBuffer(): number {
@@ -243,7 +266,7 @@ export class Serial implements BusDevice {
     const count = state[STATE.RECEIVE_COUNT]!;
     if (count === 0) return 0;
     const head = state[STATE.RECEIVE_HEAD]!;
-    const byte = state[STATE.RECEIVE_FIFO + head]!;
+    const byte = state[STATE.RECEIVE_FIFO + head]! & 0xff;
     state[STATE.RECEIVE_HEAD] = (head + 1) % FIFO_SIZE;
     state[STATE.RECEIVE_COUNT] = count - 1;
     this.#updateInterrupt();
@@ -260,8 +283,9 @@ export class Serial implements BusDevice {
     // A write withdraws the interrupt for a moment: an edge-triggered input needs the fall before the next rise.
     this.#state[STATE.THR_EMPTY_PENDING] = 0;
     this.#updateInterrupt();
-    if ((this.#state[STATE.MCR]! & MCR.LOOPBACK) !== 0) this.#receive(byte);
-    else this.#output.write(byte);
+    if (!this.#isLooped()) this.#output.write(byte);
+    // What is sent during a break is lost in it.
+    else if (!this.#isLoopedBreak()) this.#receive(byte);
     this.#state[STATE.THR_EMPTY_PENDING] = 1;
   }
 
@@ -314,12 +338,31 @@ export class Serial implements BusDevice {
     let status: number = LSR.THR_EMPTY | LSR.TRANSMITTER_EMPTY;
     if (state[STATE.RECEIVE_COUNT]! > 0) status |= LSR.DATA_READY;
     else this.#countLineStatusPoll();
-    if (state[STATE.OVERRUN] !== 0) {
-      status |= LSR.OVERRUN;
-      state[STATE.OVERRUN] = 0;
-      this.#updateInterrupt();
+    if (this.#fifosEnabled() && this.#hasErrorInFifo()) status |= LSR.ERROR_IN_FIFO;
+    const errors = this.#lineErrors();
+    if (errors === 0) return status;
+    // Reading them clears them.
+    state[STATE.OVERRUN] = 0;
+    state[STATE.RECEIVE_FIFO + state[STATE.RECEIVE_HEAD]!]! &= 0xff;
+    this.#updateInterrupt();
+    return status | errors;
+  }
+
+  /** The overrun, and the errors of the character that is next. */
+  #lineErrors(): number {
+    const state = this.#state;
+    const overrun = state[STATE.OVERRUN] !== 0 ? LSR.OVERRUN : 0;
+    if (state[STATE.RECEIVE_COUNT] === 0) return overrun;
+    return overrun | (state[STATE.RECEIVE_FIFO + state[STATE.RECEIVE_HEAD]!]! >>> ERRORS_SHIFT);
+  }
+
+  #hasErrorInFifo(): boolean {
+    const state = this.#state;
+    for (let i = 0; i < state[STATE.RECEIVE_COUNT]!; i++) {
+      const character = state[STATE.RECEIVE_FIFO + ((state[STATE.RECEIVE_HEAD]! + i) % FIFO_SIZE)]!;
+      if (character >>> ERRORS_SHIFT !== 0) return true;
     }
-    return status;
+    return false;
   }
 
   #countLineStatusPoll(): void {
@@ -335,7 +378,7 @@ export class Serial implements BusDevice {
     const state = this.#state;
     const enabled = state[STATE.IER]!;
     const count = state[STATE.RECEIVE_COUNT]!;
-    if ((enabled & IER.LINE_STATUS) !== 0 && state[STATE.OVERRUN] !== 0) return IIR.LINE_STATUS;
+    if ((enabled & IER.LINE_STATUS) !== 0 && this.#lineErrors() !== 0) return IIR.LINE_STATUS;
     if ((enabled & IER.RECEIVED_DATA) !== 0 && count > 0) {
       const trigger = TRIGGER_LEVELS[state[STATE.FCR]! >>> FCR.TRIGGER_SHIFT] ?? 1;
       return !this.#fifosEnabled() || count >= trigger ? IIR.RECEIVED_DATA : IIR.CHARACTER_TIMEOUT;
