@@ -134,6 +134,27 @@ describe('the PIC pair', () => {
     assert.equal(isr(pic.master), 0);
   });
 
+  test('special fully nested mode: the slave interrupts its own service, lower inputs of the master do not', () => {
+    const { pic, output } = createPair({ icw4: 0x11 });
+    pic.setLine(12, true);
+    assert.equal(pic.acknowledge(), 0x2c);
+    pic.setLine(3, true);
+    pic.setLine(13, true);
+    assert.equal(output.level, false);
+    pic.setLine(9, true);
+    assert.equal(pic.acknowledge(), 0x29);
+    assert.deepEqual([isr(pic.slave), isr(pic.master), output.level], [0x12, 0x04, false]);
+    // The service routine ends the slave's, and the master's only once the slave has no other.
+    writeByte(pic.slave, 0, EOI);
+    assert.deepEqual([isr(pic.slave), output.level], [0x10, false]);
+    writeByte(pic.slave, 0, EOI);
+    assert.equal(pic.acknowledge(), 0x2d);
+    writeByte(pic.slave, 0, EOI);
+    assert.deepEqual([isr(pic.slave), output.level], [0, false]);
+    writeByte(pic.master, 0, EOI);
+    assert.equal(pic.acknowledge(), 0x23);
+  });
+
   test('a specific EOI ends the one that it names', () => {
     const { pic } = createPair();
     pic.setLine(5, true);

@@ -183,10 +183,15 @@ export class PicPair {
     let inService = this.#get(chip, CHIP.ISR);
     // Special mask mode: a masked input in service does not hold back lower ones.
     if (this.#get(chip, CHIP.SPECIAL_MASK) !== 0) inService &= ~mask;
-    // Special fully nested mode: the slave may interrupt its own service.
-    if (chip === MASTER && this.#get(chip, CHIP.SPECIAL_FULLY_NESTED) !== 0) inService &= ~(1 << CASCADE_INPUT);
-    if (wanted >= this.#priority(chip, inService)) return -1;
-    return (this.#get(chip, CHIP.LOWEST) + 1 + wanted) & 7;
+    const input = (this.#get(chip, CHIP.LOWEST) + 1 + wanted) & 7;
+    const serviced = this.#priority(chip, inService);
+    if (wanted < serviced) return input;
+    return wanted === serviced && this.#mayInterruptItself(chip, input) ? input : -1;
+  }
+
+  /** Special fully nested mode: a higher input of the slave interrupts the service of a lower one; others wait as ever. */
+  #mayInterruptItself(chip: number, input: number): boolean {
+    return chip === MASTER && input === CASCADE_INPUT && this.#get(chip, CHIP.SPECIAL_FULLY_NESTED) !== 0;
   }
 
   #serviceHighest(chip: number): number {
