@@ -38,5 +38,6 @@ export const MSI_DATA_COMMAND = COMMAND.VECTOR | COMMAND.DELIVERY_MODE | COMMAND
 
 /** Takes messages from I/O APICs and MSIs: the destination is an 8-bit one. */
 export interface ApicMessageSink {
-  deliver(destination: number, command: number): void;
+  /** True when a local APIC has accepted the message. */
+  deliver(destination: number, command: number): boolean;
 }

@@ -3,10 +3,14 @@ import { describe, test } from 'node:test';
 import { IoApic } from './ioapic.ts';
 import { read32, write32 } from './testing.ts';
 
-function createIoApic() {
+function createIoApic(options: { accepts?: boolean } = {}) {
   const sent: string[] = [];
+  const { accepts = true } = options;
   const ioApic = new IoApic(new Int32Array(IoApic.STATE_WORDS), {
-    deliver: (destination, command) => void sent.push(`${destination}:${(command & ~ASSERT).toString(16)}`),
+    deliver: (destination, command) => {
+      sent.push(`${destination}:${(command & ~ASSERT).toString(16)}`);
+      return accepts;
+    },
   });
   const register = (index: number): number => {
     write32(ioApic, 0, index);
@@ -89,6 +93,18 @@ describe('the I/O APIC', () => {
     ioApic.endOfInterrupt(0x39);
     assert.equal(sent.length, 2);
     assert.equal(register(0x10 + 18) & REMOTE_IRR, 0);
+  });
+
+  test('a level that nobody accepts has no remote IRR, and is offered again', () => {
+    const { ioApic, sent, register, program } = createIoApic({ accepts: false });
+    program(9, 0x39 | LEVEL);
+    ioApic.setLine(9, true);
+    assert.deepEqual([sent.length, register(0x10 + 18) & REMOTE_IRR], [1, 0]);
+    ioApic.retry();
+    assert.deepEqual([sent.length, register(0x10 + 18) & REMOTE_IRR], [2, 0]);
+    ioApic.setLine(9, false);
+    ioApic.retry();
+    assert.equal(sent.length, 2);
   });
 
   test('a level pin that is asserted when it is unmasked sends', () => {

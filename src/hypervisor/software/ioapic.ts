@@ -85,6 +85,13 @@ export class IoApic {
     }
   }
 
+  /** Offers level-triggered interrupts again that no local APIC has accepted. */
+  retry(): void {
+    for (let pin = 0; pin < IOAPIC_PIN_COUNT; pin++) {
+      if (hasEnd(this.#state[STATE.ENTRIES + 2 * pin]!)) this.#serviceLevel(pin);
+    }
+  }
+
   /** Registers are 32 bits wide at multiples of 16; other bytes of the page read as 0. */
   read(offset: number, data: Uint8Array): void {
     for (let i = 0; i < data.length; i++) {
@@ -152,18 +159,21 @@ export class IoApic {
     const entry = state[STATE.ENTRIES + 2 * pin]!;
     if ((entry & ENTRY.LEVEL) === 0 || (entry & (ENTRY.MASKED | ENTRY.REMOTE_IRR)) !== 0) return;
     if ((state[STATE.LEVELS]! & (1 << pin)) === 0) return;
-    const mode = entry & COMMAND.DELIVERY_MODE;
-    // Only interrupts that a local APIC will end wait for that end (§3.2.4, remote IRR).
-    if (mode === DELIVERY.FIXED || mode === DELIVERY.LOWEST_PRIORITY) {
-      state[STATE.ENTRIES + 2 * pin] = entry | ENTRY.REMOTE_IRR;
-    }
-    this.#deliver(pin);
+    // Only interrupts that a local APIC has accepted, and will end, wait for that end (§3.2.4, remote IRR).
+    if (this.#deliver(pin) && hasEnd(entry)) state[STATE.ENTRIES + 2 * pin] = entry | ENTRY.REMOTE_IRR;
   }
 
-  #deliver(pin: number): void {
+  /** True when a local APIC has accepted the interrupt. */
+  #deliver(pin: number): boolean {
     const state = this.#state;
     const entry = state[STATE.ENTRIES + 2 * pin]!;
     const destination = state[STATE.ENTRIES + 2 * pin + 1]! >>> DESTINATION_SHIFT;
-    this.#sink.deliver(destination, (entry & (ENTRY_COMMAND | ENTRY.LEVEL)) | COMMAND.ASSERT);
+    return this.#sink.deliver(destination, (entry & (ENTRY_COMMAND | ENTRY.LEVEL)) | COMMAND.ASSERT);
   }
+}
+
+/** Whether the local APIC that takes the interrupt tells its end: not those of NMI, INIT and the like. */
+function hasEnd(entry: number): boolean {
+  const mode = entry & COMMAND.DELIVERY_MODE;
+  return mode === DELIVERY.FIXED || mode === DELIVERY.LOWEST_PRIORITY;
 }

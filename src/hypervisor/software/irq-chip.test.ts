@@ -48,6 +48,20 @@ describe('the interrupt chips together', () => {
     assert.equal(apic().acknowledge(), -1);
   });
 
+  test('a level that comes while the local APIC is disabled, or is for nobody, is not lost', () => {
+    const { chip, apic, program } = createChip();
+    write32(apic(), 0xf0, 0xff);
+    program(10, 0x50 | LEVEL);
+    chip.line(10).set(true);
+    assert.equal(apic().acknowledge(), -1);
+    write32(apic(), 0xf0, 0x1ff);
+    assert.equal(apic().acknowledge(), 0x50);
+    program(11, 0x60 | LEVEL, 7);
+    chip.line(11).set(true);
+    program(11, 0x60 | LEVEL, 0);
+    assert.equal(apic().acknowledge(), 0x60);
+  });
+
   test('the PICs reach the processor through LINT0 as ExtINT', () => {
     const { chip, apic, part } = createChip();
     write32(apic(), 0x350, 0x700);

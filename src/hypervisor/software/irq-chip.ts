@@ -142,8 +142,8 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
   }
 
   /** A message with an 8-bit destination, from an I/O APIC or by MSI. */
-  deliver(destination: number, command: number): void {
-    this.#deliver(destination, command, false);
+  deliver(destination: number, command: number): boolean {
+    return this.#deliver(destination, command, false);
   }
 
   sendIpi(sender: LocalApic, destination: number, command: number): void {
@@ -171,6 +171,10 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
     } finally {
       this.#mutex.unlock();
     }
+  }
+
+  retryInterrupts(): void {
+    this.#locked(() => this.#ioApicChip.retry());
   }
 
   acknowledgePic(): number {
@@ -240,19 +244,21 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
     for (const localApic of this.localApics) localApic.inbox.setLint(0, asserted);
   }
 
-  #deliver(destination: number, command: number, wide: boolean): void {
+  /** True when a local APIC has accepted the message. */
+  #deliver(destination: number, command: number, wide: boolean): boolean {
     const logical = (command & COMMAND.LOGICAL) !== 0;
     if ((command & COMMAND.DELIVERY_MODE) === DELIVERY.LOWEST_PRIORITY) {
-      this.#deliverToLowest(destination, command, wide);
-      return;
+      return this.#deliverToLowest(destination, command, wide);
     }
-    for (const localApic of this.localApics) {
-      if (localApic.inbox.accepts(destination, logical, wide)) dispatch(localApic.inbox, command);
+    let accepted = false;
+    for (const { inbox } of this.localApics) {
+      if (inbox.accepts(destination, logical, wide) && dispatch(inbox, command)) accepted = true;
     }
+    return accepted;
   }
 
   /** To the processor with the lowest task priority; among equals, the one after the last that was chosen. */
-  #deliverToLowest(destination: number, command: number, wide: boolean): void {
+  #deliverToLowest(destination: number, command: number, wide: boolean): boolean {
     const logical = (command & COMMAND.LOGICAL) !== 0;
     const count = this.localApics.length;
     const first = Atomics.load(this.#state, STATE.LAST_LOWEST) + 1;
@@ -266,32 +272,32 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
       lowest = inbox.taskPriority();
       chosen = index;
     }
-    if (chosen < 0) return;
+    if (chosen < 0) return false;
     Atomics.store(this.#state, STATE.LAST_LOWEST, chosen);
-    dispatch(this.localApics[chosen]!.inbox, command);
+    return dispatch(this.localApics[chosen]!.inbox, command);
   }
 }
 
-function dispatch(inbox: LocalApicInbox, command: number): void {
+/** True when the local APIC has accepted the message. */
+function dispatch(inbox: LocalApicInbox, command: number): boolean {
   switch (command & COMMAND.DELIVERY_MODE) {
     case DELIVERY.FIXED:
     case DELIVERY.LOWEST_PRIORITY:
-      inbox.post(command & COMMAND.VECTOR, (command & COMMAND.LEVEL) !== 0);
-      break;
+      return inbox.post(command & COMMAND.VECTOR, (command & COMMAND.LEVEL) !== 0);
     case DELIVERY.NMI:
       inbox.postNmi();
-      break;
+      return true;
     case DELIVERY.INIT:
       inbox.postInit();
-      break;
+      return true;
     case DELIVERY.STARTUP:
       inbox.postStartup(command & COMMAND.VECTOR);
-      break;
+      return true;
     case DELIVERY.EXT_INT:
       inbox.postExtInt();
-      break;
+      return true;
     default:
       // System management interrupts have nobody to handle them.
-      break;
+      return false;
   }
 }

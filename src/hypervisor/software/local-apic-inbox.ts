@@ -28,12 +28,12 @@ export class LocalApicInbox {
     this.#onPending = onPending;
   }
 
-  /** A fixed interrupt. Ignored while the local APIC is disabled. */
-  post(vector: number, levelTriggered: boolean): void {
-    if (!this.isSoftwareEnabled()) return;
+  /** A fixed interrupt. Not accepted, which is false, while the local APIC is disabled or when the vector is illegal. */
+  post(vector: number, levelTriggered: boolean): boolean {
+    if (!this.isSoftwareEnabled()) return false;
     if (vector < FIRST_VECTOR) {
       this.raiseError(ERROR.RECEIVE_ILLEGAL_VECTOR);
-      return;
+      return false;
     }
     const bit = 1 << (vector & 31);
     const word = vector >>> 5;
@@ -41,6 +41,7 @@ export class LocalApicInbox {
     else Atomics.and(this.#state, (REGISTER.TMR >>> 4) + word, ~bit);
     Atomics.or(this.#state, (REGISTER.IRR >>> 4) + word, bit);
     this.signal(PENDING.INTERRUPT);
+    return true;
   }
 
   postNmi(): void {

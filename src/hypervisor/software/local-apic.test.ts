@@ -43,6 +43,7 @@ function createApic(options: { enabled?: boolean; id?: number } = {}) {
     bus: {
       sendIpi: (_sender, destination, command) => void sent.push(`${destination}:${command.toString(16)}`),
       endOfInterrupt: (vector) => void ended.push(vector),
+      retryInterrupts: () => {},
       acknowledgePic: () => pic,
     },
     tscToNs: (ticks) => ticks,

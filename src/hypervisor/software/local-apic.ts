@@ -27,6 +27,8 @@ export interface LocalApicBus {
   sendIpi(sender: LocalApic, destination: number, command: number): void;
   /** Tells the I/O APICs that the service of a level-triggered interrupt has ended. */
   endOfInterrupt(vector: number): void;
+  /** Tells them that a local APIC which accepted nothing now does. */
+  retryInterrupts(): void;
   /** The PICs' answer to the processor's interrupt acknowledge cycle. */
   acknowledgePic(): number;
 }
@@ -268,9 +270,7 @@ export class LocalApic {
         this.#store(offset, value | 0xfff_ffff);
         break;
       case REGISTER.SPURIOUS_VECTOR:
-        this.#store(offset, value & SPURIOUS_WRITABLE);
-        if ((value & SPURIOUS.SOFTWARE_ENABLE) === 0) this.#maskLocalVectors();
-        this.#evaluate();
+        this.#writeSpuriousVector(value & SPURIOUS_WRITABLE);
         break;
       case REGISTER.ERROR_STATUS:
         this.#store(offset, Atomics.exchange(this.#state, STATE.ERRORS, 0));
@@ -390,6 +390,14 @@ export class LocalApic {
 
   #writeTaskPriority(value: number): void {
     this.#store(REGISTER.TASK_PRIORITY, value);
+    this.#evaluate();
+  }
+
+  #writeSpuriousVector(value: number): void {
+    const wasEnabled = this.inbox.isSoftwareEnabled();
+    this.#store(REGISTER.SPURIOUS_VECTOR, value);
+    if ((value & SPURIOUS.SOFTWARE_ENABLE) === 0) this.#maskLocalVectors();
+    else if (!wasEnabled) this.#bus.retryInterrupts();
     this.#evaluate();
   }
 
