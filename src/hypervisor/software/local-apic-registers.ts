@@ -45,7 +45,10 @@ export const SPURIOUS_WRITABLE =
 export const LVT = {
   VECTOR: 0xff,
   DELIVERY_MODE: 7 << 8,
+  /** Read only, as is REMOTE_IRR; both read as 0. */
+  DELIVERY_STATUS: 1 << 12,
   POLARITY: 1 << 13,
+  REMOTE_IRR: 1 << 14,
   LEVEL: 1 << 15,
   MASKED: 1 << 16,
   TIMER_MODE: 3 << 17,
@@ -67,8 +70,12 @@ export const ERROR = { SEND_ILLEGAL_VECTOR: 1 << 5, RECEIVE_ILLEGAL_VECTOR: 1 <<
 
 /** Destination shorthand of the interrupt command register, §11.6.1; the rest is in apic-message.ts. */
 export const SHORTHAND = { MASK: 3 << 18, NONE: 0 << 18, SELF: 1 << 18, ALL: 2 << 18, OTHERS: 3 << 18 } as const;
-/** Delivery status (bit 12) reads as 0, idle: messages arrive at once. */
+/** Delivery status reads as 0, idle: messages arrive at once. */
 export const ICR_WRITABLE = 0x000c_cfff;
+const ICR_DELIVERY_STATUS = 1 << 12;
+
+/** Divide configuration register, §11.5.4, figure 11-10. */
+export const DIVIDE_WRITABLE = 0xb;
 
 /** Vectors below are reserved for exceptions. */
 export const FIRST_VECTOR = 16;
@@ -112,6 +119,34 @@ function accessTable(): Uint8Array {
     allow(register, READ_WRITE);
   }
   for (const register of [REGISTER.ICR_LOW, REGISTER.DIVIDE_CONFIGURATION]) allow(register, READ_WRITE);
+  return table;
+}
+
+/**
+ * The bits that a write may set in x2APIC mode, by bits 11..4 of the offset; any other is #GP (§11.12.1.2, table 11-6, and
+ * §11.12.1.3). A bit that is read only is not a reserved one, so that what was read may be written back; the command's delivery
+ * status is ignored, as Intel's processors do.
+ */
+export const X2APIC_WRITABLE: Int32Array = writableTable();
+
+function writableTable(): Int32Array {
+  const table = new Int32Array(256);
+  const allow = (register: number, bits: number): void => {
+    table[register >>> 4] = bits;
+  };
+  allow(REGISTER.TASK_PRIORITY, 0xff);
+  allow(REGISTER.EOI, 0);
+  allow(REGISTER.SPURIOUS_VECTOR, SPURIOUS_WRITABLE);
+  allow(REGISTER.ERROR_STATUS, 0);
+  allow(REGISTER.ICR_LOW, ICR_WRITABLE | ICR_DELIVERY_STATUS);
+  LVT_WRITABLE.forEach((bits, index) => {
+    const register = REGISTER.LVT_TIMER + 0x10 * index;
+    const isPin = register === REGISTER.LVT_LINT0 || register === REGISTER.LVT_LINT1;
+    allow(register, bits | LVT.DELIVERY_STATUS | (isPin ? LVT.REMOTE_IRR : 0));
+  });
+  allow(REGISTER.INITIAL_COUNT, -1);
+  allow(REGISTER.DIVIDE_CONFIGURATION, DIVIDE_WRITABLE);
+  allow(REGISTER.SELF_IPI, 0xff);
   return table;
 }
 

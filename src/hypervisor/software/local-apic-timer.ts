@@ -1,5 +1,5 @@
 import { loadNumber, storeNumber } from '#util/state-words.ts';
-import { LVT, REGISTER, STATE, TIMER_MODE } from './local-apic-registers.ts';
+import { DIVIDE_WRITABLE, LVT, REGISTER, STATE, TIMER_MODE } from './local-apic-registers.ts';
 
 /** The count goes down once in a nanosecond, before division. */
 export const APIC_TIMER_FREQUENCY_HZ = 1e9;
@@ -66,7 +66,7 @@ export class LocalApicTimer {
   /** The count goes on from where it is, at the new speed. To be called after `advance`. */
   writeDivideConfiguration(value: number, nowNs: number): void {
     const count = this.currentCount(nowNs);
-    this.#state[DIVIDE_WORD] = value & 0xb;
+    this.#state[DIVIDE_WORD] = value & DIVIDE_WRITABLE;
     if (count > 0) this.#startCount(count, nowNs);
   }
 

@@ -333,6 +333,42 @@ describe('registers of a local APIC', () => {
     );
   });
 
+  test('x2APIC: reserved bits are #GP, and only those; read-only bits may be written back', () => {
+    const { apic, toX2apic } = createApic();
+    toX2apic();
+    for (const [index, allowed] of [
+      [0x808, 0xff],
+      [0x80b, 0],
+      [0x80f, 0x13ff],
+      [0x828, 0],
+      [0x830, 0xc_dfff],
+      [0x832, 0x7_10ff],
+      [0x833, 0x1_17ff],
+      [0x834, 0x1_17ff],
+      [0x835, 0x1_f7ff],
+      [0x836, 0x1_f7ff],
+      [0x837, 0x1_10ff],
+      [0x838, 0xffff_ffff],
+      [0x83e, 0x0b],
+      [0x83f, 0xff],
+    ] as const) {
+      for (let bit = 0; bit < 32; bit++) {
+        const isAllowed = (allowed & (1 << bit)) !== 0;
+        assert.equal(apic.writeMsr(index, 1 << bit, 0), isAllowed, `bit ${bit} of MSR 0x${index.toString(16)}`);
+      }
+      assert.equal(apic.writeMsr(index, 0, 1), index === 0x830);
+    }
+  });
+
+  test('x2APIC: a write that is #GP changes nothing', () => {
+    const { apic, sent, toX2apic } = createApic();
+    toX2apic();
+    assert.equal(apic.writeMsr(0x837, 0x1fe, 0), false);
+    assert.equal(apic.writeMsr(0x830, 0x10_40f1, 7), false);
+    assert.deepEqual([apic.readRegister(R.LVT_ERROR), apic.readMsr(0x830), sent], [MASKED, true, []]);
+    assert.deepEqual([apic.msrLow, apic.msrHigh], [0, 0]);
+  });
+
   test('x2APIC: the interrupt command is one 64-bit register, and a self-IPI another', () => {
     const { apic, sent, toX2apic } = createApic();
     toX2apic();

@@ -18,6 +18,7 @@ import {
   STATE,
   VERSION,
   X2APIC_ACCESS,
+  X2APIC_WRITABLE,
 } from './local-apic-registers.ts';
 import { LocalApicTimer } from './local-apic-timer.ts';
 
@@ -323,29 +324,17 @@ export class LocalApic {
       return true;
     }
     if (!this.#isX2apicRegister(index, ACCESS.WRITE)) return false;
-    const offset = (index - MSR.X2APIC) << 4;
+    const register = index - MSR.X2APIC;
+    const offset = register << 4;
+    if ((low & ~X2APIC_WRITABLE[register]!) !== 0) return false;
     if (offset === REGISTER.ICR_LOW) {
       this.#store(REGISTER.ICR_HIGH, high);
       this.#sendCommand(low, high >>> 0);
       return true;
     }
     if (high !== 0) return false;
-    switch (offset) {
-      case REGISTER.SELF_IPI:
-        if ((low & ~0xff) !== 0) return false;
-        this.inbox.post(low, false);
-        return true;
-      case REGISTER.TASK_PRIORITY:
-        if ((low & ~0xff) !== 0) return false;
-        break;
-      case REGISTER.EOI:
-      case REGISTER.ERROR_STATUS:
-        if (low !== 0) return false;
-        break;
-      default:
-        break;
-    }
-    this.writeRegister(offset, low);
+    if (offset === REGISTER.SELF_IPI) this.inbox.post(low, false);
+    else this.writeRegister(offset, low);
     return true;
   }
 
