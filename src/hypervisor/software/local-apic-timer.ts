@@ -4,6 +4,9 @@ import { DIVIDE_WRITABLE, LVT, REGISTER, STATE, TIMER_MODE } from './local-apic-
 /** The count goes down once in a nanosecond, before division. */
 export const APIC_TIMER_FREQUENCY_HZ = 1e9;
 
+/** A shorter period would leave the processor no time for anything else; KVM's `min_timer_period_us` is the same. */
+const SHORTEST_PERIOD_NS = 200_000;
+
 const LVT_WORD = REGISTER.LVT_TIMER >>> 4;
 const INITIAL_COUNT_WORD = REGISTER.INITIAL_COUNT >>> 4;
 const DIVIDE_WORD = REGISTER.DIVIDE_CONFIGURATION >>> 4;
@@ -30,7 +33,7 @@ export class LocalApicTimer {
     const deadlineNs = loadNumber(this.#state, STATE.TIMER_DEADLINE_NS);
     if (nowNs < deadlineNs) return false;
     if (this.#mode() === TIMER_MODE.PERIODIC) {
-      const periodNs = this.#countNs(this.#state[INITIAL_COUNT_WORD]! >>> 0);
+      const periodNs = this.#durationNs(this.#initialCount());
       const periods = Math.floor((nowNs - deadlineNs) / periodNs) + 1;
       storeNumber(this.#state, STATE.TIMER_DEADLINE_NS, deadlineNs + periods * periodNs);
     } else {
@@ -60,7 +63,8 @@ export class LocalApicTimer {
   currentCount(nowNs: number): number {
     const deadlineNs = loadNumber(this.#state, STATE.TIMER_DEADLINE_NS);
     if (deadlineNs === Infinity || this.#mode() === TIMER_MODE.TSC_DEADLINE) return 0;
-    return Math.max(0, Math.ceil((deadlineNs - nowNs) / this.#divisor()));
+    // While a period is stretched the count stands at its top.
+    return Math.min(this.#initialCount(), Math.max(0, Math.ceil((deadlineNs - nowNs) / this.#divisor())));
   }
 
   /** The count goes on from where it is, at the new speed. To be called after `advance`. */
@@ -107,13 +111,19 @@ export class LocalApicTimer {
     return code === 7 ? 1 : 2 << code;
   }
 
-  #countNs(count: number): number {
-    return (count * this.#divisor() * 1e9) / APIC_TIMER_FREQUENCY_HZ;
+  #initialCount(): number {
+    return this.#state[INITIAL_COUNT_WORD]! >>> 0;
+  }
+
+  /** How long the timer takes for `count`. */
+  #durationNs(count: number): number {
+    const ns = (count * this.#divisor() * 1e9) / APIC_TIMER_FREQUENCY_HZ;
+    return this.#mode() === TIMER_MODE.PERIODIC ? Math.max(ns, SHORTEST_PERIOD_NS) : ns;
   }
 
   #startCount(count: number, nowNs: number): void {
     if (count === 0) this.#disarm();
-    else storeNumber(this.#state, STATE.TIMER_DEADLINE_NS, nowNs + this.#countNs(count));
+    else storeNumber(this.#state, STATE.TIMER_DEADLINE_NS, nowNs + this.#durationNs(count));
   }
 
   #disarm(): void {

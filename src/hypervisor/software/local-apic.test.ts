@@ -229,15 +229,43 @@ describe('the timer of a local APIC', () => {
     const { apic, clock } = createApic();
     write32(apic, R.LVT_TIMER, 0xec | PERIODIC);
     write32(apic, R.DIVIDE, 0xb); // 1
-    write32(apic, R.INITIAL, 1000);
-    clock.pass(5500);
+    write32(apic, R.INITIAL, 1_000_000);
+    clock.pass(5_500_000);
     apic.advance(clock.nowNs());
     assert.equal(apic.acknowledge(), 0xec);
-    assert.equal(apic.nextDeadlineNs(), 6000);
+    assert.equal(apic.nextDeadlineNs(), 6_000_000);
     write32(apic, R.EOI, 0);
     assert.equal(apic.acknowledge(), -1);
     write32(apic, R.INITIAL, 0);
     assert.equal(apic.nextDeadlineNs(), Infinity);
+  });
+
+  test('a period has a least length, which leaves the processor time; a single shot may be shorter', () => {
+    const { apic, clock } = createApic();
+    write32(apic, R.DIVIDE, 0xb);
+    write32(apic, R.LVT_TIMER, 0xec);
+    write32(apic, R.INITIAL, 10);
+    assert.equal(apic.nextDeadlineNs(), 10);
+    write32(apic, R.LVT_TIMER, 0xec | PERIODIC);
+    write32(apic, R.INITIAL, 10);
+    assert.equal(apic.nextDeadlineNs(), 200_000);
+    clock.pass(100_000);
+    assert.equal(read32(apic, R.CURRENT), 10);
+    clock.pass(150_000);
+    apic.advance(clock.nowNs());
+    assert.equal(apic.acknowledge(), 0xec);
+    assert.equal(apic.nextDeadlineNs(), 400_000);
+  });
+
+  test('a one-shot count that becomes periodic on its way has that length from its first expiry on', () => {
+    const { apic, clock } = createApic();
+    write32(apic, R.DIVIDE, 0xb);
+    write32(apic, R.LVT_TIMER, 0xec);
+    write32(apic, R.INITIAL, 10);
+    write32(apic, R.LVT_TIMER, 0xec | PERIODIC);
+    clock.pass(10);
+    apic.advance(clock.nowNs());
+    assert.equal(apic.nextDeadlineNs(), 200_010);
   });
 
   test('TSC deadline: at the time of the counter, at once when that has passed, disarmed by 0', () => {
