@@ -8,8 +8,11 @@ export class VolatileMemoryError extends CodedError<MemoryErrorCode> {
   override readonly name = 'VolatileMemoryError';
 }
 
-/** INVALID_REGIONS: memory cannot be laid out as asked. OUT_OF_RANGE: a guest-physical range is not all in one region. */
-export class GuestMemoryError extends CodedError<MemoryErrorCode | 'INVALID_REGIONS'> {
+/**
+ * INVALID_REGIONS: memory cannot be laid out as asked. OUT_OF_RANGE: a guest-physical range is not all RAM. NOT_CONTIGUOUS: it
+ * is, but of regions that lie apart in the memfd, where one piece was asked for.
+ */
+export class GuestMemoryError extends CodedError<MemoryErrorCode | 'INVALID_REGIONS' | 'NOT_CONTIGUOUS'> {
   override readonly name = 'GuestMemoryError';
 }
 

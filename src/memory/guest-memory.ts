@@ -4,6 +4,7 @@ import { dup } from '#sys/file.ts';
 import { getSeals, PAGE_SIZE_BYTES, Seal } from '#sys/memory.ts';
 import { assert } from '#util/assert.ts';
 import { isAligned, isSize } from '#util/bits.ts';
+import { viewOf } from '#util/struct.ts';
 import { GuestMemoryError, hex } from './errors.ts';
 import { type MappedViews, MemoryMapping } from './memory-mapping.ts';
 import { SharedMemory } from './shared-memory.ts';
@@ -26,6 +27,12 @@ export interface GuestMemoryDescription {
 /** The highest guest-physical address is that of 52 bits, SDM vol. 3 §5.1.4. */
 const MAX_GUEST_ADDRESS = 2 ** 52;
 
+/** Positions in the mapping. */
+interface Part {
+  readonly start: number;
+  readonly end: number;
+}
+
 /** Shared by an original and its clones: unmapped when the last of them closes. */
 interface SharedMapping {
   readonly mapping: MemoryMapping;
@@ -34,8 +41,9 @@ interface SharedMapping {
 }
 
 /**
- * The guest's RAM: regions of guest-physical addresses in one sealed memfd, mapped once. An access must lie in one region as
- * a whole, else it throws GuestMemoryError (code OUT_OF_RANGE) and nothing has been read or written.
+ * The guest's RAM: regions of guest-physical addresses in one sealed memfd, mapped once. An access may cross from one region
+ * into another that begins where the first ends; one that is not all RAM throws GuestMemoryError (code OUT_OF_RANGE) and
+ * nothing has been read or written. A slice or host address must be one piece of the memfd as well (else NOT_CONTIGUOUS).
  */
 export class GuestMemory implements VolatileMemory, HasFd, Disposable {
   /** By ascending address. */
@@ -46,18 +54,21 @@ export class GuestMemory implements VolatileMemory, HasFd, Disposable {
   readonly sizeBytes: number;
   readonly #shared: SharedMapping;
   readonly #views: MappedViews;
-  /** `regions` while this owner is open, and then none: every access fails the one check that it makes anyway. */
-  #ranges: readonly GuestRegion[];
+  /**
+   * `regions`, those joined that are one piece, while this owner is open, and then none: every access fails the one check that
+   * it makes anyway.
+   */
+  #pieces: readonly GuestRegion[];
 
   private constructor(shared: SharedMapping, regions: readonly GuestRegion[]) {
     const last = regions.at(-1);
     assert(last !== undefined, 'memory has a region');
     this.#shared = shared;
     this.#views = shared.mapping.views;
-    this.#ranges = regions;
+    this.#pieces = joined(regions);
     this.regions = regions;
     this.endAddress = last.guestAddress + last.sizeBytes;
-    this.sizeBytes = last.memfdOffset + last.sizeBytes;
+    this.sizeBytes = regions.reduce((sum, region) => sum + region.sizeBytes, 0);
   }
 
   /**
@@ -102,7 +113,7 @@ export class GuestMemory implements VolatileMemory, HasFd, Disposable {
   }
 
   get isOpen(): boolean {
-    return this.#ranges.length > 0;
+    return this.#pieces.length > 0;
   }
 
   get fd(): number {
@@ -120,9 +131,9 @@ export class GuestMemory implements VolatileMemory, HasFd, Disposable {
     return new GuestMemory(this.#shared, this.regions);
   }
 
-  /** True when the whole range is RAM of one region. An empty range is contained where its address is. */
+  /** True when the whole range is RAM. An empty range is contained where its address is. */
   contains(address: number, sizeBytes: number): boolean {
-    return this.#find(address, sizeBytes) >= 0;
+    return this.#find(address, sizeBytes) >= 0 || this.#split(address, sizeBytes).length > 0;
   }
 
   /** True when any byte of the range is RAM. */
@@ -142,17 +153,23 @@ export class GuestMemory implements VolatileMemory, HasFd, Disposable {
   }
 
   readBytes(address: number, target: Uint8Array): void {
-    const start = this.#at(address, target.length);
-    target.set(this.#views.bytes.subarray(start, start + target.length));
+    let done = 0;
+    for (const { start, end } of this.#parts(address, target.length)) {
+      target.set(this.#views.bytes.subarray(start, end), done);
+      done += end - start;
+    }
   }
 
   writeBytes(address: number, source: Uint8Array): void {
-    this.#views.bytes.set(source, this.#at(address, source.length));
+    let done = 0;
+    for (const { start, end } of this.#parts(address, source.length)) {
+      this.#views.bytes.set(source.subarray(done, done + end - start), start);
+      done += end - start;
+    }
   }
 
   fill(address: number, sizeBytes: number, byte: number): void {
-    const start = this.#at(address, sizeBytes);
-    this.#views.bytes.fill(byte, start, start + sizeBytes);
+    for (const { start, end } of this.#parts(address, sizeBytes)) this.#views.bytes.fill(byte, start, end);
   }
 
   readU8(address: number): number {
@@ -160,15 +177,18 @@ export class GuestMemory implements VolatileMemory, HasFd, Disposable {
   }
 
   readU16(address: number): number {
-    return this.#views.data.getUint16(this.#at(address, 2), true);
+    const at = this.#find(address, 2);
+    return at >= 0 ? this.#views.data.getUint16(at, true) : this.#copyOf(address, 2).getUint16(0, true);
   }
 
   readU32(address: number): number {
-    return this.#views.data.getUint32(this.#at(address, 4), true);
+    const at = this.#find(address, 4);
+    return at >= 0 ? this.#views.data.getUint32(at, true) : this.#copyOf(address, 4).getUint32(0, true);
   }
 
   readU64(address: number): bigint {
-    return this.#views.data.getBigUint64(this.#at(address, 8), true);
+    const at = this.#find(address, 8);
+    return at >= 0 ? this.#views.data.getBigUint64(at, true) : this.#copyOf(address, 8).getBigUint64(0, true);
   }
 
   writeU8(address: number, value: number): void {
@@ -176,21 +196,27 @@ export class GuestMemory implements VolatileMemory, HasFd, Disposable {
   }
 
   writeU16(address: number, value: number): void {
-    this.#views.data.setUint16(this.#at(address, 2), value, true);
+    const at = this.#find(address, 2);
+    if (at >= 0) this.#views.data.setUint16(at, value, true);
+    else this.writeBytes(address, Uint8Array.of(value, value >>> 8));
   }
 
   writeU32(address: number, value: number): void {
-    this.#views.data.setUint32(this.#at(address, 4), value, true);
+    const at = this.#find(address, 4);
+    if (at >= 0) this.#views.data.setUint32(at, value, true);
+    else this.writeBytes(address, Uint8Array.of(value, value >>> 8, value >>> 16, value >>> 24));
   }
 
   writeU64(address: number, value: bigint): void {
-    this.#views.data.setBigUint64(this.#at(address, 8), value, true);
+    const at = this.#find(address, 8);
+    if (at >= 0) this.#views.data.setBigUint64(at, value, true);
+    else this.writeBytes(address, new Uint8Array(BigUint64Array.of(value).buffer));
   }
 
   /** Unmaps when this is the last owner. */
   close(): void {
     assert(this.isOpen, 'the memory is closed twice');
-    this.#ranges = [];
+    this.#pieces = [];
     this.#shared.holders -= 1;
     if (this.#shared.holders > 0) return;
     this.#shared.mapping.close();
@@ -201,16 +227,16 @@ export class GuestMemory implements VolatileMemory, HasFd, Disposable {
     if (this.isOpen) this.close();
   }
 
-  /** The position in the mapping of a range that lies in one region, or -1. */
+  /** The position in the mapping of a range that is one piece of it, or -1. */
   #find(address: number, sizeBytes: number): number {
     // NaN, fractions and infinities fail a comparison here; measured at half the time of Number.isSafeInteger.
     if (Math.trunc(address) !== address || !(sizeBytes >= 0) || Math.trunc(sizeBytes) !== sizeBytes) return -1;
-    const regions = this.#ranges;
-    for (let index = 0; index < regions.length; index++) {
-      const region = regions[index]!;
-      const offset = address - region.guestAddress;
-      if (offset >= 0 && offset < region.sizeBytes) {
-        return sizeBytes <= region.sizeBytes - offset ? region.memfdOffset + offset : -1;
+    const pieces = this.#pieces;
+    for (let index = 0; index < pieces.length; index++) {
+      const piece = pieces[index]!;
+      const offset = address - piece.guestAddress;
+      if (offset >= 0 && offset < piece.sizeBytes) {
+        return sizeBytes <= piece.sizeBytes - offset ? piece.memfdOffset + offset : -1;
       }
     }
     return -1;
@@ -218,9 +244,57 @@ export class GuestMemory implements VolatileMemory, HasFd, Disposable {
 
   #at(address: number, sizeBytes: number): number {
     const position = this.#find(address, sizeBytes);
-    if (position < 0) throw outOfRange(address, sizeBytes);
-    return position;
+    if (position >= 0) return position;
+    if (this.#split(address, sizeBytes).length === 0) throw outOfRange(address, sizeBytes);
+    const range = `${hex(sizeBytes)} bytes at guest address ${hex(address)}`;
+    throw new GuestMemoryError('NOT_CONTIGUOUS', `${range} are RAM of regions that lie apart in the memfd`);
   }
+
+  /** Where the bytes of a range lie in the mapping, in order. */
+  #parts(address: number, sizeBytes: number): readonly Part[] {
+    const start = this.#find(address, sizeBytes);
+    if (start >= 0) return [{ start, end: start + sizeBytes }];
+    const parts = this.#split(address, sizeBytes);
+    if (parts.length === 0) throw outOfRange(address, sizeBytes);
+    return parts;
+  }
+
+  /** The parts of a range that goes on from one piece into the next; none when it is not all RAM. */
+  #split(address: number, sizeBytes: number): readonly Part[] {
+    if (!isSize(address) || !isSize(sizeBytes)) return [];
+    const parts: Part[] = [];
+    let done = 0;
+    for (const piece of this.#pieces) {
+      const offset = address + done - piece.guestAddress;
+      if (offset < 0 || offset >= piece.sizeBytes || done === sizeBytes) continue;
+      const partBytes = Math.min(piece.sizeBytes - offset, sizeBytes - done);
+      const start = piece.memfdOffset + offset;
+      parts.push({ start, end: start + partBytes });
+      done += partBytes;
+    }
+    return done === sizeBytes ? parts : [];
+  }
+
+  #copyOf(address: number, sizeBytes: number): DataView {
+    const copy = new Uint8Array(sizeBytes);
+    this.readBytes(address, copy);
+    return viewOf(copy);
+  }
+}
+
+/** Regions, with those made one that follow each other both in guest-physical addresses and in the memfd. */
+function joined(regions: readonly GuestRegion[]): readonly GuestRegion[] {
+  const pieces: GuestRegion[] = [];
+  for (const region of regions) {
+    const last = pieces.at(-1);
+    const follows =
+      last !== undefined &&
+      last.guestAddress + last.sizeBytes === region.guestAddress &&
+      last.memfdOffset + last.sizeBytes === region.memfdOffset;
+    if (follows) pieces[pieces.length - 1] = { ...last, sizeBytes: last.sizeBytes + region.sizeBytes };
+    else pieces.push(region);
+  }
+  return pieces;
 }
 
 function outOfRange(address: number, sizeBytes: number): GuestMemoryError {

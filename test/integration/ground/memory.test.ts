@@ -215,7 +215,7 @@ describe('GuestMemory', () => {
     assert.equal(memory.sizeBytes, 7 * PAGE);
   });
 
-  test('an access that is not all in one region is refused, whatever its numbers are', () => {
+  test('an access that is not all RAM is refused, whatever its numbers are', () => {
     using memory = GuestMemory.create(RANGES);
     const address = fc.oneof(
       hostile,
@@ -234,6 +234,55 @@ describe('GuestMemory', () => {
         else assert.throws(() => memory.slice(at, sizeBytes), outOfRange);
       }),
     );
+  });
+
+  test('regions that follow each other are one range to every access', () => {
+    using memory = GuestMemory.create([
+      { start: 0x10_0000 + PAGE, sizeBytes: PAGE },
+      { start: 0x10_0000, sizeBytes: PAGE },
+      { start: 0x10_0000 + 3 * PAGE, sizeBytes: PAGE },
+    ]);
+    const border = 0x10_0000 + PAGE;
+    memory.writeU64(border - 4, 0x1122_3344_5566_7788n);
+    assert.equal(memory.readU64(border - 4), 0x1122_3344_5566_7788n);
+    assert.deepEqual([...memory.slice(border - 2, 4).bytes], [0x66, 0x55, 0x44, 0x33]);
+    assert.equal(memory.hostAddress(border - 2, 4) + 2, memory.hostAddress(border, 2));
+    assert.equal(memory.regions.length, 3);
+    assert.equal(memory.contains(0x10_0000, 2 * PAGE), true);
+    assert.equal(memory.contains(0x10_0000, 2 * PAGE + 1), false);
+    assert.throws(() => memory.slice(border, PAGE + 1), outOfRange);
+  });
+
+  test('where they lie apart in the memfd bytes may cross, a slice may not and says why', () => {
+    using shared = SharedMemory.create('holes', 5 * PAGE);
+    using memory = GuestMemory.fromFd(shared.fd, [
+      { guestAddress: 0, sizeBytes: PAGE, memfdOffset: PAGE },
+      { guestAddress: PAGE, sizeBytes: PAGE, memfdOffset: 4 * PAGE },
+    ]);
+    using whole = shared.map();
+    const pattern = Uint8Array.from({ length: PAGE + 2 }, (_, i) => i);
+    memory.writeBytes(PAGE - 10, pattern);
+    assert.deepEqual([...whole.bytes.subarray(2 * PAGE - 10, 2 * PAGE + 1)], [...pattern.subarray(0, 10), 0]);
+    assert.deepEqual([...whole.bytes.subarray(4 * PAGE - 1, 4 * PAGE + 2)], [0, 10, 11]);
+    assert.throws(() => memory.writeBytes(2 * PAGE - 1, pattern.subarray(0, 2)), outOfRange);
+    const read = new Uint8Array(20);
+    memory.readBytes(PAGE - 10, read);
+    assert.deepEqual([...read], [...pattern.subarray(0, 20)]);
+    for (const at of [PAGE - 1, PAGE - 3, PAGE - 7]) {
+      memory.writeU64(at, 0x1122_3344_5566_7788n);
+      assert.deepEqual([memory.readU64(at), memory.readU32(at)], [0x1122_3344_5566_7788n, 0x5566_7788]);
+    }
+    memory.writeU32(PAGE - 1, 0xfedc_ba98);
+    memory.writeU16(PAGE - 1, 0xcdef);
+    assert.deepEqual([memory.readU16(PAGE - 1), memory.readU32(PAGE - 1)], [0xcdef, 0xfedc_cdef]);
+    memory.fill(PAGE - 1, 2, 7);
+    assert.equal(memory.readU16(PAGE - 1), 0x0707);
+    assert.deepEqual([memory.contains(0, 2 * PAGE), memory.sizeBytes], [true, 2 * PAGE]);
+    const apart = (error: unknown): boolean =>
+      error instanceof GuestMemoryError && error.code === 'NOT_CONTIGUOUS' && /apart in the memfd/.test(error.message);
+    assert.throws(() => memory.slice(PAGE - 1, 2), apart);
+    assert.throws(() => memory.hostAddress(PAGE - 1, 2), apart);
+    assert.equal(memory.slice(PAGE, 2).sizeBytes, 2);
   });
 
   test('regions that overlap, are empty or not aligned are refused', () => {
