@@ -2,7 +2,7 @@ import { eventfd } from '#sys/event.ts';
 import { Fd, type HasFd } from '#sys/fd.ts';
 import { dup, tryRead, tryWrite } from '#sys/file.ts';
 import { assert } from '#util/assert.ts';
-import { u64AsNumber, viewOf } from '#util/struct.ts';
+import { u64, u64AsNumber, viewOf } from '#util/struct.ts';
 
 /** A counter in the kernel that wakes whoever waits for it: the form of every kick and interrupt. */
 export class EventFd implements HasFd, Disposable {
@@ -40,10 +40,10 @@ export class EventFd implements HasFd, Disposable {
     tryWrite(this.fd, this.#buffer);
   }
 
-  /** Takes the counter's value and makes it 0, or returns undefined when it is 0 already. */
-  read(): number | undefined {
+  /** Takes the counter's value, up to 2^64 - 2, and makes it 0, or returns undefined when it is 0 already. */
+  read(): bigint | undefined {
     if (tryRead(this.fd, this.#buffer) === undefined) return undefined;
-    return u64AsNumber.get(this.#view, 0);
+    return u64.get(this.#view, 0);
   }
 
   /** Gives the descriptor to the caller, who closes it. */

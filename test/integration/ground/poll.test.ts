@@ -21,21 +21,28 @@ describe('EventFd', () => {
     assert.equal(event.read(), undefined);
     event.write();
     event.write(41);
-    assert.equal(event.read(), 42);
+    assert.equal(event.read(), 42n);
     assert.equal(event.read(), undefined);
   });
 
   test('a clone is the same counter', () => {
     using event = EventFd.create(5);
     using clone = event.clone();
-    assert.equal(clone.read(), 5);
+    assert.equal(clone.read(), 5n);
     assert.equal(event.read(), undefined);
+  });
+
+  test('a count that a number would round comes back exactly', () => {
+    using event = EventFd.create();
+    for (let i = 0; i < 3; i++) event.write(Number.MAX_SAFE_INTEGER);
+    assert.equal(event.read(), 3n * BigInt(Number.MAX_SAFE_INTEGER));
   });
 
   test('a full counter stays full and readable', () => {
     using event = EventFd.create();
-    for (let i = 0; i < 3; i++) event.write(Number.MAX_SAFE_INTEGER);
-    assert.equal(event.read(), 3 * Number.MAX_SAFE_INTEGER);
+    for (let i = 0; i < 2049; i++) event.write(Number.MAX_SAFE_INTEGER);
+    // One more would go beyond 2^64 - 2.
+    assert.equal(event.read(), 2048n * BigInt(Number.MAX_SAFE_INTEGER));
   });
 });
 
