@@ -53,7 +53,7 @@ export class SoftwareVcpu implements Vcpu {
     const ramSizeBytes = memory.endAddress;
     const pages = memoryPages(ramSizeBytes);
     const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-    overlayGuestMemory(wasmMemory.buffer, RAM_BASE, memory);
+    overlayGuestMemory(wasmMemory, RAM_BASE, memory);
     this.#cpu = new Cpu({
       memory: wasmMemory,
       ramSizeBytes,

@@ -338,7 +338,7 @@ describe('the overlay of guest memory on a WebAssembly memory', () => {
       { start: 2 * 65536, sizeBytes: 65536 },
     ]);
     const wasm = new WebAssembly.Memory({ initial: 8, maximum: 8 });
-    overlayGuestMemory(wasm.buffer, OFFSET, memory);
+    overlayGuestMemory(wasm, OFFSET, memory);
     const bytes = new Uint8Array(wasm.buffer);
     bytes[OFFSET + 77] = 1;
     memory.writeU8(2 * 65536 + 5, 2);
@@ -351,15 +351,22 @@ describe('the overlay of guest memory on a WebAssembly memory', () => {
   test('what does not fit is a mistake of the program', () => {
     using memory = GuestMemory.create([{ start: 0, sizeBytes: 65536 }]);
     const wasm = new WebAssembly.Memory({ initial: 2, maximum: 2 });
-    assert.throws(() => overlayGuestMemory(wasm.buffer, 65536 + 4096, memory));
-    assert.throws(() => overlayGuestMemory(wasm.buffer, 1, memory));
-    assert.throws(() => overlayGuestMemory(wasm.buffer, -65536, memory));
+    assert.throws(() => overlayGuestMemory(wasm, 65536 + 4096, memory));
+    assert.throws(() => overlayGuestMemory(wasm, 1, memory));
+    assert.throws(() => overlayGuestMemory(wasm, -65536, memory));
+  });
+
+  test('a WebAssembly memory that can grow is refused', () => {
+    using memory = GuestMemory.create([{ start: 0, sizeBytes: 65536 }]);
+    for (const limits of [{ initial: 2 }, { initial: 2, maximum: 3 }]) {
+      assert.throws(() => overlayGuestMemory(new WebAssembly.Memory(limits), 65536, memory), /cannot grow/);
+    }
   });
 
   test('two threads share it', async () => {
     using memory = GuestMemory.create([{ start: 0, sizeBytes: 65536 }]);
     const wasm = new WebAssembly.Memory({ initial: 3, maximum: 3 });
-    overlayGuestMemory(wasm.buffer, 65536, memory);
+    overlayGuestMemory(wasm, 65536, memory);
     const worker = new Worker(new URL('./overlay-worker.ts', import.meta.url), { workerData: memory.describe() });
     const exited = once(worker, 'exit');
     const [answer] = (await once(worker, 'message')) as [number];

@@ -6,7 +6,7 @@ import { overlayGuestMemory } from '#memory/wasm-overlay.ts';
 const { fd, regions } = workerData as GuestMemoryDescription;
 const memory = GuestMemory.fromFd(fd, regions);
 const wasm = new WebAssembly.Memory({ initial: 3, maximum: 3 });
-overlayGuestMemory(wasm.buffer, 65536, memory);
+overlayGuestMemory(wasm, 65536, memory);
 const byte = (): number => new Uint8Array(wasm.buffer)[65536 + 9] as number;
 parentPort?.postMessage(byte());
 parentPort?.once('message', () => {
