@@ -1,7 +1,10 @@
 import { CodedError } from '#util/errors.ts';
 
-/** OUT_OF_RANGE: the access leaves the memory. MISALIGNED: an atomic access is not at a multiple of its size. */
-export type MemoryErrorCode = 'OUT_OF_RANGE' | 'MISALIGNED';
+/**
+ * OUT_OF_RANGE: the access leaves the memory. MISALIGNED: an atomic access is not at a multiple of its size. READ_ONLY: the
+ * access could write to memory that is mapped for reading.
+ */
+export type MemoryErrorCode = 'OUT_OF_RANGE' | 'MISALIGNED' | 'READ_ONLY';
 
 /** An access that a slice or mapping refuses. Nothing has been read or written. */
 export class VolatileMemoryError extends CodedError<MemoryErrorCode> {

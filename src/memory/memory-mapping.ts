@@ -19,7 +19,7 @@ export interface FileMappingOptions {
   readonly sizeBytes: number;
   /** In the file, a multiple of the page size; 0 by default. */
   readonly offset?: number;
-  /** Bits of Prot; read and write by default. */
+  /** Bits of Prot, READ among them; read and write by default. */
   readonly prot?: number;
   /** Private (copy on write) instead of shared. */
   readonly copyOnWrite?: boolean;
@@ -31,14 +31,16 @@ export interface FileMappingOptions {
  */
 export class MemoryMapping implements VolatileMemory, Disposable {
   readonly sizeBytes: number;
+  readonly isWritable: boolean;
   readonly #address: number;
   readonly #views: MappedViews;
   #open = true;
 
-  private constructor(address: number, sizeBytes: number) {
+  private constructor(address: number, { sizeBytes, prot }: { readonly sizeBytes: number; readonly prot: number }) {
     const buffer = bufferOver(address, sizeBytes);
     this.#address = address;
     this.sizeBytes = sizeBytes;
+    this.isWritable = (prot & Prot.WRITE) !== 0;
     this.#views = {
       bytes: new Uint8Array(buffer),
       data: new DataView(buffer),
@@ -52,15 +54,17 @@ export class MemoryMapping implements VolatileMemory, Disposable {
   static fromFd(options: FileMappingOptions): MemoryMapping {
     const { fd, sizeBytes, offset = 0, prot = Prot.READ | Prot.WRITE, copyOnWrite = false } = options;
     assert(isSize(sizeBytes) && isSize(offset), 'not a size and an offset');
+    assert((prot & Prot.READ) !== 0, 'a mapping can be read');
     const flags = copyOnWrite ? MapFlag.PRIVATE : MapFlag.SHARED;
-    return new MemoryMapping(mmap({ fd, sizeBytes, offset, prot, flags }), sizeBytes);
+    return new MemoryMapping(mmap({ fd, sizeBytes, offset, prot, flags }), { sizeBytes, prot });
   }
 
   /** Private zeroed memory of this process. */
   static anonymous(sizeBytes: number): MemoryMapping {
     assert(isSize(sizeBytes), 'not a size');
     const flags = MapFlag.PRIVATE | MapFlag.ANONYMOUS;
-    return new MemoryMapping(mmap({ sizeBytes, prot: Prot.READ | Prot.WRITE, flags }), sizeBytes);
+    const prot = Prot.READ | Prot.WRITE;
+    return new MemoryMapping(mmap({ sizeBytes, prot, flags }), { sizeBytes, prot });
   }
 
   get isOpen(): boolean {
@@ -73,11 +77,22 @@ export class MemoryMapping implements VolatileMemory, Disposable {
     return this.#address;
   }
 
-  /** All of it. Valid until the close, which makes it empty. */
+  /** All of it. Valid until the close, which makes it empty. Throws VolatileMemoryError when it must not be written. */
   get bytes(): Uint8Array<ArrayBuffer> {
+    this.checkWritable();
     return this.views.bytes;
   }
 
+  /**
+   * Throws VolatileMemoryError for a mapping that is only read: a write would end the process with SIGSEGV. An array of the
+   * bytes in place could be written, so it is not handed out either.
+   */
+  checkWritable(): void {
+    if (this.isWritable) return;
+    throw new VolatileMemoryError('READ_ONLY', 'the memory is mapped for reading only: copy it out and do not write');
+  }
+
+  /** For memory classes, which check every write. */
   get views(): MappedViews {
     assert(this.#open, 'the mapping is closed');
     return this.#views;

@@ -5,8 +5,8 @@ import type { VolatileMemory } from './volatile-memory.ts';
 
 /**
  * A window of mapped memory that others may change at any time: read what matters once, then judge the copy. Offsets are
- * relative to the window; an access that leaves it throws VolatileMemoryError before it touches anything. After the mapping
- * is closed every access throws.
+ * relative to the window; an access that leaves it, or writes to a mapping that is only read, throws VolatileMemoryError before
+ * it touches anything. After the mapping is closed every access throws.
  */
 export class VolatileSlice implements VolatileMemory {
   readonly sizeBytes: number;
@@ -27,8 +27,9 @@ export class VolatileSlice implements VolatileMemory {
     return this.#mapping.address + this.#start;
   }
 
-  /** The bytes in place; empty once the mapping is closed. */
+  /** The bytes in place; empty once the mapping is closed. Throws when they must not be written: see copyTo. */
   get bytes(): Uint8Array<ArrayBuffer> {
+    this.#mapping.checkWritable();
     return this.#views.bytes.subarray(this.#start, this.#start + this.sizeBytes);
   }
 
@@ -54,19 +55,19 @@ export class VolatileSlice implements VolatileMemory {
   }
 
   writeU8(offset: number, value: number): void {
-    this.#views.data.setUint8(this.#at(offset, 1), value);
+    this.#views.data.setUint8(this.#atWritable(offset, 1), value);
   }
 
   writeU16(offset: number, value: number): void {
-    this.#views.data.setUint16(this.#at(offset, 2), value, true);
+    this.#views.data.setUint16(this.#atWritable(offset, 2), value, true);
   }
 
   writeU32(offset: number, value: number): void {
-    this.#views.data.setUint32(this.#at(offset, 4), value, true);
+    this.#views.data.setUint32(this.#atWritable(offset, 4), value, true);
   }
 
   writeU64(offset: number, value: bigint): void {
-    this.#views.data.setBigUint64(this.#at(offset, 8), value, true);
+    this.#views.data.setBigUint64(this.#atWritable(offset, 8), value, true);
   }
 
   /** Sequentially consistent accesses for ring indices and flags. `offset` must be aligned to the size in memory. */
@@ -79,10 +80,12 @@ export class VolatileSlice implements VolatileMemory {
   }
 
   storeU16(offset: number, value: number): void {
+    this.#mapping.checkWritable();
     Atomics.store(this.#views.u16, this.#aligned(offset, 2), value);
   }
 
   storeU32(offset: number, value: number): void {
+    this.#mapping.checkWritable();
     Atomics.store(this.#views.u32, this.#aligned(offset, 4), value);
   }
 
@@ -94,15 +97,16 @@ export class VolatileSlice implements VolatileMemory {
 
   /** Copies all of `source` in at `offset`. */
   copyFrom(source: Uint8Array, offset = 0): void {
-    this.#views.bytes.set(source, this.#at(offset, source.length));
+    this.#views.bytes.set(source, this.#atWritable(offset, source.length));
   }
 
   /** Copies this whole window to the beginning of `target`; the two may overlap. */
   copyToSlice(target: VolatileSlice): void {
-    target.copyFrom(this.bytes);
+    target.copyFrom(this.#views.bytes.subarray(this.#start, this.#start + this.sizeBytes));
   }
 
   fill(byte: number): void {
+    this.#mapping.checkWritable();
     this.#views.bytes.fill(byte, this.#start, this.#start + this.sizeBytes);
   }
 
@@ -111,6 +115,7 @@ export class VolatileSlice implements VolatileMemory {
    * non-blocking descriptor has nothing. Throws SyscallError.
    */
   readFrom(fd: number): number | undefined {
+    this.#mapping.checkWritable();
     return tryRead(fd, this.address, this.sizeBytes);
   }
 
@@ -121,6 +126,7 @@ export class VolatileSlice implements VolatileMemory {
 
   /** Reads the file at `fileOffset` until this window is full or the file ends. Returns the count. Throws SyscallError. */
   readFromAt(fd: number, fileOffset: number): number {
+    this.#mapping.checkWritable();
     let done = 0;
     while (done < this.sizeBytes) {
       const options = { offset: fileOffset + done, sizeBytes: this.sizeBytes - done };
@@ -147,6 +153,11 @@ export class VolatileSlice implements VolatileMemory {
       throw this.#error('OUT_OF_RANGE', offset, sizeBytes);
     }
     return this.#start + offset;
+  }
+
+  #atWritable(offset: number, sizeBytes: number): number {
+    this.#mapping.checkWritable();
+    return this.#at(offset, sizeBytes);
   }
 
   /** The element index in the mapping of an aligned access. */

@@ -13,7 +13,7 @@ import { SharedMemory } from '#memory/shared-memory.ts';
 import { overlayGuestMemory } from '#memory/wasm-overlay.ts';
 import { openPipe } from '#sys/fd.ts';
 import { ftruncate } from '#sys/file.ts';
-import { Advice } from '#sys/memory.ts';
+import { Advice, Prot } from '#sys/memory.ts';
 import { SyscallError } from '#sys/syscall-error.ts';
 
 const PAGE = 4096;
@@ -108,6 +108,39 @@ describe('MemoryMapping', () => {
         else assert.throws(() => mapping.slice(offset, sizeBytes), outOfRange);
       }),
     );
+  });
+});
+
+describe('a mapping for reading', () => {
+  test('is read, and everything that could write to it throws', (t) => {
+    const { path, fd } = temporaryFile(t, Buffer.from('0123456789abcdef'));
+    using mapping = MemoryMapping.fromFd({ fd, sizeBytes: 16, prot: Prot.READ });
+    using other = MemoryMapping.anonymous(PAGE);
+    const slice = mapping.slice(0, 16).slice(4, 8);
+    const copy = new Uint8Array(8);
+    slice.copyTo(copy);
+    slice.copyToSlice(other.slice(0, 8));
+    assert.deepEqual([slice.readU8(0), slice.loadU16(0)], [0x34, 0x3534]);
+    assert.equal(Buffer.from(copy).toString(), '456789ab');
+    assert.deepEqual(other.bytes.subarray(0, 8), copy);
+    for (const write of [
+      () => slice.writeU8(0, 1),
+      () => slice.writeU16(0, 1),
+      () => slice.writeU32(0, 1),
+      () => slice.writeU64(0, 1n),
+      () => slice.storeU16(0, 1),
+      () => slice.storeU32(0, 1),
+      () => slice.copyFrom(copy),
+      () => other.slice(0, 8).copyToSlice(slice),
+      () => slice.fill(1),
+      () => slice.readFrom(fd),
+      () => slice.readFromAt(fd, 0),
+      () => slice.bytes,
+      () => mapping.bytes,
+    ]) {
+      assert.throws(write, (error) => error instanceof VolatileMemoryError && error.code === 'READ_ONLY');
+    }
+    assert.equal(readFileSync(path, 'latin1'), '0123456789abcdef');
   });
 });
 
