@@ -24,51 +24,26 @@ export class LockedDevice implements DeadlineSource {
   }
 
   read(offset: number, data: Uint8Array): void {
-    this.#mutex.lock();
-    try {
-      this.#device.read(offset, data);
-    } finally {
-      this.#mutex.unlock();
-    }
+    this.#mutex.run(() => this.#device.read(offset, data));
   }
 
   write(offset: number, data: Uint8Array): void {
-    this.#mutex.lock();
-    try {
-      this.#device.write(offset, data);
-    } finally {
-      this.#mutex.unlock();
-    }
+    this.#mutex.run(() => this.#device.write(offset, data));
   }
 
   /** Calls `operation` with the lock held: for what a device offers besides accesses, such as a serial port's input. */
   run<Result>(operation: () => Result): Result {
-    this.#mutex.lock();
-    try {
-      return operation();
-    } finally {
-      this.#mutex.unlock();
-    }
+    return this.#mutex.run(operation);
   }
 
   /** Infinity for a device that does nothing on time. */
   nextDeadlineNs(): number {
-    if (this.#device.nextDeadlineNs === undefined) return Infinity;
-    this.#mutex.lock();
-    try {
-      return this.#device.nextDeadlineNs();
-    } finally {
-      this.#mutex.unlock();
-    }
+    const device = this.#device;
+    return device.nextDeadlineNs === undefined ? Infinity : this.#mutex.run(() => device.nextDeadlineNs!());
   }
 
   advance(nowNs: number): void {
-    if (this.#device.advance === undefined) return;
-    this.#mutex.lock();
-    try {
-      this.#device.advance(nowNs);
-    } finally {
-      this.#mutex.unlock();
-    }
+    const device = this.#device;
+    if (device.advance !== undefined) this.#mutex.run(() => device.advance!(nowNs));
   }
 }

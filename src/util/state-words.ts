@@ -10,6 +10,15 @@ export const NUMBER_WORDS = 2;
 /** Upper word of Infinity; a safe integer's never exceeds 2^21. */
 const INFINITY_HIGH = 0x7fff_ffff;
 
+/** Hands out consecutive parts of the state, the first one at `start`. */
+export function carver(state: Int32Array, start = 0): (words: number) => Int32Array {
+  let next = start;
+  return (words) => {
+    next += words;
+    return state.subarray(next - words, next);
+  };
+}
+
 /** The number stored at `index` and `index + 1`. */
 export function loadNumber(state: Int32Array, index: number): number {
   const high = state[index + 1]!;

@@ -15,6 +15,7 @@ import type { Clock } from '#util/clock.ts';
 import type { DeadlineSource } from '#util/deadline.ts';
 import { LockedDevice } from '#util/locked-device.ts';
 import { SharedMutex } from '#util/shared-mutex.ts';
+import { carver } from '#util/state-words.ts';
 import { ACPI_PM_SIZE, IO_APIC_ADDRESS, IRQ, PORT, SERIAL_PORT_SIZE, SERIAL_PORTS } from './layout.ts';
 
 /** What the devices do to the machine as a whole. Called on the accessing thread. */
@@ -189,26 +190,12 @@ export class Board implements VcpuBus, DeadlineSource {
   }
 }
 
-/** Hands out consecutive parts of the state. */
-function carver(state: Int32Array): (words: number) => Int32Array {
-  let next = 0;
-  return (words) => {
-    next += words;
-    return state.subarray(next - words, next);
-  };
-}
-
 /** A device over all words but the first, which is its lock. */
 function locked<Device extends BusDevice>(
   state: Int32Array,
   create: (words: Int32Array) => Device,
 ): { readonly inner: Device; readonly device: LockedDevice } {
   const mutex = new SharedMutex(state);
-  mutex.lock();
-  try {
-    const inner = create(state.subarray(SharedMutex.STATE_WORDS));
-    return { inner, device: new LockedDevice(inner, mutex) };
-  } finally {
-    mutex.unlock();
-  }
+  const inner = mutex.run(() => create(state.subarray(SharedMutex.STATE_WORDS)));
+  return { inner, device: new LockedDevice(inner, mutex) };
 }

@@ -3,6 +3,7 @@ import type { Clock } from '#util/clock.ts';
 import type { DeadlineSource } from '#util/deadline.ts';
 import { LockedDevice } from '#util/locked-device.ts';
 import { SharedMutex } from '#util/shared-mutex.ts';
+import { carver } from '#util/state-words.ts';
 import type { InterruptLine, IrqChip, IrqChipDevice, IrqChipPart } from '../irq-chip.ts';
 import { type ApicMessageSink, COMMAND, DELIVERY, MSI_ADDRESS, MSI_DATA_COMMAND } from './apic-message.ts';
 import { IOAPIC_PIN_COUNT, IoApic } from './ioapic.ts';
@@ -73,17 +74,12 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
     this.#state = state;
     this.#mutex = new SharedMutex(state, STATE.MUTEX);
     this.#timerPin = options.timerPin ?? TIMER_IRQ;
-    let next: number = STATE.CHIPS;
-    const take = (words: number): Int32Array => {
-      const taken = state.subarray(next, next + words);
-      next += words;
-      return taken;
-    };
-    const picState = take(PicPair.STATE_WORDS);
-    const ioApicState = take(IoApic.STATE_WORDS);
-    const pitState = take(Pit.STATE_WORDS);
+    const carve = carver(state, STATE.CHIPS);
+    const picState = carve(PicPair.STATE_WORDS);
+    const ioApicState = carve(IoApic.STATE_WORDS);
+    const pitState = carve(Pit.STATE_WORDS);
     this.localApics = Array.from({ length: options.vcpuCount }, (_, index) =>
-      this.#newLocalApic(take(LocalApic.STATE_WORDS), index, options),
+      this.#newLocalApic(carve(LocalApic.STATE_WORDS), index, options),
     );
     this.#pic = new PicPair(picState, { set: (asserted) => this.#setIntr(asserted) });
     this.#ioApicChip = new IoApic(ioApicState, this);
@@ -101,7 +97,7 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
 
   /** Resets every chip, while no processor runs. Lines that devices assert stay asserted. */
   reset(): void {
-    this.#locked(() => {
+    this.#mutex.run(() => {
       for (const localApic of this.localApics) localApic.reset();
       this.#pic.reset();
       this.#ioApicChip.reset();
@@ -123,12 +119,7 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
       set: (asserted) => {
         // A source's own bit changes by nobody else, so that an unchanged level needs no lock.
         if (((this.#state[STATE.LEVELS + gsi]! & (1 << source)) !== 0) === asserted) return;
-        this.#mutex.lock();
-        try {
-          this.#drive(gsi, source, asserted);
-        } finally {
-          this.#mutex.unlock();
-        }
+        this.#mutex.run(() => this.#drive(gsi, source, asserted));
       },
     };
   }
@@ -165,44 +156,24 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
   }
 
   endOfInterrupt(vector: number): void {
-    this.#mutex.lock();
-    try {
-      this.#ioApicChip.endOfInterrupt(vector);
-    } finally {
-      this.#mutex.unlock();
-    }
+    this.#mutex.run(() => this.#ioApicChip.endOfInterrupt(vector));
   }
 
   retryInterrupts(): void {
-    this.#locked(() => this.#ioApicChip.retry());
+    this.#mutex.run(() => this.#ioApicChip.retry());
   }
 
   acknowledgePic(): number {
-    this.#mutex.lock();
-    try {
-      return this.#pic.acknowledge();
-    } finally {
-      this.#mutex.unlock();
-    }
+    return this.#mutex.run(() => this.#pic.acknowledge());
   }
 
   /** The PIT's next interrupt. The local APICs have deadlines of their own. */
   nextDeadlineNs(): number {
-    this.#mutex.lock();
-    try {
-      return this.#pit.nextDeadlineNs();
-    } finally {
-      this.#mutex.unlock();
-    }
+    return this.#mutex.run(() => this.#pit.nextDeadlineNs());
   }
 
   advance(nowNs: number): void {
-    this.#mutex.lock();
-    try {
-      this.#pit.advance(nowNs);
-    } finally {
-      this.#mutex.unlock();
-    }
+    this.#mutex.run(() => this.#pit.advance(nowNs));
   }
 
   #newLocalApic(state: Int32Array, index: number, options: SoftwareIrqChipOptions): LocalApic {
@@ -215,15 +186,6 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
       tscToNs: (ticks) => tscToNs(index, ticks),
       ...(onPending === undefined ? {} : { onPending: () => onPending(index) }),
     });
-  }
-
-  #locked(operation: () => void): void {
-    this.#mutex.lock();
-    try {
-      operation();
-    } finally {
-      this.#mutex.unlock();
-    }
   }
 
   /** Sets one source's level; the chips see the levels of all sources together. To be called with the lock held. */
