@@ -1,4 +1,5 @@
 import type { InterruptLine } from '../irq-chip.ts';
+import { type BytePort, bytePorts } from './byte-ports.ts';
 
 /**
  * The pair of 8259A interrupt controllers of a PC; Intel 8259A data sheet (231468, 1988), whose names are used here. The
@@ -72,13 +73,6 @@ const CHIP = {
 
 const STATE = { INITIALISED: 0, CHIPS: 1, WORDS: 1 + 2 * CHIP.WORDS } as const;
 
-/** One controller's two ports, or the two edge/level control registers, as a bus device. */
-interface PortDevice {
-  readonly name: string;
-  read(offset: number, data: Uint8Array): void;
-  write(offset: number, data: Uint8Array): void;
-}
-
 /**
  * Both controllers. `output` is the master's INT, which the processor answers with `acknowledge`. Not locked: the caller
  * serialises accesses.
@@ -87,11 +81,14 @@ export class PicPair {
   static readonly STATE_WORDS = STATE.WORDS;
 
   /** Ports 0x20 and 0x21. */
-  readonly master: PortDevice = this.#controllerPorts('pic-master', MASTER);
+  readonly master = bytePorts('pic-master', this.#controllerPort(MASTER));
   /** Ports 0xa0 and 0xa1. */
-  readonly slave: PortDevice = this.#controllerPorts('pic-slave', SLAVE);
+  readonly slave = bytePorts('pic-slave', this.#controllerPort(SLAVE));
   /** Ports 0x4d0 and 0x4d1: bit n makes input n level-triggered. */
-  readonly edgeLevelControl: PortDevice = this.#edgeLevelPorts();
+  readonly edgeLevelControl = bytePorts('pic-elcr', {
+    read: (chip) => (chip > SLAVE ? 0xff : this.#get(chip, CHIP.ELCR)),
+    write: (chip, value) => this.#writeEdgeLevel(chip, value),
+  });
 
   readonly #state: Int32Array;
   readonly #output: InterruptLine;
@@ -215,27 +212,10 @@ export class PicPair {
     this.#output.set(this.isAsserted());
   }
 
-  #controllerPorts(name: string, chip: number): PortDevice {
+  #controllerPort(chip: number): BytePort {
     return {
-      name,
-      read: (offset, data) => {
-        for (let i = 0; i < data.length; i++) data[i] = this.#readPort(chip, offset + i);
-      },
-      write: (offset, data) => {
-        for (let i = 0; i < data.length; i++) this.#writePort(chip, offset + i, data[i]!);
-      },
-    };
-  }
-
-  #edgeLevelPorts(): PortDevice {
-    return {
-      name: 'pic-elcr',
-      read: (offset, data) => {
-        for (let i = 0; i < data.length; i++) data[i] = offset + i > SLAVE ? 0xff : this.#get(offset + i, CHIP.ELCR);
-      },
-      write: (offset, data) => {
-        for (let i = 0; i < data.length; i++) this.#writeEdgeLevel(offset + i, data[i]!);
-      },
+      read: (port) => this.#readPort(chip, port),
+      write: (port, value) => this.#writePort(chip, port, value),
     };
   }
 

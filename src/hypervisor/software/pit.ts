@@ -3,6 +3,7 @@ import type { DeadlineSource } from '#util/deadline.ts';
 import { loadNumber, storeNumber } from '#util/state-words.ts';
 import { nsOfTicks, ticksOfNs } from '#util/ticks.ts';
 import type { InterruptLine } from '../irq-chip.ts';
+import { bytePorts } from './byte-ports.ts';
 
 /**
  * 8254 programmable interval timer after the Intel data sheet (231164, 1993), and the bits of port 0x61 that belong to it
@@ -79,20 +80,25 @@ const STATE = {
   WORDS: 6 + CHANNEL_COUNT * CHANNEL.WORDS,
 } as const;
 
-interface PortDevice {
-  readonly name: string;
-  read(offset: number, data: Uint8Array): void;
-  write(offset: number, data: Uint8Array): void;
-}
-
 /** Not locked: the caller serialises accesses. After an access the deadline may be another one. */
 export class Pit implements DeadlineSource {
   static readonly STATE_WORDS = STATE.WORDS;
 
   /** Ports 0x40 to 0x43. */
-  readonly counters: PortDevice = this.#counterPorts();
+  readonly counters = bytePorts('pit', {
+    read: (port) => (port < CHANNEL_COUNT ? this.#readCounter(port, this.#clock.nowNs()) : 0xff),
+    write: (port, value) => {
+      if (port === CONTROL_OFFSET) this.#writeControl(value);
+      else if (port < CHANNEL_COUNT) this.#writeCounter(port, value);
+    },
+  });
   /** Port 0x61. */
-  readonly systemControl: PortDevice = this.#systemControlPort();
+  readonly systemControl = bytePorts('system-control', {
+    read: (port) => (port === 0 ? this.#readSystemControl(this.#clock.nowNs()) : 0xff),
+    write: (port, value) => {
+      if (port === 0) this.#writeSystemControl(value);
+    },
+  });
 
   readonly #state: Int32Array;
   readonly #clock: Clock;
@@ -158,43 +164,17 @@ export class Pit implements DeadlineSource {
 
   // ---- Ports ----
 
-  #counterPorts(): PortDevice {
-    return {
-      name: 'pit',
-      read: (offset, data) => {
-        for (let i = 0; i < data.length; i++) {
-          data[i] = offset + i < CHANNEL_COUNT ? this.#readCounter(offset + i, this.#clock.nowNs()) : 0xff;
-        }
-      },
-      write: (offset, data) => {
-        for (let i = 0; i < data.length; i++) {
-          if (offset + i === CONTROL_OFFSET) this.#writeControl(data[i]!);
-          else if (offset + i < CHANNEL_COUNT) this.#writeCounter(offset + i, data[i]!);
-        }
-      },
-    };
-  }
-
-  #systemControlPort(): PortDevice {
-    return {
-      name: 'system-control',
-      read: (_offset, data) => {
-        data.fill(0xff);
-        data[0] = this.#readSystemControl(this.#clock.nowNs());
-      },
-      write: (_offset, data) => {
-        this.#state[STATE.SYSTEM_CONTROL] = data[0]! & SYSTEM_CONTROL.WRITABLE;
-        this.#setGate(SPEAKER_CHANNEL, (data[0]! & SYSTEM_CONTROL.GATE) !== 0, this.#clock.nowNs());
-      },
-    };
-  }
-
   #readSystemControl(nowNs: number): number {
     this.#settle(SPEAKER_CHANNEL, nowNs);
     let value = this.#state[STATE.SYSTEM_CONTROL]!;
     if (Math.floor(nowNs / REFRESH_NS) % 2 !== 0) value |= SYSTEM_CONTROL.REFRESH;
     if (this.#output(SPEAKER_CHANNEL, nowNs)) value |= SYSTEM_CONTROL.OUTPUT;
     return value;
+  }
+
+  #writeSystemControl(value: number): void {
+    this.#state[STATE.SYSTEM_CONTROL] = value & SYSTEM_CONTROL.WRITABLE;
+    this.#setGate(SPEAKER_CHANNEL, (value & SYSTEM_CONTROL.GATE) !== 0, this.#clock.nowNs());
   }
 
   #writeControl(value: number): void {

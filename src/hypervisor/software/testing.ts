@@ -1,6 +1,6 @@
 /** What tests of the chips share: a clock that is set by hand, lines and messages that are recorded. */
 import type { Clock } from '#util/clock.ts';
-import type { InterruptLine } from '../irq-chip.ts';
+import type { InterruptLine, IrqChipDevice } from '../irq-chip.ts';
 
 export class ManualClock implements Clock {
   timeNs = 0;
@@ -37,10 +37,7 @@ export class RecordedLine implements InterruptLine {
   }
 }
 
-interface PortDevice {
-  read(offset: number, data: Uint8Array): void;
-  write(offset: number, data: Uint8Array): void;
-}
+type PortDevice = Pick<IrqChipDevice, 'read' | 'write'>;
 
 export function readByte(device: PortDevice, offset: number): number {
   const data = new Uint8Array(1);
