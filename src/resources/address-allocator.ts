@@ -1,5 +1,5 @@
 import { assert } from '#util/assert.ts';
-import { alignUp, isSize } from '#util/bits.ts';
+import { alignUp, isPowerOfTwo, isSize } from '#util/bits.ts';
 import { ResourceError } from './resource-error.ts';
 
 /** Numbers `start` to `start + sizeBytes - 1`: addresses or ports. */
@@ -37,7 +37,7 @@ export class AddressAllocator {
   /** The lowest free range of that size and alignment. Throws ResourceError: EXHAUSTED, BAD_REQUEST for no size. */
   allocate({ sizeBytes, alignment = 1, tag }: AllocationRequest): Range {
     this.#checkSize(sizeBytes, tag);
-    assert(isSize(alignment) && alignment > 0 && 2 ** Math.round(Math.log2(alignment)) === alignment, 'a power of two');
+    assert(isPowerOfTwo(alignment), 'a power of two');
     let start = alignUp(this.#range.start, alignment);
     let index = 0;
     for (; index < this.#allocations.length; index++) {
