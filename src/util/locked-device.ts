@@ -23,12 +23,23 @@ export class LockedDevice implements DeadlineSource {
     this.#mutex = mutex;
   }
 
+  // Written out, not by `run`: every access of the guest comes here, and a closure for each is 7 ns (measured).
   read(offset: number, data: Uint8Array): void {
-    this.#mutex.run(() => this.#device.read(offset, data));
+    this.#mutex.lock();
+    try {
+      this.#device.read(offset, data);
+    } finally {
+      this.#mutex.unlock();
+    }
   }
 
   write(offset: number, data: Uint8Array): void {
-    this.#mutex.run(() => this.#device.write(offset, data));
+    this.#mutex.lock();
+    try {
+      this.#device.write(offset, data);
+    } finally {
+      this.#mutex.unlock();
+    }
   }
 
   /** Calls `operation` with the lock held: for what a device offers besides accesses, such as a serial port's input. */

@@ -119,7 +119,13 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
       set: (asserted) => {
         // A source's own bit changes by nobody else, so that an unchanged level needs no lock.
         if (((this.#state[STATE.LEVELS + gsi]! & (1 << source)) !== 0) === asserted) return;
-        this.#mutex.run(() => this.#drive(gsi, source, asserted));
+        // Written out, not by `run`: a closure for each change of a line is 7 ns (measured).
+        this.#mutex.lock();
+        try {
+          this.#drive(gsi, source, asserted);
+        } finally {
+          this.#mutex.unlock();
+        }
       },
     };
   }
@@ -156,7 +162,12 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
   }
 
   endOfInterrupt(vector: number): void {
-    this.#mutex.run(() => this.#ioApicChip.endOfInterrupt(vector));
+    this.#mutex.lock();
+    try {
+      this.#ioApicChip.endOfInterrupt(vector);
+    } finally {
+      this.#mutex.unlock();
+    }
   }
 
   retryInterrupts(): void {
