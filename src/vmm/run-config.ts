@@ -27,8 +27,9 @@ export const runConfig: RunConfig = async (config, environment) => {
   const clockOriginNs = monotonicNs();
   const clock = clockSince(clockOriginNs);
   const ports = withDefaultConsole(config.serial);
-  const outputs = openOutputs(ports, owned);
   const machine = owned.use(buildMachine(config, environment, { clock, ports }));
+  // After the loaders, which may refuse the user's files: opening an output can create one.
+  const outputs = openOutputs(ports, owned);
   const run: Run = {
     machine,
     clockOriginNs,

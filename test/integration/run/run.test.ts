@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import { COMMAND_LINE_MAX_BYTES } from '#vmm/config.ts';
 import { EXIT_CODES } from '#vmm/exit-codes.ts';
 import { code, TinyGuest } from './tiny-guest.ts';
 
@@ -99,6 +100,15 @@ describe('serial outputs', limit, () => {
     const ended = await guest.end();
     assert.deepEqual([ended.status, ended.output], [0, '']);
     assert.equal(readFileSync(path, 'latin1'), 'to the file');
+  });
+
+  test('a file is not created when the loaders refuse what the user gave', limit, async (t) => {
+    const path = join(temporaryFolder(t), 'serial.log');
+    // Fits alone, but not beside the words that the machine adds.
+    const params = `--params=${'x'.repeat(COMMAND_LINE_MAX_BYTES)}`;
+    await using guest = new TinyGuest([code.spin], [`--serial=type=file,path=${path},num=1,console`, params]);
+    assert.equal((await guest.end()).status, EXIT_CODES['bad-arguments']);
+    assert.equal(existsSync(path), false);
   });
 
   test('a stream socket gets every byte', limit, async (t) => {
