@@ -211,6 +211,16 @@ describe('pathMistake', () => {
     });
   });
 
+  for (const [code, meaning] of [
+    ['ECONNREFUSED', 'nobody listens at this socket'],
+    ['EPROTOTYPE', 'is a socket of the other kind: type=unix is for datagrams, type=unix-stream for a stream'],
+  ] as const) {
+    test(`says what ${code} of a connection means`, () => {
+      const error = Object.assign(new Error('connect'), { code });
+      assert.equal(pathMistake('--serial', 'x', error).message, `"x": ${meaning}`);
+    });
+  }
+
   test('an errno without words of its own is named', () => {
     const error = Object.assign(new Error('open'), { code: 'ETXTBSY' });
     assert.equal(pathMistake('--serial', 'x', error).message, '"x": cannot be used (ETXTBSY)');

@@ -271,6 +271,9 @@ const PATH_ERRORS: Readonly<Record<string, string>> = {
   ENOTDIR: 'a part of the path is not a directory',
   ELOOP: 'too many symbolic links',
   ENAMETOOLONG: 'the name is too long',
+  // What only the attempt to connect tells, unix(7).
+  ECONNREFUSED: 'nobody listens at this socket',
+  EPROTOTYPE: 'is a socket of the other kind: type=unix is for datagrams, type=unix-stream for a stream',
   ERR_INVALID_ARG_VALUE: 'is not a valid path',
 };
 
