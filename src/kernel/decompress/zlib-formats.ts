@@ -13,12 +13,20 @@ function decoded(format: string, sizeBytes: number, decode: () => Uint8Array): U
   try {
     bytes = decode();
   } catch (error) {
-    throw new CorruptDataError(`${format} data is corrupt: ${errorMessage(error)}`, { cause: error });
+    const problem = isTooLarge(error)
+      ? `holds more than the ${sizeBytes} bytes it announces`
+      : `is corrupt: ${errorMessage(error)}`;
+    throw new CorruptDataError(`${format} data ${problem}`, { cause: error });
   }
   if (bytes.length !== sizeBytes) {
     throw new CorruptDataError(`${format} data holds ${bytes.length} bytes, ${sizeBytes} are expected`);
   }
   return bytes;
+}
+
+/** Node stopped at `maxOutputLength`. */
+function isTooLarge(error: unknown): boolean {
+  return error instanceof RangeError && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE';
 }
 
 /** Decodes a gzip member that yields exactly `sizeBytes` bytes, at least 1. Throws CorruptDataError. */
