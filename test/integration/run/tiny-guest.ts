@@ -38,6 +38,12 @@ export const code = {
   flood: '66baf803 b078 ee ebfd',
 } as const;
 
+/** An ELF kernel of such code. */
+export function tinyKernel(pieces: readonly string[]): Uint8Array {
+  const data = Buffer.from(pieces.join('').replaceAll(/\s/g, ''), 'hex');
+  return buildElf({ segments: [{ address: LOAD_ADDRESS, data }] });
+}
+
 export interface Ended {
   readonly status: number | null;
   readonly signal: NodeJS.Signals | null;
@@ -55,8 +61,7 @@ export class TinyGuest implements AsyncDisposable {
 
   constructor(pieces: readonly string[], options: readonly string[] = []) {
     const kernel = join(this.folder, 'kernel');
-    const data = Buffer.from(pieces.join('').replaceAll(/\s/g, ''), 'hex');
-    writeFileSync(kernel, buildElf({ segments: [{ address: LOAD_ADDRESS, data }] }));
+    writeFileSync(kernel, tinyKernel(pieces));
     const parameters = [CROSVM, 'run', '--mem=32', '--hypervisor=software', ...options, kernel];
     this.child = spawn(process.execPath, parameters, { stdio: ['pipe', 'pipe', 'pipe'] });
     // A guest that ends while input is on its way to it.
