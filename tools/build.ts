@@ -11,7 +11,7 @@ const ROOT = resolve(import.meta.dirname, '..');
 const SOURCE = resolve(ROOT, 'src');
 const DIST = resolve(ROOT, 'dist');
 /** What only tests need. */
-const EXCLUDED = ['**/*.test.ts', '**/testing.ts', '**/testing/**', '**/vectors/**', '**/*.d.ts'];
+const EXCLUDED = ['**/*.test.ts', '**/testing.ts', '**/testing-*.ts', '**/testing/**', '**/vectors/**', '**/*.d.ts'];
 const IMPORT = /((?:from|import)\s*\(?\s*)'(#|\.{1,2}\/)([^']+)\.ts'/g;
 
 /** A source's JavaScript; `path` is its place below src/. */
