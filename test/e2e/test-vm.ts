@@ -16,6 +16,8 @@ export interface TestVmOptions {
   readonly params?: string;
   /** Further options of `crosvm run`. */
   readonly options?: readonly string[];
+  /** Makes the command that is started of the one that would be: another one around it. */
+  readonly within?: (command: readonly string[]) => readonly string[];
 }
 
 export interface VmExit {
@@ -24,7 +26,10 @@ export interface VmExit {
   readonly signal: NodeJS.Signals | null;
 }
 
-/** A `crosvm run` of its own whose console is a pipe. The object owns the process: `await using` ends it. */
+/**
+ * A `crosvm run` of its own whose console is a pipe, unless `within` makes it something else. The object owns the process:
+ * `await using` ends it.
+ */
 export class TestVm implements AsyncDisposable {
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly #exit: Promise<VmExit>;
@@ -36,7 +41,8 @@ export class TestVm implements AsyncDisposable {
   #ended: VmExit | undefined;
 
   constructor(options: TestVmOptions) {
-    const parameters = [
+    const command = [
+      process.execPath,
       CROSVM,
       'run',
       `--mem=${options.memoryMib ?? 256}`,
@@ -46,7 +52,8 @@ export class TestVm implements AsyncDisposable {
       ...(options.options ?? []),
       options.kernel,
     ];
-    this.#child = spawn(process.execPath, parameters, { stdio: ['pipe', 'pipe', 'pipe'] });
+    const [program = '', ...parameters] = options.within?.(command) ?? command;
+    this.#child = spawn(program, parameters, { stdio: ['pipe', 'pipe', 'pipe'] });
     this.#child.stdout.on('data', (chunk: Buffer) => {
       this.#console += chunk.toString('latin1');
       this.#wake();
@@ -66,6 +73,7 @@ export class TestVm implements AsyncDisposable {
     });
   }
 
+  /** Of what was started: the program around crosvm where there is one. */
   get pid(): number {
     return this.#child.pid ?? 0;
   }
