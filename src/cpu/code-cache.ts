@@ -13,6 +13,7 @@ import { CALL, CMP_JCC, CMP_JCC_IMM, HELPER, JCC, JMP, TEST_JCC, TEST_JCC_IMM } 
 /** Longest block in instructions: bounds the time to the next look at interrupts. */
 const MAX_BLOCK = 64;
 const CHUNK_SHIFT = 6;
+const CHUNK_WORDS = 2 ** CHUNK_SHIFT / 4;
 
 /** How far a block goes, and whether it may be found again. */
 interface BlockLimit {
@@ -34,8 +35,8 @@ interface CodePage {
   readonly table: number;
   /** One bit per 64 bytes that were decoded. */
   readonly chunks: Uint8Array;
-  /** What those bytes were. */
-  readonly copy: Uint8Array;
+  /** What those bytes were, as words. */
+  readonly copy: Int32Array;
   /** Pages whose last instruction ends here. */
   readonly dependents: Set<CodePage>;
 }
@@ -109,10 +110,10 @@ export class CodeCache implements CodeWatcher {
   crossingHolds(record: number): boolean | null {
     const { words } = this.#mmu;
     const nextLow = ((words[STATE.CODE_PAGE >> 2] as number) + 0x1000) | 0;
-    const high = (words[(STATE.CODE_PAGE >> 2) + 1] as number) + (nextLow === 0 ? 1 : 0);
+    const high = this.#mmu.highAfter(nextLow - 0x1000, words[(STATE.CODE_PAGE >> 2) + 1] as number, 0x1000);
     const physical = this.#mmu.translate(nextLow, high, ACCESS.FETCH | this.#mmu.userBit);
     if (physical < 0) return null;
-    if (this.#secondPage.get(record) === physical) return true;
+    if (this.#secondPage.get(record) === physical && this.#startUnchanged(physical)) return true;
     const table = words[STATE.CODE_TABLE >> 2] as number;
     words[(table >> 2) + this.place(record)] = 0;
     return false;
@@ -128,8 +129,10 @@ export class CodeCache implements CodeWatcher {
     d.key = CODE_KEY.LONG;
     if (!this.#decodeAgain(this.place(record))) return false;
     const sp = (STATE.GPR + GPR.RSP) >> 2;
+    const borrow = nonCanonicalLow >>> 0 < (words[sp] as number) >>> 0 ? 1 : 0;
     const distance = (nonCanonicalLow - (words[sp] as number)) | 0;
-    const nearStack = nonCanonicalHigh === words[sp + 1] && distance >= -STACK_REACH && distance < STACK_REACH;
+    const distanceHigh = (nonCanonicalHigh - (words[sp + 1] as number) - borrow) | 0;
+    const nearStack = distanceHigh === distance >> 31 && distance >= -STACK_REACH && distance < STACK_REACH;
     if (d.row.mnemonic === 'LEAVE' || d.row.mnemonic === 'ENTER' || (IMPLIED_STACK.has(d.row.mnemonic) && nearStack))
       return true;
     return d.row.modrm && d.mod !== 3 && d.segment < 0 && (d.base === sp << 2 || d.base === STATE.GPR + GPR.RBP);
@@ -147,7 +150,8 @@ export class CodeCache implements CodeWatcher {
     this.#crossing.set(bytes.subarray(RAM_BASE + page + start, RAM_BASE + page + start + inFirst));
     if (d.decode(0, inFirst, this.#crossing) > 0) return true;
     const nextLow = (pageLow + 0x1000) | 0;
-    const next = this.#mmu.translate(nextLow, high + (nextLow === 0 ? 1 : 0), ACCESS.FETCH | userBit);
+    const nextHigh = this.#mmu.highAfter(pageLow, high, 0x1000);
+    const next = this.#mmu.translate(nextLow, nextHigh, ACCESS.FETCH | userBit);
     if (next < 0) return false;
     this.#crossing.set(bytes.subarray(RAM_BASE + next, RAM_BASE + next + 16 - inFirst), inFirst);
     return d.decode(0, 16, this.#crossing) > 0;
@@ -214,7 +218,7 @@ export class CodeCache implements CodeWatcher {
       page,
       table,
       chunks: new Uint8Array(64),
-      copy: new Uint8Array(4096),
+      copy: new Int32Array(1024),
       dependents: new Set<CodePage>(),
     };
     this.#pages.set(page + this.#mmu.codeKey, code);
@@ -232,18 +236,30 @@ export class CodeCache implements CodeWatcher {
       words[entry] = pageLow;
       words[entry + 1] = high;
       words[entry + (CODE_TLB.TABLE >> 2)] = code.table;
+      this.#mmu.describeCodeEntry(entry << 2);
     }
     words[STATE.CODE_PAGE >> 2] = pageLow;
     words[(STATE.CODE_PAGE >> 2) + 1] = high;
     words[STATE.CODE_TABLE >> 2] = code.table;
   }
 
-  #unchanged(code: CodePage): boolean {
-    const { bytes } = this.#mmu;
-    const host = RAM_BASE + code.page;
+  /** Whether a page begins as it did when an instruction that reaches into it was decoded. Devices write RAM unseen. */
+  #startUnchanged(page: number): boolean {
+    const code = this.#pages.get(page + this.#mmu.codeKey);
+    if (code === undefined || code.chunks[0] === 0) return false;
+    const host = (RAM_BASE + page) >>> 2;
+    for (let i = 0; i < CHUNK_WORDS; i++) if (this.#mmu.words[host + i] !== code.copy[i]) return false;
+    return true;
+  }
+
+  #unchanged({ page, chunks, copy }: CodePage): boolean {
+    const { words } = this.#mmu;
+    const host = (RAM_BASE + page) >>> 2;
     for (let chunk = 0; chunk < 64; chunk++) {
-      if (code.chunks[chunk] === 0) continue;
-      for (let i = chunk << CHUNK_SHIFT, end = i + 64; i < end; i++) if (bytes[host + i] !== code.copy[i]) return false;
+      if (chunks[chunk] === 0) continue;
+      for (let i = chunk * CHUNK_WORDS, end = i + CHUNK_WORDS; i < end; i++) {
+        if (words[host + i] !== copy[i]) return false;
+      }
     }
     return true;
   }
@@ -286,8 +302,8 @@ export class CodeCache implements CodeWatcher {
     for (let chunk = from >> CHUNK_SHIFT; chunk <= (to - 1) >> CHUNK_SHIFT; chunk++) {
       if (code.chunks[chunk] === 1) continue;
       code.chunks[chunk] = 1;
-      const host = RAM_BASE + code.page + (chunk << CHUNK_SHIFT);
-      code.copy.set(this.#mmu.bytes.subarray(host, host + 64), chunk << CHUNK_SHIFT);
+      const host = ((RAM_BASE + code.page) >>> 2) + chunk * CHUNK_WORDS;
+      code.copy.set(this.#mmu.words.subarray(host, host + CHUNK_WORDS), chunk * CHUNK_WORDS);
     }
   }
 
@@ -348,7 +364,7 @@ export class CodeCache implements CodeWatcher {
     const t = this.#translator;
     const { words, bytes } = this.#mmu;
     const nextLow = ((words[STATE.CODE_PAGE >> 2] as number) + 0x1000) | 0;
-    const high = (words[(STATE.CODE_PAGE >> 2) + 1] as number) + (nextLow === 0 ? 1 : 0);
+    const high = this.#mmu.highAfter(nextLow - 0x1000, words[(STATE.CODE_PAGE >> 2) + 1] as number, 0x1000);
     const second = this.#mmu.translate(nextLow, high, ACCESS.FETCH | this.#mmu.userBit);
     if (second < 0) return 0;
     if (second + 4096 > this.#mmu.ramSizeBytes) {

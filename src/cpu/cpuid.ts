@@ -51,7 +51,8 @@ const KVM_FEATURE = { NOP_IO_DELAY: 1 << 1, CLOCKSOURCE2: 1 << 3, CLOCKSOURCE_ST
 const XCR0_SUPPORTED = 3;
 const XSAVE_AREA_BYTES = 576;
 
-const PHYSICAL_BITS = 40;
+/** Of physical addresses. */
+export const PHYSICAL_BITS = 40;
 const LINEAR_BITS = 48;
 const MAX_BASIC = 0x16;
 const MAX_EXTENDED = 0x80000008;

@@ -62,6 +62,8 @@ export const TLB = {
   ADDEND: 16,
   /** Number of address bits inside the page that the translation comes from: 12, 21 or 30. */
   PAGE_SHIFT: 20,
+  /** 1 when the page is global: loading CR3 keeps the entry. */
+  GLOBAL: 24,
   MODE_SIZE: 1024 << 5,
   MODES: 3,
 } as const;
@@ -79,6 +81,10 @@ export const CODE_TLB = {
   ENTRY_SHIFT: 4,
   PAGE: 0,
   TABLE: 8,
+  /** Address bits inside the page that the translation comes from. */
+  PAGE_SHIFT: 12,
+  /** 1 when the page is global. */
+  GLOBAL: 13,
   MODE_SIZE: 512 << 4,
   MODES: 3,
 } as const;

@@ -1,5 +1,6 @@
 /** Address translation, the TLB's fills, and accesses that the engine's fast path cannot do. */
 import { codeKey } from './code-key.ts';
+import { PHYSICAL_BITS } from './cpuid.ts';
 import { ACCESS_MODE, CODE_KEY, CODE_TLB, FLAG, RAM_BASE, STATE, TLB } from './layout.ts';
 import { CR0, CR4, EFER, PF, type SystemState, VECTOR } from './system-state.ts';
 
@@ -13,8 +14,17 @@ export const ACCESS = { READ: 0, WRITE: PF.WRITE, USER: PF.USER, FETCH: PF.FETCH
 
 const PTE = { PRESENT: 1, WRITABLE: 2, USER: 4, ACCESSED: 0x20, DIRTY: 0x40, LARGE: 0x80, GLOBAL: 0x100 } as const;
 const PAGE_MASK = ~0xfff;
-/** Physical address bits 51 to 32 of an entry's upper half. */
-const ADDRESS_HIGH = 0x000fffff;
+const TLB_END = TLB.BASE + TLB.MODES * TLB.MODE_SIZE;
+const USER_TLB = TLB.BASE + ACCESS_MODE.USER * TLB.MODE_SIZE;
+const CODE_TLB_END = CODE_TLB.BASE + CODE_TLB.MODES * CODE_TLB.MODE_SIZE;
+/** Physical address bits of an entry's upper half. */
+const ADDRESS_HIGH = 2 ** (PHYSICAL_BITS - 32) - 1;
+/** Those up to bit 51 that this processor does not have are reserved. */
+const RESERVED_HIGH = 0x000fffff & ~ADDRESS_HIGH;
+/** Reserved bits of the lower half of entries that map 2 MiB and 1 GiB, by level; bit 12 is PAT. */
+const RESERVED_LARGE = [0, 0x001fe000, 0x3fffe000] as const;
+/** The same of 4 MiB pages; there is no PSE-36. */
+const RESERVED_4M = 0x003fe000;
 const NX_HIGH = 1 << 31;
 const TWO_32 = 0x100000000;
 
@@ -41,8 +51,9 @@ export class MemoryUnit {
   nonCanonicalHigh = 0;
   /** Whether the last translation may be written without another walk. */
   #writable = false;
-  /** Address bits inside the page of the last translation. */
+  /** Address bits inside the page of the last translation, and whether it is global. */
   #pageShift = 12;
+  #isGlobal = false;
   misses = 0;
   /** How code is decoded now: a sum of CODE_KEY. */
   codeKey: number = CODE_KEY.LONG;
@@ -61,31 +72,64 @@ export class MemoryUnit {
 
   /** Forgets every translation, of data and of code. */
   flush(): void {
-    this.bytes.fill(0xff, TLB.BASE, TLB.BASE + TLB.MODES * TLB.MODE_SIZE);
+    this.bytes.fill(0xff, TLB.BASE, TLB_END);
     this.flushCode();
   }
 
   flushCode(): void {
-    this.bytes.fill(0xff, CODE_TLB.BASE, CODE_TLB.BASE + CODE_TLB.MODES * CODE_TLB.MODE_SIZE);
+    this.bytes.fill(0xff, CODE_TLB.BASE, CODE_TLB_END);
+  }
+
+  /** As a write of CR3 does: global pages stay. */
+  flushNonGlobal(): void {
+    if ((this.#system.cr4 & CR4.PGE) === 0) {
+      this.flush();
+      return;
+    }
+    // User mode has no global pages worth keeping.
+    const { words, bytes } = this;
+    bytes.fill(0xff, USER_TLB, TLB_END);
+    for (let at = TLB.BASE; at < USER_TLB; at += 1 << TLB.ENTRY_SHIFT) {
+      if (words[(at + TLB.GLOBAL) >> 2] === 1) continue;
+      const w = at >> 2;
+      words[w + 1] = -1;
+      words[w] = -1;
+      words[w + 2] = -1;
+      words[w + 3] = -1;
+    }
+    const userCode = CODE_TLB.BASE + CODE_TLB.MODE_SIZE;
+    bytes.fill(0xff, userCode, CODE_TLB_END);
+    for (let at = CODE_TLB.BASE; at < userCode; at += 1 << CODE_TLB.ENTRY_SHIFT) {
+      if (bytes[at + CODE_TLB.GLOBAL] === 1) continue;
+      words[at >> 2] = -1;
+      words[(at >> 2) + 1] = -1;
+    }
   }
 
   /** Forgets the translation of one page, of whatever size: all entries that came from it. */
   flushPage(low: number, high: number): void {
-    const { words } = this;
-    for (let at = TLB.BASE; at < TLB.BASE + TLB.MODES * TLB.MODE_SIZE; at += 1 << TLB.ENTRY_SHIFT) {
-      const w = at >> 2;
-      const shift = words[w + (TLB.PAGE_SHIFT >> 2)] as number;
-      // An entry that is not in use has no such address.
-      if (((((words[w] as number) ^ low) >>> shift) | ((words[w + 1] as number) ^ high)) !== 0) continue;
-      this.bytes.fill(0xff, at, at + 16);
+    const { words, bytes } = this;
+    // An entry that is not in use has no such address.
+    const isOf = (w: number, shift: number): boolean =>
+      ((((words[w] as number) ^ low) >>> shift) | ((words[w + 1] as number) ^ high)) === 0;
+    for (let at = TLB.BASE; at < TLB_END; at += 1 << TLB.ENTRY_SHIFT) {
+      if (isOf(at >> 2, words[(at + TLB.PAGE_SHIFT) >> 2] as number)) bytes.fill(0xff, at, at + 16);
     }
-    this.flushCode();
+    for (let at = CODE_TLB.BASE; at < CODE_TLB_END; at += 1 << CODE_TLB.ENTRY_SHIFT) {
+      if (isOf(at >> 2, bytes[at + CODE_TLB.PAGE_SHIFT] as number)) bytes.fill(0xff, at, at + 8);
+    }
+  }
+
+  /** Notes what the last translation was with an entry of the code TLB. */
+  describeCodeEntry(at: number): void {
+    this.bytes[at + CODE_TLB.PAGE_SHIFT] = this.#pageShift;
+    this.bytes[at + CODE_TLB.GLOBAL] = this.#isGlobal ? 1 : 0;
   }
 
   /** Takes the writable translations of this physical page away, so that writes come through the slow path. */
   protect(physicalPage: number): void {
     const { words } = this;
-    for (let at = TLB.BASE; at < TLB.BASE + TLB.MODES * TLB.MODE_SIZE; at += 1 << TLB.ENTRY_SHIFT) {
+    for (let at = TLB.BASE; at < TLB_END; at += 1 << TLB.ENTRY_SHIFT) {
       const w = at >> 2;
       if (words[w + 1 + 2] === -1 && words[w + 2] === -1) continue;
       const host = ((words[w + 2] as number) + (words[w + (TLB.ADDEND >> 2)] as number)) >>> 0;
@@ -164,35 +208,54 @@ export class MemoryUnit {
    */
   translate(low: number, high: number, access: number): number {
     const s = this.#system;
-    if ((s.cr0 & CR0.PG) === 0) return (low >>> 0) + (high >>> 0) * TWO_32;
+    if ((s.cr0 & CR0.PG) === 0) {
+      this.#writable = true;
+      this.#isGlobal = false;
+      this.#pageShift = 12;
+      return (low >>> 0) + (high >>> 0) * TWO_32;
+    }
+    if ((s.efer & EFER.LMA) === 0) {
+      return (s.cr4 & CR4.PAE) !== 0 ? this.#translatePae(low, access) : this.#translate32(low, access);
+    }
     if (!isCanonical(high)) return this.#raiseNonCanonical(low, high);
+    const table = s.cr3 - (s.cr3 % 4096);
+    return this.#walk(low, high, access, 3, table + (((high >>> 7) & 0x1ff) << 3));
+  }
+
+  /** Error-code bits of a page fault of this access, SDM vol. 3 §4.7. */
+  #faultBits(access: number): number {
+    const s = this.#system;
+    const tellsFetch = (s.efer & EFER.NXE) !== 0 || (s.cr4 & CR4.SMEP) !== 0;
+    return access & (PF.WRITE | PF.USER | (tellsFetch ? PF.FETCH : 0));
+  }
+
+  /** From the entry at `topEntry`, of level `top`, down; entries have 8 bytes. */
+  #walk(low: number, high: number, access: number, top: number, topEntry: number): number {
+    const s = this.#system;
     const { words } = this;
-    let entryAddress = s.cr3 - (s.cr3 % 4096) + (((high >>> 7) & 0x1ff) << 3);
+    let entryAddress = topEntry;
     let rights: number = PTE.WRITABLE | PTE.USER;
     let noExecute = 0;
-    const fault =
-      (access & PF.WRITE) |
-      (access & PF.USER) |
-      ((s.efer & EFER.NXE) !== 0 || (s.cr4 & CR4.SMEP) !== 0 ? access & PF.FETCH : 0);
-    for (let level = 3; ; level--) {
+    const fault = this.#faultBits(access);
+    for (let level = top; ; level--) {
       if (entryAddress + 8 > this.ramSizeBytes) return this.#pageFault(low, high, fault);
       const at = (RAM_BASE + entryAddress) >>> 2;
       const entryLow = words[at] as number;
       const entryHigh = words[at + 1] as number;
       if ((entryLow & PTE.PRESENT) === 0) return this.#pageFault(low, high, fault);
-      if (entryHigh < 0 && (s.efer & EFER.NXE) === 0)
-        return this.#pageFault(low, high, fault | PF.PRESENT | PF.RESERVED);
+      const reserved = (entryHigh & RESERVED_HIGH) | ((s.efer & EFER.NXE) === 0 ? entryHigh & NX_HIGH : 0);
+      if (reserved !== 0) return this.#pageFault(low, high, fault | PF.PRESENT | PF.RESERVED);
       rights &= entryLow;
       noExecute |= entryHigh & NX_HIGH;
       const large = level > 0 && (entryLow & PTE.LARGE) !== 0;
-      if (level === 3 && large) return this.#pageFault(low, high, fault | PF.PRESENT | PF.RESERVED);
+      if (large && (level === 3 || (entryLow & (RESERVED_LARGE[level] as number)) !== 0)) {
+        return this.#pageFault(low, high, fault | PF.PRESENT | PF.RESERVED);
+      }
       const base = (entryHigh & ADDRESS_HIGH) * TWO_32 + ((entryLow & PAGE_MASK) >>> 0);
       if (level === 0 || large) {
-        if (!this.#allowed(access, rights, noExecute)) return this.#pageFault(low, high, fault | PF.PRESENT);
-        const dirty = entryLow | PTE.ACCESSED | (access & PF.WRITE ? PTE.DIRTY : 0);
-        if (dirty !== entryLow) words[at] = dirty;
-        this.#pageShift = 12 + 9 * level;
-        this.#writable = (dirty & PTE.DIRTY) !== 0 && this.#allowed(access | PF.WRITE, rights, noExecute);
+        if (!this.#leaf(at, access, rights, noExecute, 12 + 9 * level)) {
+          return this.#pageFault(low, high, fault | PF.PRESENT);
+        }
         if (level === 0) return base + (low & 0xfff);
         if (level === 1) return base - (base % 0x200000) + (low & 0x1fffff);
         return base - (base % 0x40000000) + (low & 0x3fffffff);
@@ -201,6 +264,59 @@ export class MemoryUnit {
       const index =
         level === 3 ? ((high & 0x7f) << 2) | (low >>> 30) : level === 2 ? (low >>> 21) & 0x1ff : (low >>> 12) & 0x1ff;
       entryAddress = base + (index << 3);
+    }
+  }
+
+  /** Checks the entry at a word that maps a page, marks it, and notes what the TLB keeps. False when the access is not allowed. */
+  #leaf(at: number, access: number, rights: number, noExecute: number, shift: number): boolean {
+    if (!this.#allowed(access, rights, noExecute)) return false;
+    const entry = this.words[at] as number;
+    const dirty = entry | PTE.ACCESSED | (access & PF.WRITE ? PTE.DIRTY : 0);
+    if (dirty !== entry) this.words[at] = dirty;
+    this.#pageShift = shift;
+    this.#isGlobal = (entry & PTE.GLOBAL) !== 0;
+    this.#writable = (dirty & PTE.DIRTY) !== 0 && this.#allowed(access | PF.WRITE, rights, noExecute);
+    return true;
+  }
+
+  /** PAE paging: four entries without rights at the top, SDM vol. 3 §4.4. */
+  #translatePae(low: number, access: number): number {
+    const s = this.#system;
+    const pointer = s.cr3 - (s.cr3 % 32) + ((low >>> 30) << 3);
+    const fault = this.#faultBits(access);
+    if (pointer + 8 > this.ramSizeBytes) return this.#pageFault(low, 0, fault);
+    const at = (RAM_BASE + pointer) >>> 2;
+    const entry = this.words[at] as number;
+    if ((entry & PTE.PRESENT) === 0) return this.#pageFault(low, 0, fault);
+    const table = ((this.words[at + 1] as number) & ADDRESS_HIGH) * TWO_32 + ((entry & PAGE_MASK) >>> 0);
+    return this.#walk(low, 0, access, 1, table + (((low >>> 21) & 0x1ff) << 3));
+  }
+
+  /** 32-bit paging: two levels of 4-byte entries, pages of 4 MiB with CR4.PSE, SDM vol. 3 §4.3. */
+  #translate32(low: number, access: number): number {
+    const s = this.#system;
+    const { words } = this;
+    const fault = this.#faultBits(access);
+    let entryAddress = s.cr3 - (s.cr3 % 4096) + ((low >>> 22) << 2);
+    let rights: number = PTE.WRITABLE | PTE.USER;
+    for (let level = 1; ; level--) {
+      if (entryAddress + 4 > this.ramSizeBytes) return this.#pageFault(low, 0, fault);
+      const at = (RAM_BASE + entryAddress) >>> 2;
+      const entry = words[at] as number;
+      if ((entry & PTE.PRESENT) === 0) return this.#pageFault(low, 0, fault);
+      rights &= entry;
+      const large = level === 1 && (entry & PTE.LARGE) !== 0 && (s.cr4 & CR4.PSE) !== 0;
+      if (large && (entry & RESERVED_4M) !== 0) return this.#pageFault(low, 0, fault | PF.PRESENT | PF.RESERVED);
+      if (level === 0 || large) {
+        const shift = large ? 22 : 12;
+        if (!this.#leaf(at, access, rights, 0, shift)) {
+          return this.#pageFault(low, 0, fault | PF.PRESENT);
+        }
+        const inside = 2 ** shift - 1;
+        return ((entry & ~inside) | (low & inside)) >>> 0;
+      }
+      if ((entry & PTE.ACCESSED) === 0) words[at] = entry | PTE.ACCESSED;
+      entryAddress = ((entry & PAGE_MASK) >>> 0) + (((low >>> 12) & 0x3ff) << 2);
     }
   }
 
@@ -222,11 +338,13 @@ export class MemoryUnit {
     return this.#system.cpl === 3 ? PF.USER : 0;
   }
 
-  /** Enters a translation of RAM into the TLB in force. */
-  #fill(low: number, high: number, physical: number): void {
+  /** Enters a translation of RAM that was made for this access into the TLB in force. */
+  #fill(low: number, high: number, physical: number, access: number): void {
     const { words } = this;
     const page = physical - (physical % 4096);
     if (page + 4096 > this.ramSizeBytes) return;
+    // What the processor does for itself on behalf of user code, such as pushing a frame, must not open pages to user code.
+    if ((words[STATE.TLB >> 2] === USER_TLB) !== ((access & PF.USER) !== 0)) return;
     this.misses++;
     const at = ((words[STATE.TLB >> 2] as number) + (((low >>> 12) & (TLB.ENTRIES - 1)) << TLB.ENTRY_SHIFT)) >> 2;
     const pageLow = low & PAGE_MASK;
@@ -236,6 +354,7 @@ export class MemoryUnit {
     words[at + 2] = write ? pageLow : -1;
     words[at + 3] = write ? high : -1;
     words[at + (TLB.PAGE_SHIFT >> 2)] = this.#pageShift;
+    words[at + (TLB.GLOBAL >> 2)] = this.#isGlobal ? 1 : 0;
     words[at + (TLB.ADDEND >> 2)] = (RAM_BASE + page - (pageLow >>> 0)) | 0;
   }
 
@@ -248,11 +367,17 @@ export class MemoryUnit {
     const physical = this.translate(low, high, access);
     if (physical < 0) return 0;
     if (physical + sizeBytes <= this.ramSizeBytes) {
-      this.#fill(low, high, physical);
+      this.#fill(low, high, physical, access);
       return RAM_BASE + physical;
     }
     this.readPhysical(physical, STATE.BOUNCE, sizeBytes);
     return STATE.BOUNCE;
+  }
+
+  /** Upper half of the address that lies this many bytes above another; legacy code's addresses wrap at 4 GiB. */
+  highAfter(low: number, high: number, bytes: number): number {
+    if ((low >>> 0) + bytes < TWO_32) return high;
+    return this.isLegacy && high === 0 ? 0 : (high + 1) | 0;
   }
 
   /** Legacy code's addresses wrap at 4 GiB; the engine's sums do not, so that such an access comes here. */
@@ -263,7 +388,7 @@ export class MemoryUnit {
   #loadAcross(low: number, high: number, sizeBytes: number, access: number): number {
     const first = 4096 - (low & 0xfff);
     const nextLow = (low + first) | 0;
-    const nextHigh = nextLow === 0 ? (high + 1) | 0 : high;
+    const nextHigh = this.highAfter(low, high, first);
     if (!this.crossesToCanonical(low, high, nextHigh)) return 0;
     const a = this.translate(low, high, access);
     if (a < 0) return 0;
@@ -285,12 +410,12 @@ export class MemoryUnit {
   writeVirtual(low: number, high: number, from: number, sizeBytes: number, record: number, user: number): boolean {
     const first = Math.min(sizeBytes, 4096 - (low & 0xfff));
     const nextLow = (low + first) | 0;
-    const nextHigh = nextLow === 0 ? (high + 1) | 0 : high;
+    const nextHigh = this.highAfter(low, high, first);
     if (first !== sizeBytes && !this.crossesToCanonical(low, high, nextHigh)) return false;
     const a = this.translate(low, high, user | PF.WRITE);
     if (a < 0) return false;
     if (first === sizeBytes) {
-      if (a + sizeBytes <= this.ramSizeBytes) this.#fill(low, high, a);
+      if (a + sizeBytes <= this.ramSizeBytes) this.#fill(low, high, a, user);
       this.writePhysical(a, from, sizeBytes, record);
       return true;
     }
@@ -305,7 +430,7 @@ export class MemoryUnit {
   readVirtual(low: number, high: number, to: number, sizeBytes: number, user: number): boolean {
     const first = Math.min(sizeBytes, 4096 - (low & 0xfff));
     const nextLow = (low + first) | 0;
-    const nextHigh = nextLow === 0 ? (high + 1) | 0 : high;
+    const nextHigh = this.highAfter(low, high, first);
     if (first !== sizeBytes && !this.crossesToCanonical(low, high, nextHigh)) return false;
     const a = this.translate(low, high, user);
     if (a < 0) return false;

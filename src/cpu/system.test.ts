@@ -293,4 +293,97 @@ describe('paging', () => {
     system.run();
     assert.equal(register(0), 0x302n);
   });
+
+  test('a reserved address bit is a fault that says so, in small and in large entries', () => {
+    for (const bit of [40n, 51n, 13n, 20n]) {
+      const system = setUp(READ, PTE.P, {});
+      const at = TABLE + (PAGE >> 21) * 8;
+      system.view.setBigUint64(at, system.view.getBigUint64(at, true) | (1n << bit), true);
+      system.machine.cpu.mmu.flush();
+      assert.deepEqual([system.run()?.vector, system.machine.cpu.system.errorCode], [14, 9], `bit ${bit}`);
+    }
+  });
+
+  test('a global page outlives a write of CR3 and not one of CR4', () => {
+    // mov eax,[rbx]; mov [rcx],rdx; mov rsi,cr3; mov cr3,rsi; mov edi,[rbx]; mov rsi,cr4; xor sil,80h; mov cr4,rsi; mov ebp,[rbx]; hlt
+    const code = '8b03 488911 0f20de 0f22de 8b3b 0f20e6 4080f680 0f22e6 8b2b f4';
+    const GLOBAL = 0x100;
+    const PGE = 0x80;
+    for (const [bits, cr4, afterCr3] of [
+      [GLOBAL, PGE, 1n],
+      [0, PGE, 2n],
+      [GLOBAL, 0, 2n],
+    ] as const) {
+      const system = setUp(code, PTE.P | PTE.RW | bits, { cr4 });
+      system.view.setUint32(PAGE, 1, true);
+      system.view.setUint32(0xa0_0000, 2, true);
+      system.machine.setRegister(1, BigInt(TABLE + (PAGE >> 21) * 8));
+      system.machine.setRegister(2, BigInt(0xa0_0000 | 0x80 | PTE.P | PTE.RW | bits));
+      assert.equal(system.run(), null);
+      const { register } = system.machine;
+      assert.deepEqual([register(0), register(7), register(5)], [1n, afterCr3, 2n]);
+    }
+  });
+
+  test('what the processor writes for user code stays closed to it', () => {
+    // int 40h pushes a frame on the supervisor's stack; then mov eax,[rbx] reads there
+    const system = new SystemMachine('');
+    system.setGate(0x40, { dpl: 3 });
+    system.machine.ram.set([0x48, 0xcf], AT.HANDLERS + 0x40); // iretq
+    system.enterUser('cd40 8b03 f4');
+    system.machine.setRegister(3, BigInt(AT.RSP0 - 8));
+    const supervisor = TABLE + (AT.RSP0 >> 21) * 8;
+    system.view.setUint32(supervisor, system.view.getUint32(supervisor, true) & ~PTE.US, true);
+    system.machine.cpu.mmu.flush();
+    const entered = system.run();
+    assert.deepEqual([entered?.vector, entered?.errorCode], [14, 5n]);
+  });
+});
+
+describe('ports', () => {
+  const MAP = 0x68;
+  /** User code with a task state segment that has a map of ports, which allows 10h to 13h. */
+  function withMap(code: string, limit = MAP + 8): { system: SystemMachine; seen: string[] } {
+    const seen: string[] = [];
+    const system = new SystemMachine('', {
+      ports: {
+        read: (port, sizeBytes) => {
+          seen.push(`in ${port} ${sizeBytes}`);
+          return 0x1234_5678;
+        },
+        write: (port, sizeBytes, value) => void seen.push(`out ${port} ${sizeBytes} ${value}`),
+      },
+    });
+    system.setGate(0x40, { dpl: 3 });
+    system.view.setUint16(AT.TSS + 0x66, MAP, true);
+    system.machine.ram.fill(0xff, AT.TSS + MAP, AT.TSS + MAP + 9);
+    system.machine.ram[AT.TSS + MAP + 2] = 0xf0;
+    system.machine.cpu.system.tr.limit = limit;
+    system.enterUser(`${code} cd40`);
+    return { system, seen };
+  }
+
+  test('the map of the task says which ports user code may use', () => {
+    const { system, seen } = withMap('e411 e610 ed');
+    system.machine.setRegister(0, -1n);
+    system.machine.setRegister(2, 0x10n);
+    assert.equal(system.run()?.vector, 0x40);
+    assert.deepEqual(seen, ['in 17 1', `out 16 1 ${0x78}`, 'in 16 4']);
+    assert.equal(system.machine.register(0), 0x1234_5678n);
+  });
+
+  for (const [name, code, limit] of [
+    ['a port that the map forbids', 'e414', MAP + 8],
+    ['an access whose last port the map forbids', 'e511', MAP + 8],
+    ['a port beyond the map', 'e4f0', MAP + 8],
+    ['a map beyond the segment', 'e410', 0x67],
+    ['a string instruction', '6c', MAP + 8],
+  ] as const) {
+    test(`${name} is #GP`, () => {
+      const { system, seen } = withMap(code, limit);
+      system.machine.setRegister(2, 0x14n);
+      const entered = system.run();
+      assert.deepEqual([entered?.vector, entered?.errorCode, seen], [13, 0n, []]);
+    });
+  }
 });

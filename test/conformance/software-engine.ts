@@ -106,6 +106,7 @@ function fillTables(view: DataView): void {
     view.setUint32(at + 8, KERNEL_HIGH, true);
   }
   view.setBigUint64(RAM.TSS + 4, KERNEL_BASE + BigInt(RAM.STACK_TOP), true); // RSP0
+  view.setUint16(RAM.TSS + 0x66, 0x68, true); // no map of ports
 }
 
 /** `opcode` with a RIP-relative operand at RAM.FX. */

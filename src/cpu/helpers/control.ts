@@ -1,10 +1,14 @@
 /** Moves to and from control and debug registers (SDM vol. 3 §2.5 and §17.2). */
+import { PHYSICAL_BITS } from '../cpuid.ts';
 import { SEGMENT, STATE } from '../layout.ts';
 import { ATTRIBUTE, CR0, CR4, DR6_FIXED, DR7_FIXED, EFER, type Segment, VECTOR } from '../system-state.ts';
 import type { Helper, HelperContext } from './context.ts';
 
 /** DR7 bits 12, 14 and 15 are 0. */
 const DR7_RESERVED = 0xd000;
+
+/** Bits above the physical address are reserved (SDM vol. 3 §4.5). */
+const CR3_ADDRESS_HIGH = 2 ** (PHYSICAL_BITS - 32) - 1;
 
 /** VME to PCE, and what CPUID has: all other bits are reserved. */
 const CR4_KNOWN = 0x1ff | CR4.OSFXSR | CR4.OSXMMEXCPT | CR4.OSXSAVE | CR4.SMEP | CR4.SMAP;
@@ -57,8 +61,12 @@ export function controlRegisters(h: HelperContext) {
     } else if (number === 2) {
       s.cr2Low = low;
       s.cr2High = high;
-    } else if (number === 3) s.cr3 = (low >>> 0) + (high & 0xfffff) * 0x100000000;
-    else if (number === 4) {
+    } else if (number === 3) {
+      if ((high & ~CR3_ADDRESS_HIGH) !== 0) return h.gp();
+      s.cr3 = (low >>> 0) + high * 0x100000000;
+      cpu.mmu.flushNonGlobal();
+      return h.resyncAfter(record);
+    } else if (number === 4) {
       if (high !== 0 || (low & ~CR4_KNOWN) !== 0 || ((low & CR4.PAE) === 0 && (s.efer & EFER.LMA) !== 0)) return h.gp();
       s.cr4 = low;
     } else if (number === 8) {
@@ -66,7 +74,7 @@ export function controlRegisters(h: HelperContext) {
       cpu.options.interrupts.writeTaskPriority(low);
     } else return h.fault(VECTOR.UD);
     cpu.words[STATE.SSE_UNCHECKED >> 2] = 1;
-    if (number !== 2 && number !== 8) cpu.mmu.flush();
+    if (number === 0 || number === 4) cpu.mmu.flush();
     if (number === 0) cpu.mmu.selectMode();
     return h.resyncAfter(record);
   };

@@ -37,14 +37,13 @@ class FloatUnit {
     const opcode = h.b(record);
     const modrm = h.c(record);
     const operand = X87.memoryOperand(opcode, modrm);
-    const { mmu } = cpu;
     const { state } = this.x87;
     const low = operand.sizeBytes === 0 ? 0 : h.low(h.a(record));
     const high = operand.sizeBytes === 0 ? 0 : h.highOf(h.a(record));
     if (operand.access === 'load') {
       // An exception that waits comes before what the memory operand may cause.
       if (isPending(state)) return h.fault(VECTOR.MF);
-      if (!mmu.readVirtual(low, high, STATE.X87_MEMORY, operand.sizeBytes, mmu.userBit)) return STOP.FAULT;
+      if (!this.#load(low, high, operand.sizeBytes)) return STOP.FAULT;
       state.memory.set(cpu.bytes.subarray(STATE.X87_MEMORY, STATE.X87_MEMORY + operand.sizeBytes));
     } else if (operand.access === 'store') this.#saved.set(state.words);
     const readsFlags = modrm >= 0xc0 && (opcode === 0xda || opcode === 0xdb);
@@ -76,6 +75,16 @@ class FloatUnit {
       cpu.arithmeticFlags = state.flagsOut;
   }
 
+  /** *Measured*: of 10 bytes the significand is read first. */
+  #load(low: number, high: number, sizeBytes: number): boolean {
+    const { mmu } = this.#h.cpu;
+    const first = sizeBytes === FLOAT80_BYTES ? SIGNIFICAND_BYTES : sizeBytes;
+    if (!mmu.readVirtual(low, high, STATE.X87_MEMORY, first, mmu.userBit)) return false;
+    if (first === sizeBytes) return true;
+    const nextHigh = mmu.highAfter(low, high, first);
+    return mmu.readVirtual((low + first) | 0, nextHigh, STATE.X87_MEMORY + first, sizeBytes - first, mmu.userBit);
+  }
+
   /** *Measured*: of 10 bytes the significand is stored first, also where the rest faults. */
   #store(low: number, high: number, record: number): boolean {
     const { mmu } = this.#h.cpu;
@@ -83,9 +92,14 @@ class FloatUnit {
     const first = sizeBytes === FLOAT80_BYTES ? SIGNIFICAND_BYTES : sizeBytes;
     if (!mmu.writeVirtual(low, high, STATE.X87_MEMORY, first, record, mmu.userBit)) return false;
     if (first === sizeBytes) return true;
-    const next = (low + first) | 0;
-    const nextHigh = next >>> 0 < first ? (high + 1) | 0 : high;
-    return mmu.writeVirtual(next, nextHigh, STATE.X87_MEMORY + first, sizeBytes - first, record, mmu.userBit);
+    return mmu.writeVirtual(
+      (low + first) | 0,
+      mmu.highAfter(low, high, first),
+      STATE.X87_MEMORY + first,
+      sizeBytes - first,
+      record,
+      mmu.userBit,
+    );
   }
 
   loadMxcsr(record: number): number {

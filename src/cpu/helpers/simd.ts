@@ -131,10 +131,7 @@ function bytewise(h: HelperContext) {
       const size = h.high(record);
       const low = h.low(h.c(record));
       const high = h.highOf(h.c(record));
-      const at = (i: number): readonly [number, number] => {
-        const sum = (low >>> 0) + i;
-        return [sum | 0, (high + (sum >= 0x100000000 ? 1 : 0)) | 0];
-      };
+      const at = (i: number): readonly [number, number] => [(low + i) | 0, mmu.highAfter(low, high, i)];
       // *Measured*: memory must be writable even where no byte is chosen, and the upper 8 bytes are looked at first.
       for (let half = size - 8; half >= 0; half -= 8) {
         if (!mmu.crossesToCanonical(...at(half), at(half + 7)[1])) return STOP.FAULT;

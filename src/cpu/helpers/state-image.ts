@@ -203,8 +203,8 @@ export class StateImage {
 
   #address(record: number, offset: number): [low: number, high: number] {
     const h = this.#h;
-    const sum = (h.low(h.a(record)) >>> 0) + offset;
-    return [sum | 0, (h.highOf(h.a(record)) + (sum >= 0x1_0000_0000 ? 1 : 0)) | 0];
+    const low = h.low(h.a(record));
+    return [(low + offset) | 0, h.cpu.mmu.highAfter(low, h.highOf(h.a(record)), offset)];
   }
 }
 

@@ -2,6 +2,7 @@
 import { FLAG, GPR, RAM_BASE, SEGMENT, type Size, STATE, STOP } from '../layout.ts';
 import { ACCESS } from '../memory-unit.ts';
 import type { Helper, HelperContext } from './context.ts';
+import { mayUsePorts } from './ports.ts';
 
 const RAX = STATE.GPR + GPR.RAX;
 const RCX = STATE.GPR + GPR.RCX;
@@ -39,8 +40,7 @@ class StringUnit {
       addressSize: (c >> 8) as 1 | 2 | 3,
       segment: h.high(record),
     };
-    if (step.kind >= KIND.INS && h.cpu.system.cpl > (((h.cpu.words[STATE.FLAGS >> 2] as number) >> 12) & 3))
-      return h.gp();
+    if (step.kind >= KIND.INS && !mayUsePorts(h, h.low(RDX) & 0xffff, 1 << step.size)) return STOP.FAULT;
     if (step.repeat === 0) return this.#one(step, record);
     const compares = step.kind === KIND.CMPS || step.kind === KIND.SCAS;
     const flagsBefore = compares ? h.cpu.flags : 0;

@@ -6,6 +6,7 @@ import type { Helper, HelperContext } from './context.ts';
 import { controlRegisters, debugRegisters } from './control.ts';
 import { legacyHelpers } from './legacy.ts';
 import { msrHelpers } from './msr.ts';
+import { ports } from './ports.ts';
 import { segmentHelpers } from './segments.ts';
 import { stackHelpers } from './stack.ts';
 import { systemCalls } from './system-calls.ts';
@@ -93,27 +94,6 @@ function identification(h: HelperContext) {
       h.set64(h.a(record), size, h.get64(SCRATCH, size));
       cpu.arithmeticFlags = FLAG.CF;
       return 0;
-    },
-  } satisfies Record<string, Helper>;
-}
-
-function ports(h: HelperContext) {
-  const { cpu } = h;
-  const io = cpu.options.ports;
-  const port = (record: number): number => (h.b(record) === 1 ? h.low(RDX) & 0xffff : h.c(record));
-  const allowed = (): boolean => cpu.system.cpl <= (((cpu.words[STATE.FLAGS >> 2] as number) >> 12) & 3);
-  return {
-    in: (record: number) => {
-      if (!allowed()) return h.gp();
-      const size = h.a(record) as Size;
-      h.set64(RAX, size, BigInt(io.read(port(record), 1 << size)));
-      return 0;
-    },
-    out: (record: number) => {
-      if (!allowed()) return h.gp();
-      const size = h.a(record) as Size;
-      io.write(port(record), 1 << size, Number(h.get64(RAX, size)));
-      return cpu.interruptible ? h.resyncAfter(record) : 0;
     },
   } satisfies Record<string, Helper>;
 }

@@ -1,5 +1,5 @@
 /** Memory operands: an address is chosen first, then a form of addressing, then the registers that make it come out. */
-import { CODE_BASE, DATA_BASE, DATA_SIZE, userState } from '../case.ts';
+import { CODE_BASE, CONST_SIZE, DATA_BASE, DATA_SIZE, initialData, userState } from '../case.ts';
 import { type Draft, GPR, type MemoryForm } from './draft.ts';
 import { chance, integer, operandAddress } from './values.ts';
 
@@ -155,6 +155,22 @@ export function patch(draft: Draft, address: bigint, bytes: Uint8Array): void {
   const from = Math.max(0, -offset);
   const to = Math.min(bytes.length, DATA_SIZE - offset);
   if (from < to) draft.patches.push({ offset: offset + from, bytes: bytes.slice(from, to) });
+}
+
+const INITIAL_DATA = initialData();
+
+/** What an operand of this size at an address in data and constants reads as, the patches applied; null elsewhere. */
+export function memoryValue(draft: Draft, address: bigint, sizeBytes: number): bigint | null {
+  const offset = Number(BigInt.asIntN(64, address - BigInt(DATA_BASE)));
+  if (offset < 0 || offset + sizeBytes > DATA_SIZE + CONST_SIZE) return null;
+  const bytes = INITIAL_DATA.slice(offset, offset + sizeBytes);
+  for (const patched of draft.patches) {
+    patched.bytes.forEach((byte, i) => {
+      const at = patched.offset + i - offset;
+      if (at >= 0 && at < sizeBytes) bytes[at] = byte;
+    });
+  }
+  return bytes.reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n);
 }
 
 /** `value` as 8 little-endian bytes. */

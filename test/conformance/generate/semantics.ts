@@ -1,7 +1,7 @@
 /** What instructions need beyond random operands to do something worth comparing: counts, pointers, divisors, targets. */
 import { CODE_BASE, CONST_BASE, DATA_BASE, DATA_SIZE } from '../case.ts';
 import { type Draft, GPR } from './draft.ts';
-import { bytesOf, patch } from './memory-operand.ts';
+import { bytesOf, memoryValue, patch } from './memory-operand.ts';
 import { STRING_MNEMONICS } from './rows.ts';
 import { chance, codePointer, dataPointer, integer, operandAddress } from './values.ts';
 
@@ -163,6 +163,8 @@ const indirect: Hook = (draft) => {
   if (draft.row.rmOperand === null) return;
   draft.rip = destination(draft);
   setOperand(draft, draft.rip);
+  // Where the operand cannot be given a value it may still be read, and lead anywhere.
+  if (draft.memory) draft.rip = memoryValue(draft, draft.target, draft.operandSizeBytes) ?? draft.rip;
 };
 
 const returnAddress: Hook = (draft) => {
