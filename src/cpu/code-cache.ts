@@ -382,6 +382,8 @@ export class CodeCache implements CodeWatcher {
     this.#lower(result);
     if (!t.ended) endBlock(t);
     this.#sentinel();
+    // What is known of the second page may be of the bytes that it had before a device wrote it.
+    if (!this.#startUnchanged(second)) this.#invalidate(second);
     const other = this.#page(second);
     other.dependents.add(code);
     this.#mark(code, start, 4096);

@@ -58,6 +58,35 @@ test('code that another process writes is noticed when its page is mapped anew',
   assert.equal(machine.register(RAX), 9n);
 });
 
+test('code that a device writes runs as written once the processor is told', () => {
+  // F: mov al,1; jmp G; G, on the next page: mov cl,1; hlt
+  const machine = createTestMachine('b001 e9f90f0000');
+  machine.ram.set([0xb1, 1, 0xf4], CODE_START + 0x1000);
+  const again = (): void => {
+    machine.cpu.halted = false;
+    machine.cpu.setRip(CODE_START, 0);
+    runOn(machine);
+  };
+  again();
+  machine.ram[CODE_START + 1] = 2;
+  machine.ram[CODE_START + 0x1001] = 2;
+  machine.cpu.externalWrite(CODE_START + 1, 0x1001);
+  again();
+  assert.deepEqual([machine.register(RAX), machine.register(RCX)], [2n, 2n]);
+});
+
+test('an instruction across two pages notices that a device has written its second half', () => {
+  const machine = createTestMachine('e9fa0f0000'); // jmp to the last byte of the page: mov eax,imm32; hlt
+  machine.ram.set(Uint8Array.fromHex('b801000000f4'), CODE_START + 0xfff);
+  for (const value of [1, 2, 3]) {
+    machine.ram[CODE_START + 0x1000] = value;
+    machine.cpu.halted = false;
+    machine.cpu.setRip(CODE_START, 0);
+    runOn(machine);
+    assert.equal(machine.register(RAX), BigInt(value));
+  }
+});
+
 test('an instruction across two pages runs, and runs anew when its second half changes', () => {
   const machine = createTestMachine('e9f80f0000');
   machine.ram.set(Uint8Array.fromHex('b87856341283c001f4'), CODE_START + 0xffd); // mov eax,12345678h; add eax,1; hlt
