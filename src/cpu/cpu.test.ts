@@ -46,6 +46,28 @@ test('an instruction that rewrites the next ones of its own block is seen at onc
   assert.equal(machine.register(RAX), 7n);
 });
 
+for (const { what, before } of [
+  { what: 'its bytes alone', before: 0 },
+  { what: 'bytes from the page before on', before: 3 },
+]) {
+  test(`code that an MSR's owner writes by way of the CPU is seen at once: ${what}`, () => {
+    // L: mov ecx,1234h; mov ebx,1; wrmsr; cmp ebx,2; jne L; hlt. The first WRMSR makes that 2.
+    const code = 'b934120000 bb01000000 0f30 83fb02 75ef f4';
+    const written = Uint8Array.fromHex(`${'00'.repeat(before)}b934120000bb02`);
+    const machine = createTestMachine(code, {
+      msrs: {
+        read: () => null,
+        write: () => {
+          machine.cpu.mmu.writeRam(CODE_START - before, written);
+          return true;
+        },
+      },
+    });
+    assert.deepEqual(machine.cpu.run(1000), { reason: 'halt' });
+    assert.equal(machine.register(3), 2n);
+  });
+}
+
 test('code that another process writes is noticed when its page is mapped anew', () => {
   // mov al,1; hlt
   const machine = createTestMachine('b001 f4');

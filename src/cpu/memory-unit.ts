@@ -1,4 +1,5 @@
 /** Address translation, the TLB's fills, and accesses that the engine's fast path cannot do. */
+import { assert } from '#util/assert.ts';
 import { codeKey } from './code-key.ts';
 import { PHYSICAL_BITS } from './cpuid.ts';
 import { ACCESS_MODE, CODE_KEY, CODE_TLB, FLAG, RAM_BASE, STATE, TLB } from './layout.ts';
@@ -461,6 +462,22 @@ export class MemoryUnit {
       return;
     }
     this.#eachPiece(address, from, sizeBytes, false);
+  }
+
+  /**
+   * Writes bytes from outside to RAM, where all of them must lie: between instructions, or in one that has the code after it
+   * looked up again.
+   */
+  writeRam(address: number, data: Uint8Array): void {
+    const end = address + data.length;
+    assert(address >= 0 && end <= this.ramSizeBytes, 'what is written is RAM');
+    for (let at = address; at < end; ) {
+      const page = at - (at % 4096);
+      const next = Math.min(end, page + 4096);
+      if (this.watcher.hasCode(page)) this.watcher.written(at, next - at, 0);
+      at = next;
+    }
+    this.bytes.set(data, RAM_BASE + address);
   }
 
   /** Devices see naturally sized accesses: what is left over of others goes byte by byte. */
