@@ -1,17 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SoftwareIrqChip } from './irq-chip.ts';
+import { KvmClock } from './kvm-clock.ts';
 import type { LocalApic } from './local-apic.ts';
 import { SoftwareMsrs } from './msr-bus.ts';
 
 function createMsrs(): { msrs: SoftwareMsrs; localApic: LocalApic } {
+  const clock = { nowNs: () => 0, wallMs: () => 0 };
   const chip = new SoftwareIrqChip(new Int32Array(SoftwareIrqChip.stateWords(1)), {
     vcpuCount: 1,
-    clock: { nowNs: () => 0, wallMs: () => 0 },
+    clock,
     tscToNs: (_vcpu, ticks) => ticks,
   });
   const localApic = chip.localApics[0] as LocalApic;
-  return { msrs: new SoftwareMsrs(localApic), localApic };
+  const noMemory = { contains: () => false, readU32: () => 0, write: () => undefined };
+  return { msrs: new SoftwareMsrs(localApic, new KvmClock(clock, noMemory)), localApic };
 }
 
 test('an MSR that does not exist is refused, read and written', () => {
@@ -61,6 +64,12 @@ test("the local APIC's registers are reached", () => {
   // x2APIC spurious-interrupt vector.
   assert.equal(msrs.write(0x80f, 0x1ff, 0), true);
   assert.deepEqual(msrs.read(0x80f), [0x1ff, 0]);
+});
+
+test("the paravirtual clock's registers are reached", () => {
+  const { msrs } = createMsrs();
+  assert.equal(msrs.write(0x4b564d01, 0x5001, 0), true);
+  assert.deepEqual(msrs.read(0x4b564d01), [0x5001, 0]);
 });
 
 test('firmware settings of registers that this processor does not have are passed over', () => {

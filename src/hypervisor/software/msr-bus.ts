@@ -1,6 +1,10 @@
-/** The model-specific registers that stand beside the core: the local APIC's, and those that firmware sets and kernels read. */
+/**
+ * The model-specific registers that stand beside the core: the local APIC's, the paravirtual clock's, and those that firmware
+ * sets and kernels read.
+ */
 import type { MsrBus } from '#cpu/cpu.ts';
 import type { MsrEntry } from '../registers.ts';
+import type { KvmClock } from './kvm-clock.ts';
 import type { LocalApic } from './local-apic.ts';
 
 /** SDM vol. 4 table 2-2. */
@@ -63,12 +67,14 @@ const STORED: ReadonlyMap<number, Stored> = new Map<number, Stored>([
 
 export class SoftwareMsrs implements MsrBus {
   readonly #localApic: LocalApic;
+  readonly #kvmClock: KvmClock;
   readonly #values = new Map<number, Halves>([...STORED].map(([index, { reset }]) => [index, reset]));
   /** The answer of the last read of the local APIC; one object is used over and over. */
   readonly #answer: [number, number] = [0, 0];
 
-  constructor(localApic: LocalApic) {
+  constructor(localApic: LocalApic, kvmClock: KvmClock) {
     this.#localApic = localApic;
+    this.#kvmClock = kvmClock;
   }
 
   /** Sets registers as firmware does, where this processor has them. */
@@ -79,7 +85,7 @@ export class SoftwareMsrs implements MsrBus {
   }
 
   read(index: number): Halves | null {
-    if (!this.#localApic.readMsr(index)) return this.#values.get(index) ?? null;
+    if (!this.#localApic.readMsr(index)) return this.#values.get(index) ?? this.#kvmClock.read(index);
     this.#answer[0] = this.#localApic.msrLow | 0;
     this.#answer[1] = this.#localApic.msrHigh | 0;
     return this.#answer;
@@ -91,7 +97,7 @@ export class SoftwareMsrs implements MsrBus {
     if (index === MSR.MICROCODE_REVISION) return true;
     if (index === MSR.PRED_CMD) return high === 0 && (low & ~PRED_CMD_IBPB) === 0;
     const stored = STORED.get(index);
-    if (stored === undefined) return false;
+    if (stored === undefined) return this.#kvmClock.write(index, low, high);
     const { writable } = stored;
     if (writable === NONE || (low & ~writable[0]) !== 0 || (high & ~writable[1]) !== 0) return false;
     this.#values.set(index, [low, high]);

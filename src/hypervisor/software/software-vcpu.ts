@@ -8,6 +8,7 @@ import type { Clock } from '#util/clock.ts';
 import type { Vcpu, VcpuBus, VcpuExit, VcpuState } from '../vm.ts';
 import { loadFpuControl, loadGeneralRegisters, loadSpecialRegisters } from './cpu-state.ts';
 import type { SoftwareIrqChip } from './irq-chip.ts';
+import { KvmClock } from './kvm-clock.ts';
 import type { LocalApic } from './local-apic.ts';
 import { PENDING } from './local-apic-inbox.ts';
 import { SoftwareMsrs } from './msr-bus.ts';
@@ -49,7 +50,12 @@ export class SoftwareVcpu implements Vcpu {
     this.#options = options;
     const localApic = irqChip.localApics[index] as LocalApic;
     this.#localApic = localApic;
-    this.#msrs = new SoftwareMsrs(localApic);
+    const kvmClock = new KvmClock(clock, {
+      contains: (address, sizeBytes) => memory.contains(address, sizeBytes),
+      readU32: (address) => memory.readU32(address),
+      write: (address, data) => this.#cpu.mmu.writeRam(address, data),
+    });
+    this.#msrs = new SoftwareMsrs(localApic, kvmClock);
     const ramSizeBytes = memory.endAddress;
     const pages = memoryPages(ramSizeBytes);
     const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages });
@@ -70,7 +76,7 @@ export class SoftwareVcpu implements Vcpu {
       msrs: this.#msrs,
       clock,
       random: (target) => void randomFillSync(target),
-      cpuid: createCpuid({ localApic: true, paravirtualClock: false }),
+      cpuid: createCpuid({ localApic: true, paravirtualClock: true }),
     });
   }
 

@@ -4,6 +4,8 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import { PvclockVcpuTimeInfo, PvclockWallClock } from '#hypervisor/software/kvm-clock.ts';
+import { u64AsNumber, viewOf } from '#util/struct.ts';
 import { COMMAND_LINE_MAX_BYTES } from '#vmm/config.ts';
 import { EXIT_CODES } from '#vmm/exit-codes.ts';
 import { code, TinyGuest } from './tiny-guest.ts';
@@ -70,6 +72,27 @@ describe('the exit status of a run', limit, () => {
     guest.child.stdout.resume();
     assert.equal(status, 143);
   });
+});
+
+test('the paravirtual clock tells the time of day and the TSC as they are', limit, async () => {
+  const registers = [
+    'b9004d564b b800500000 31d2 0f30', // wrmsr 0x4b564d00: the wall clock at 0x5000
+    'b9014d564b b841500000 31d2 0f30', // wrmsr 0x4b564d01: the system time at 0x5040
+    '0f31 890425 60500000 891425 64500000', // rdtsc, to 0x5060
+  ];
+  const print = 'be00500000 b968000000 66baf803 ac ee e2fc'; // 0x68 bytes at 0x5000 to serial port 1
+  const beforeMs = Date.now();
+  await using guest = new TinyGuest([...registers, print, code.powerOff, code.spin]);
+  const { output } = await guest.end();
+  const afterMs = Date.now();
+  const view = viewOf(Buffer.from(output, 'latin1'));
+  const wall = PvclockWallClock.decode(view, 0);
+  const { systemTime, tscTimestamp, flags } = PvclockVcpuTimeInfo.decode(view, 0x40);
+  const tsc = u64AsNumber.get(view, 0x60);
+  assert.deepEqual([wall.version, view.getUint32(0x40, true), flags], [2, 2, 1]);
+  assert.ok(tsc > tscTimestamp && tsc - tscTimestamp < 1e9, `the TSC went from ${tscTimestamp} to ${tsc}`);
+  const timeOfDayMs = wall.sec * 1000 + (wall.nsec + systemTime) / 1e6;
+  assert.ok(timeOfDayMs > beforeMs && timeOfDayMs < afterMs, `${timeOfDayMs} is not from ${beforeMs} to ${afterMs}`);
 });
 
 describe('standard input', limit, () => {
