@@ -180,7 +180,7 @@ export class CodeCache implements CodeWatcher {
     this.#pages.clear();
     this.#secondPage.clear();
     this.#translator.next = CODE.RECORDS;
-    this.#mmu.flush();
+    this.#mmu.tlb.flush();
   }
 
   /** The page that RIP is in, made the current one; null after a fault. */
@@ -297,7 +297,7 @@ export class CodeCache implements CodeWatcher {
   #mark(code: CodePage, from: number, to: number): void {
     if (this.#hasCode[code.page / 4096] === 0) {
       this.#hasCode[code.page / 4096] = 1;
-      this.#mmu.protect(code.page);
+      this.#mmu.tlb.protect(code.page);
     }
     for (let chunk = from >> CHUNK_SHIFT; chunk <= (to - 1) >> CHUNK_SHIFT; chunk++) {
       if (code.chunks[chunk] === 1) continue;

@@ -73,7 +73,7 @@ test('code that another process writes is noticed when its page is mapped anew',
   const machine = createTestMachine('b001 f4');
   runOn(machine);
   machine.ram[CODE_START + 1] = 9;
-  machine.cpu.mmu.flush();
+  machine.cpu.mmu.tlb.flush();
   machine.cpu.halted = false;
   machine.cpu.setRip(CODE_START, 0);
   runOn(machine);
@@ -92,7 +92,7 @@ test('code that a device writes runs as written once the processor is told', () 
   again();
   machine.ram[CODE_START + 1] = 2;
   machine.ram[CODE_START + 0x1001] = 2;
-  machine.cpu.externalWrite(CODE_START + 1, 0x1001);
+  machine.cpu.mmu.externalWrite(CODE_START + 1, 0x1001);
   again();
   assert.deepEqual([machine.register(RAX), machine.register(RCX)], [2n, 2n]);
 });

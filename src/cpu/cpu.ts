@@ -225,17 +225,6 @@ export class Cpu {
   }
 
   /**
-   * Tells the processor, between two runs, that a device has written guest memory: what was decoded from there is forgotten.
-   * Writes that nobody tells of are noticed when a page's translation is looked up anew, at the latest when CR3 is written.
-   */
-  externalWrite(physicalAddress: number, sizeBytes: number): void {
-    const end = physicalAddress + sizeBytes;
-    for (let at = physicalAddress; at < end; at = at - (at % 4096) + 4096) {
-      this.code.written(at, Math.min(end - at, 4096 - (at % 4096)), 0);
-    }
-  }
-
-  /**
    * Ends the run at the first taken branch after the record that asks for it: an interrupt may have become deliverable. The
    * helper that calls this returns a STOP code.
    */

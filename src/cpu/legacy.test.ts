@@ -47,7 +47,7 @@ function realMode(code: string, segment: number): TestMachine {
   setSegment(cpu, SEGMENT.CS, { selector: segment, attributes: 0x9b, base: segment << 4, limit: 0xffff });
   Object.assign(system.idt, { baseLow: 0, limit: 0x3ff });
   put(machine, segment << 4, code);
-  cpu.mmu.flush();
+  cpu.mmu.tlb.flush();
   cpu.mmu.selectMode();
   cpu.setInstructionPointer(0, 0);
   return machine;
@@ -243,7 +243,7 @@ describe('protected mode', () => {
       system.view.setUint32(AT.IDT + 8 * vector, (handler & 0xffff) | (SELECTOR32.CODE << 16), true);
       system.view.setUint32(AT.IDT + 8 * vector + 4, (handler & 0xffff0000) | 0xee00, true);
     }
-    cpu.mmu.flush();
+    cpu.mmu.tlb.flush();
     cpu.mmu.selectMode();
     return system;
   }
@@ -294,7 +294,7 @@ describe('legacy paging', () => {
     Object.assign(cpu.system, { cr0: CR0.PE | CR0.PG | CR0.WP | CR0.ET, efer: 0, cr4, cr3: TABLES });
     for (let n = 0; n < 6; n++) setSegment(cpu, n, { selector: 0x10, attributes: 0xc093 });
     setSegment(cpu, SEGMENT.CS, { selector: 8, attributes: 0xc09b });
-    cpu.mmu.flush();
+    cpu.mmu.tlb.flush();
     cpu.mmu.selectMode();
     machine.setRegister(3, 0xc040_1000n);
     view.setUint32(0x30_0000, 0xfeed, true);

@@ -4,6 +4,7 @@ import { codeKey } from './code-key.ts';
 import { PHYSICAL_BITS } from './cpuid.ts';
 import { ACCESS_MODE, CODE_KEY, CODE_TLB, FLAG, RAM_BASE, STATE, TLB } from './layout.ts';
 import { CR0, CR4, EFER, PF, type SystemState, VECTOR } from './system-state.ts';
+import { Tlb, USER_TLB } from './tlb.ts';
 
 /** What lies at physical addresses outside RAM. `data` holds the 1, 2, 4 or 8 bytes of the access, little endian. */
 export interface PhysicalDevices {
@@ -15,9 +16,6 @@ export const ACCESS = { READ: 0, WRITE: PF.WRITE, USER: PF.USER, FETCH: PF.FETCH
 
 const PTE = { PRESENT: 1, WRITABLE: 2, USER: 4, ACCESSED: 0x20, DIRTY: 0x40, LARGE: 0x80, GLOBAL: 0x100 } as const;
 const PAGE_MASK = ~0xfff;
-const TLB_END = TLB.BASE + TLB.MODES * TLB.MODE_SIZE;
-const USER_TLB = TLB.BASE + ACCESS_MODE.USER * TLB.MODE_SIZE;
-const CODE_TLB_END = CODE_TLB.BASE + CODE_TLB.MODES * CODE_TLB.MODE_SIZE;
 /** Physical address bits of an entry's upper half. */
 const ADDRESS_HIGH = 2 ** (PHYSICAL_BITS - 32) - 1;
 /** Those up to bit 51 that this processor does not have are reserved. */
@@ -42,6 +40,7 @@ export class MemoryUnit {
   readonly words: Int32Array;
   readonly bytes: Uint8Array;
   readonly ramSizeBytes: number;
+  readonly tlb: Tlb;
   readonly #system: SystemState;
   readonly #devices: PhysicalDevices;
   readonly #deviceData: Readonly<Record<number, Uint8Array>>;
@@ -68,77 +67,20 @@ export class MemoryUnit {
     this.#system = system;
     this.#devices = devices;
     this.#deviceData = Object.fromEntries([1, 2, 4, 8].map((n) => [n, new Uint8Array(n)]));
-    this.flush();
-  }
-
-  /** Forgets every translation, of data and of code. */
-  flush(): void {
-    this.bytes.fill(0xff, TLB.BASE, TLB_END);
-    this.flushCode();
-  }
-
-  flushCode(): void {
-    this.bytes.fill(0xff, CODE_TLB.BASE, CODE_TLB_END);
+    this.tlb = new Tlb(memory);
+    this.tlb.flush();
   }
 
   /** As a write of CR3 does: global pages stay. */
   flushNonGlobal(): void {
-    if ((this.#system.cr4 & CR4.PGE) === 0) {
-      this.flush();
-      return;
-    }
-    // User mode has no global pages worth keeping.
-    const { words, bytes } = this;
-    bytes.fill(0xff, USER_TLB, TLB_END);
-    for (let at = TLB.BASE; at < USER_TLB; at += 1 << TLB.ENTRY_SHIFT) {
-      if (words[(at + TLB.GLOBAL) >> 2] === 1) continue;
-      const w = at >> 2;
-      words[w + 1] = -1;
-      words[w] = -1;
-      words[w + 2] = -1;
-      words[w + 3] = -1;
-    }
-    const userCode = CODE_TLB.BASE + CODE_TLB.MODE_SIZE;
-    bytes.fill(0xff, userCode, CODE_TLB_END);
-    for (let at = CODE_TLB.BASE; at < userCode; at += 1 << CODE_TLB.ENTRY_SHIFT) {
-      if (bytes[at + CODE_TLB.GLOBAL] === 1) continue;
-      words[at >> 2] = -1;
-      words[(at >> 2) + 1] = -1;
-    }
-  }
-
-  /** Forgets the translation of one page, of whatever size: all entries that came from it. */
-  flushPage(low: number, high: number): void {
-    const { words, bytes } = this;
-    // An entry that is not in use has no such address.
-    const isOf = (w: number, shift: number): boolean =>
-      ((((words[w] as number) ^ low) >>> shift) | ((words[w + 1] as number) ^ high)) === 0;
-    for (let at = TLB.BASE; at < TLB_END; at += 1 << TLB.ENTRY_SHIFT) {
-      if (isOf(at >> 2, words[(at + TLB.PAGE_SHIFT) >> 2] as number)) bytes.fill(0xff, at, at + 16);
-    }
-    for (let at = CODE_TLB.BASE; at < CODE_TLB_END; at += 1 << CODE_TLB.ENTRY_SHIFT) {
-      if (isOf(at >> 2, bytes[at + CODE_TLB.PAGE_SHIFT] as number)) bytes.fill(0xff, at, at + 8);
-    }
+    if ((this.#system.cr4 & CR4.PGE) === 0) this.tlb.flush();
+    else this.tlb.flushNonGlobal();
   }
 
   /** Notes what the last translation was with an entry of the code TLB. */
   describeCodeEntry(at: number): void {
     this.bytes[at + CODE_TLB.PAGE_SHIFT] = this.#pageShift;
     this.bytes[at + CODE_TLB.GLOBAL] = this.#isGlobal ? 1 : 0;
-  }
-
-  /** Takes the writable translations of this physical page away, so that writes come through the slow path. */
-  protect(physicalPage: number): void {
-    const { words } = this;
-    for (let at = TLB.BASE; at < TLB_END; at += 1 << TLB.ENTRY_SHIFT) {
-      const w = at >> 2;
-      if (words[w + 1 + 2] === -1 && words[w + 2] === -1) continue;
-      const host = ((words[w + 2] as number) + (words[w + (TLB.ADDEND >> 2)] as number)) >>> 0;
-      if (host === (RAM_BASE + physicalPage) >>> 0) {
-        words[w + (TLB.WRITE >> 2)] = -1;
-        words[w + (TLB.WRITE >> 2) + 1] = -1;
-      }
-    }
   }
 
   /** Whether code is not 64-bit code: addresses have 32 bits. */
@@ -464,20 +406,26 @@ export class MemoryUnit {
     this.#eachPiece(address, from, sizeBytes, false);
   }
 
-  /**
-   * Writes bytes from outside to RAM, where all of them must lie: between instructions, or in one that has the code after it
-   * looked up again.
-   */
+  /** Writes bytes from outside to RAM, where all of them must lie; when, says `externalWrite`. */
   writeRam(address: number, data: Uint8Array): void {
-    const end = address + data.length;
-    assert(address >= 0 && end <= this.ramSizeBytes, 'what is written is RAM');
+    assert(address >= 0 && address + data.length <= this.ramSizeBytes, 'what is written is RAM');
+    this.externalWrite(address, data.length);
+    this.bytes.set(data, RAM_BASE + address);
+  }
+
+  /**
+   * Somebody else writes these bytes of RAM: what was decoded from there is forgotten. To be told between instructions, or in one
+   * that has the code after it looked up again. Writes that nobody tells of are noticed when a page's translation is looked up
+   * anew, at the latest when CR3 is written.
+   */
+  externalWrite(address: number, sizeBytes: number): void {
+    const end = Math.min(address + sizeBytes, this.ramSizeBytes);
     for (let at = address; at < end; ) {
       const page = at - (at % 4096);
       const next = Math.min(end, page + 4096);
       if (this.watcher.hasCode(page)) this.watcher.written(at, next - at, 0);
       at = next;
     }
-    this.bytes.set(data, RAM_BASE + address);
   }
 
   /** Devices see naturally sized accesses: what is left over of others goes byte by byte. */

@@ -183,7 +183,7 @@ describe('paging', () => {
     cpu.system.efer |= 1 << 11;
     if (options.cr0Wp !== false) cpu.system.cr0 |= 1 << 16;
     cpu.system.cr4 |= options.cr4 ?? 0;
-    cpu.mmu.flush();
+    cpu.mmu.tlb.flush();
     if (options.user) system.enterUser(code);
     else {
       // All but the page under test is the supervisor's.
@@ -240,7 +240,7 @@ describe('paging', () => {
   test('a reserved bit is a fault that says so', () => {
     const system = setUp(READ, PTE.P, { nx: true });
     system.machine.cpu.system.efer &= ~(1 << 11);
-    system.machine.cpu.mmu.flush();
+    system.machine.cpu.mmu.tlb.flush();
     assert.equal(system.run()?.errorCode, 9n);
   });
 
@@ -299,7 +299,7 @@ describe('paging', () => {
       const system = setUp(READ, PTE.P, {});
       const at = TABLE + (PAGE >> 21) * 8;
       system.view.setBigUint64(at, system.view.getBigUint64(at, true) | (1n << bit), true);
-      system.machine.cpu.mmu.flush();
+      system.machine.cpu.mmu.tlb.flush();
       assert.deepEqual([system.run()?.vector, system.machine.cpu.system.errorCode], [14, 9], `bit ${bit}`);
     }
   });
@@ -334,7 +334,7 @@ describe('paging', () => {
     system.machine.setRegister(3, BigInt(AT.RSP0 - 8));
     const supervisor = TABLE + (AT.RSP0 >> 21) * 8;
     system.view.setUint32(supervisor, system.view.getUint32(supervisor, true) & ~PTE.US, true);
-    system.machine.cpu.mmu.flush();
+    system.machine.cpu.mmu.tlb.flush();
     const entered = system.run();
     assert.deepEqual([entered?.vector, entered?.errorCode], [14, 5n]);
   });

@@ -213,7 +213,7 @@ export class SoftwareEngine implements Engine {
     cpu.setRip(RAM.STUBS + stub, KERNEL_HIGH | 0);
     cpu.mmu.selectMode();
     // The code area was written from outside; the CPU looks again at pages that it maps anew.
-    cpu.mmu.flush();
+    cpu.mmu.tlb.flush();
   }
 
   #runToHalt(): string | null {

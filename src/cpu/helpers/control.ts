@@ -74,7 +74,7 @@ export function controlRegisters(h: HelperContext) {
       cpu.options.interrupts.writeTaskPriority(low);
     } else return h.fault(VECTOR.UD);
     cpu.words[STATE.SSE_UNCHECKED >> 2] = 1;
-    if (number === 0 || number === 4) cpu.mmu.flush();
+    if (number === 0 || number === 4) cpu.mmu.tlb.flush();
     if (number === 0) cpu.mmu.selectMode();
     return h.resyncAfter(record);
   };

@@ -63,7 +63,7 @@ function writeEfer(h: HelperContext, low: number, high: number): boolean {
   // Long mode is chosen while paging is off.
   if ((s.cr0 & CR0.PG) !== 0 && ((low ^ s.efer) & EFER.LME) !== 0) return false;
   s.efer = (low & ~EFER.LMA) | (s.efer & EFER.LMA);
-  h.cpu.mmu.flush();
+  h.cpu.mmu.tlb.flush();
   return true;
 }
 

@@ -166,7 +166,7 @@ export function systemHelpers(h: HelperContext) {
       return 0;
     }),
     invlpg: privileged((record) => {
-      cpu.mmu.flushPage(h.low(h.a(record)), h.highOf(h.a(record)));
+      cpu.mmu.tlb.flushPage(h.low(h.a(record)), h.highOf(h.a(record)));
       return h.resyncAfter(record);
     }),
     wbinvd: privileged(() => 0),

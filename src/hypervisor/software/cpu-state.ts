@@ -40,7 +40,7 @@ export function loadSpecialRegisters(cpu: Cpu, registers: SpecialRegisters): voi
   system.efer = low(registers.efer);
   system.cpl = registers.ss.dpl;
   cpu.words[STATE.SSE_UNCHECKED >> 2] = 1;
-  cpu.mmu.flush();
+  cpu.mmu.tlb.flush();
   cpu.mmu.selectMode();
 }
 

@@ -1,0 +1,77 @@
+/** The translation look-aside buffers of data and code, which the engine reads: what is forgotten, and when. */
+import { ACCESS_MODE, CODE_TLB, RAM_BASE, TLB } from './layout.ts';
+
+const TLB_END = TLB.BASE + TLB.MODES * TLB.MODE_SIZE;
+/** The last of the data TLBs. */
+export const USER_TLB = TLB.BASE + ACCESS_MODE.USER * TLB.MODE_SIZE;
+const CODE_TLB_END = CODE_TLB.BASE + CODE_TLB.MODES * CODE_TLB.MODE_SIZE;
+
+export class Tlb {
+  readonly words: Int32Array;
+  readonly bytes: Uint8Array;
+
+  constructor(memory: ArrayBuffer) {
+    this.words = new Int32Array(memory);
+    this.bytes = new Uint8Array(memory);
+  }
+
+  /** Forgets every translation, of data and of code. */
+  flush(): void {
+    this.bytes.fill(0xff, TLB.BASE, TLB_END);
+    this.flushCode();
+  }
+
+  flushCode(): void {
+    this.bytes.fill(0xff, CODE_TLB.BASE, CODE_TLB_END);
+  }
+
+  /** Forgets all but what global pages gave. */
+  flushNonGlobal(): void {
+    // User mode has no global pages worth keeping.
+    const { words, bytes } = this;
+    bytes.fill(0xff, USER_TLB, TLB_END);
+    for (let at = TLB.BASE; at < USER_TLB; at += 1 << TLB.ENTRY_SHIFT) {
+      if (words[(at + TLB.GLOBAL) >> 2] === 1) continue;
+      const w = at >> 2;
+      words[w + 1] = -1;
+      words[w] = -1;
+      words[w + 2] = -1;
+      words[w + 3] = -1;
+    }
+    const userCode = CODE_TLB.BASE + CODE_TLB.MODE_SIZE;
+    bytes.fill(0xff, userCode, CODE_TLB_END);
+    for (let at = CODE_TLB.BASE; at < userCode; at += 1 << CODE_TLB.ENTRY_SHIFT) {
+      if (bytes[at + CODE_TLB.GLOBAL] === 1) continue;
+      words[at >> 2] = -1;
+      words[(at >> 2) + 1] = -1;
+    }
+  }
+
+  /** Forgets the translation of one page, of whatever size: all entries that came from it. */
+  flushPage(low: number, high: number): void {
+    const { words, bytes } = this;
+    // An entry that is not in use has no such address.
+    const isOf = (w: number, shift: number): boolean =>
+      ((((words[w] as number) ^ low) >>> shift) | ((words[w + 1] as number) ^ high)) === 0;
+    for (let at = TLB.BASE; at < TLB_END; at += 1 << TLB.ENTRY_SHIFT) {
+      if (isOf(at >> 2, words[(at + TLB.PAGE_SHIFT) >> 2] as number)) bytes.fill(0xff, at, at + 16);
+    }
+    for (let at = CODE_TLB.BASE; at < CODE_TLB_END; at += 1 << CODE_TLB.ENTRY_SHIFT) {
+      if (isOf(at >> 2, bytes[at + CODE_TLB.PAGE_SHIFT] as number)) bytes.fill(0xff, at, at + 8);
+    }
+  }
+
+  /** Takes the writable translations of this physical page away, so that writes come through the slow path. */
+  protect(physicalPage: number): void {
+    const { words } = this;
+    for (let at = TLB.BASE; at < TLB_END; at += 1 << TLB.ENTRY_SHIFT) {
+      const w = at >> 2;
+      if (words[w + 1 + 2] === -1 && words[w + 2] === -1) continue;
+      const host = ((words[w + 2] as number) + (words[w + (TLB.ADDEND >> 2)] as number)) >>> 0;
+      if (host === (RAM_BASE + physicalPage) >>> 0) {
+        words[w + (TLB.WRITE >> 2)] = -1;
+        words[w + (TLB.WRITE >> 2) + 1] = -1;
+      }
+    }
+  }
+}
