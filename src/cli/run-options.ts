@@ -1,8 +1,8 @@
+import { LOG_LEVELS } from '#util/log.ts';
 import {
   type Config,
   CPUS,
   HYPERVISOR_WISHES,
-  LOG_LEVELS,
   MEMORY_MIB,
   type Mistake,
   quoted,

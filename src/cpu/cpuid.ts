@@ -52,7 +52,7 @@ const XCR0_SUPPORTED = 3;
 const XSAVE_AREA_BYTES = 576;
 
 /** Of physical addresses. */
-export const PHYSICAL_BITS = 40;
+export const PHYSICAL_BITS = 46;
 const LINEAR_BITS = 48;
 const MAX_BASIC = 0x16;
 const MAX_EXTENDED = 0x80000008;

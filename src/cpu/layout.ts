@@ -50,7 +50,7 @@ export const STATE = {
   X87_MEMORY: 0x600,
 } as const;
 
-/** Data TLB: one entry per virtual page, direct mapped; one table per access mode. */
+/** Data TLB: one entry per virtual page, direct mapped; one table per access mode. That of legacy code is emptied when its mode changes. */
 export const TLB = {
   BASE: 0x10000,
   ENTRIES: 1024,
@@ -65,18 +65,18 @@ export const TLB = {
   /** 1 when the page is global: loading CR3 keeps the entry. */
   GLOBAL: 24,
   MODE_SIZE: 1024 << 5,
-  MODES: 3,
+  MODES: 4,
 } as const;
 
 /** Who accesses: the tables differ in what user pages allow. */
-export const ACCESS_MODE = { SUPERVISOR: 0, SUPERVISOR_AC: 1, USER: 2 } as const;
+export const ACCESS_MODE = { SUPERVISOR: 0, SUPERVISOR_AC: 1, USER: 2, LEGACY: 3 } as const;
 
 /**
  * Code TLB: virtual page to the table of its decoded instructions. One for supervisor and one for user mode in 64-bit code; the
  * third is for all other code and is emptied when its mode changes.
  */
 export const CODE_TLB = {
-  BASE: 0x28000,
+  BASE: 0x30000,
   ENTRIES: 512,
   ENTRY_SHIFT: 4,
   PAGE: 0,

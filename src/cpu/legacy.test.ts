@@ -218,6 +218,19 @@ describe('compatibility mode', () => {
     assert.equal(system.view.getUint8(0x14_0000), 0x88);
   });
 
+  test('an address that wraps at 4 GiB is not one that 64-bit code has used above it', () => {
+    // mov rax,100000010h; mov rcx,[rax]; jmp far [p]; p: 38h:00100100h
+    const system = machineOf('48b81000000001000000 488b08 ff2d00000000 00011000 3800');
+    const { view, machine } = system;
+    view.setUint32(0x2000 + 4 * 8, 0x16_0000 | 7, true);
+    view.setUint32(0x16_0000, 0x80_0000 | 0x87, true);
+    view.setUint32(0x80_0010, 0xbad, true);
+    view.setUint32(0x10, 0x900d, true);
+    put(machine, 0x10_0100, 'bbf0ffffff8b4320f4'); // mov ebx,0fffffff0h; mov eax,[ebx+20h]; hlt
+    assert.equal(system.run(), null);
+    assert.deepEqual([machine.register(1), machine.register(0)], [0xbadn, 0x900dn]);
+  });
+
   test('code that both modes run is decoded for each of them', () => {
     // 48 ff c0 is INC RAX in 64-bit code and DEC EAX; INC EAX in 32-bit code.
     // call f; call far [100020h]; hlt; f: inc rax; ret

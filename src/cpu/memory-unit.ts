@@ -4,7 +4,7 @@ import { codeKey } from './code-key.ts';
 import { PHYSICAL_BITS } from './cpuid.ts';
 import { ACCESS_MODE, CODE_KEY, CODE_TLB, FLAG, RAM_BASE, STATE, TLB } from './layout.ts';
 import { CR0, CR4, EFER, PF, type SystemState, VECTOR } from './system-state.ts';
-import { Tlb, USER_TLB } from './tlb.ts';
+import { Tlb } from './tlb.ts';
 
 /** What lies at physical addresses outside RAM. `data` holds the 1, 2, 4 or 8 bytes of the access, little endian. */
 export interface PhysicalDevices {
@@ -57,8 +57,10 @@ export class MemoryUnit {
   misses = 0;
   /** How code is decoded now: a sum of CODE_KEY. */
   codeKey: number = CODE_KEY.LONG;
-  /** What the code TLB of legacy code was filled under. */
+  /** What the TLBs of legacy code were filled under. */
   #legacyTlbOf = -1;
+  /** Whether the TLB in force is for user code's accesses. */
+  #isUserTlb = false;
 
   constructor(memory: ArrayBuffer, ramSizeBytes: number, system: SystemState, devices: PhysicalDevices) {
     this.words = new Int32Array(memory);
@@ -95,25 +97,27 @@ export class MemoryUnit {
     const user = this.#system.cpl === 3;
     const mode = user ? ACCESS_MODE.USER : ac ? ACCESS_MODE.SUPERVISOR_AC : ACCESS_MODE.SUPERVISOR;
     words[STATE.TLB >> 2] = TLB.BASE + mode * TLB.MODE_SIZE;
+    this.#isUserTlb = user;
     const key = codeKey(this.#system, words);
     if (key !== CODE_KEY.LONG) {
-      this.#selectLegacy(key, user);
+      this.#selectLegacy(key, mode);
       return;
     }
     this.codeKey = key;
     words[STATE.CODE_TLB >> 2] = CODE_TLB.BASE + (user ? CODE_TLB.MODE_SIZE : 0);
   }
 
-  #selectLegacy(key: number, user: boolean): void {
+  #selectLegacy(key: number, mode: number): void {
     const { words } = this;
     // Upper halves of registers are undefined after 64-bit code (SDM vol. 1 §3.4.1.1): zero lets 32-bit addresses be used as they are.
     if (this.codeKey === CODE_KEY.LONG) for (let n = 0; n < 8; n++) words[(STATE.GPR >> 2) + 2 * n + 1] = 0;
     this.codeKey = key;
-    const tlb = CODE_TLB.BASE + 2 * CODE_TLB.MODE_SIZE;
-    const of = key * 2 + (user ? 1 : 0);
-    if (this.#legacyTlbOf !== of) this.bytes.fill(0xff, tlb, tlb + CODE_TLB.MODE_SIZE);
+    // 64-bit code may have translated addresses above 4 GiB, which a sum that is to wrap must not find.
+    words[STATE.TLB >> 2] = TLB.BASE + ACCESS_MODE.LEGACY * TLB.MODE_SIZE;
+    words[STATE.CODE_TLB >> 2] = CODE_TLB.BASE + 2 * CODE_TLB.MODE_SIZE;
+    const of = key * ACCESS_MODE.LEGACY + mode;
+    if (this.#legacyTlbOf !== of) this.tlb.flushLegacy();
     this.#legacyTlbOf = of;
-    words[STATE.CODE_TLB >> 2] = tlb;
   }
 
   raise(vector: number, errorCode: number): -1 {
@@ -287,7 +291,7 @@ export class MemoryUnit {
     const page = physical - (physical % 4096);
     if (page + 4096 > this.ramSizeBytes) return;
     // What the processor does for itself on behalf of user code, such as pushing a frame, must not open pages to user code.
-    if ((words[STATE.TLB >> 2] === USER_TLB) !== ((access & PF.USER) !== 0)) return;
+    if (this.#isUserTlb !== ((access & PF.USER) !== 0)) return;
     this.misses++;
     const at = ((words[STATE.TLB >> 2] as number) + (((low >>> 12) & (TLB.ENTRIES - 1)) << TLB.ENTRY_SHIFT)) >> 2;
     const pageLow = low & PAGE_MASK;
@@ -416,7 +420,7 @@ export class MemoryUnit {
   /**
    * Somebody else writes these bytes of RAM: what was decoded from there is forgotten. To be told between instructions, or in one
    * that has the code after it looked up again. Writes that nobody tells of are noticed when a page's translation is looked up
-   * anew, at the latest when CR3 is written.
+   * anew: for pages that are not global, at the latest when CR3 is written.
    */
   externalWrite(address: number, sizeBytes: number): void {
     const end = Math.min(address + sizeBytes, this.ramSizeBytes);

@@ -5,10 +5,12 @@ import { SEGMENT } from './layout.ts';
 export const CR0 = { PE: 1, MP: 2, EM: 4, TS: 8, ET: 16, NE: 32, WP: 1 << 16, AM: 1 << 18, PG: 1 << 31 } as const;
 /** CR4, SDM vol. 3 §2.5. */
 export const CR4 = {
+  TSD: 1 << 2,
   DE: 1 << 3,
   PSE: 1 << 4,
   PAE: 1 << 5,
   PGE: 1 << 7,
+  PCE: 1 << 8,
   OSFXSR: 1 << 9,
   OSXMMEXCPT: 1 << 10,
   FSGSBASE: 1 << 16,

@@ -143,6 +143,16 @@ describe('exceptions', () => {
     assert.equal(system.run()?.vector, 13);
   });
 
+  test('RDTSC and RDTSCP are #GP in user mode with CR4.TSD', () => {
+    for (const code of ['0f31 f4', '0f01f9 f4']) {
+      const system = new SystemMachine('');
+      system.machine.cpu.system.cr4 |= 1 << 2;
+      system.enterUser(code);
+      const entered = system.run();
+      assert.deepEqual([entered?.vector, entered?.rip], [13, BigInt(AT.USER_CODE)]);
+    }
+  });
+
   test('a gate that is not present is #NP', () => {
     const system = new SystemMachine('0f0b');
     system.setGate(6, { present: false });
@@ -295,7 +305,7 @@ describe('paging', () => {
   });
 
   test('a reserved address bit is a fault that says so, in small and in large entries', () => {
-    for (const bit of [40n, 51n, 13n, 20n]) {
+    for (const bit of [46n, 51n, 13n, 20n]) {
       const system = setUp(READ, PTE.P, {});
       const at = TABLE + (PAGE >> 21) * 8;
       system.view.setBigUint64(at, system.view.getBigUint64(at, true) | (1n << bit), true);

@@ -2,8 +2,10 @@
 import { ACCESS_MODE, CODE_TLB, RAM_BASE, TLB } from './layout.ts';
 
 const TLB_END = TLB.BASE + TLB.MODES * TLB.MODE_SIZE;
-/** The last of the data TLBs. */
-export const USER_TLB = TLB.BASE + ACCESS_MODE.USER * TLB.MODE_SIZE;
+/** From here on: user mode's and legacy code's. */
+const USER_TLB = TLB.BASE + ACCESS_MODE.USER * TLB.MODE_SIZE;
+const LEGACY_TLB = TLB.BASE + ACCESS_MODE.LEGACY * TLB.MODE_SIZE;
+const LEGACY_CODE_TLB = CODE_TLB.BASE + 2 * CODE_TLB.MODE_SIZE;
 const CODE_TLB_END = CODE_TLB.BASE + CODE_TLB.MODES * CODE_TLB.MODE_SIZE;
 
 export class Tlb {
@@ -19,6 +21,12 @@ export class Tlb {
   flush(): void {
     this.bytes.fill(0xff, TLB.BASE, TLB_END);
     this.flushCode();
+  }
+
+  /** Forgets what legacy code has looked up. */
+  flushLegacy(): void {
+    this.bytes.fill(0xff, LEGACY_TLB, TLB_END);
+    this.bytes.fill(0xff, LEGACY_CODE_TLB, CODE_TLB_END);
   }
 
   flushCode(): void {

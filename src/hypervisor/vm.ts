@@ -6,6 +6,7 @@
 import type { GuestMemory } from '#memory/guest-memory.ts';
 import type { Clock } from '#util/clock.ts';
 import type { DeadlineSource } from '#util/deadline.ts';
+import type { Logger } from '#util/log.ts';
 import type { IrqChip } from './irq-chip.ts';
 import type { FpuControl, MsrEntry, SpecialRegisters, VcpuRegisters } from './registers.ts';
 
@@ -52,6 +53,8 @@ export interface Vcpu extends Disposable {
 
 export interface AttachOptions {
   readonly clock: Clock;
+  /** Told of what the guest asks for and this processor does not have. */
+  readonly log?: Logger | undefined;
 }
 
 /** A virtual machine as one thread sees it. */

@@ -47,6 +47,16 @@ export class LockedDevice implements DeadlineSource {
     return this.#mutex.run(operation);
   }
 
+  /** As `run`, but gives up, with undefined, when the lock is not to be had in time. */
+  runWithin<Result>(timeoutMs: number, operation: () => Result): Result | undefined {
+    if (!this.#mutex.lockWithin(timeoutMs)) return undefined;
+    try {
+      return operation();
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+
   /** Infinity for a device that does nothing on time. */
   nextDeadlineNs(): number {
     const device = this.#device;

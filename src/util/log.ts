@@ -1,7 +1,7 @@
 import type { Clock } from './clock.ts';
 
 /** By rising number of messages. */
-export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
+export const LOG_LEVELS = ['off', 'error', 'warn', 'info', 'debug', 'trace'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** Takes one line without its end. Must not throw. */
@@ -13,6 +13,7 @@ export interface Log {
   warn(message: string): void;
   info(message: string): void;
   debug(message: string): void;
+  trace(message: string): void;
 }
 
 export interface LoggerOptions {
@@ -65,6 +66,10 @@ export class Logger implements Log {
 
   debug(message: string): void {
     this.#log('debug', message);
+  }
+
+  trace(message: string): void {
+    this.#log('trace', message);
   }
 
   #log(level: LogLevel, message: string): void {

@@ -27,6 +27,16 @@ export class SharedMutex {
     if (Atomics.compareExchange(this.#words, this.#index, UNLOCKED, LOCKED) !== UNLOCKED) this.#lockContended();
   }
 
+  /** Waits this long at most; tells whether it has taken the lock. */
+  lockWithin(timeoutMs: number): boolean {
+    if (this.tryLock()) return true;
+    // Who waited in vain leaves the word contended: the owner's unlock wakes nobody then, which is harmless.
+    while (Atomics.exchange(this.#words, this.#index, CONTENDED) !== UNLOCKED) {
+      if (Atomics.wait(this.#words, this.#index, CONTENDED, timeoutMs) === 'timed-out') return false;
+    }
+    return true;
+  }
+
   /** Takes the lock if it is free; tells whether it did. */
   tryLock(): boolean {
     return Atomics.compareExchange(this.#words, this.#index, UNLOCKED, LOCKED) === UNLOCKED;

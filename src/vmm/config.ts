@@ -2,6 +2,7 @@ import { dirname } from 'node:path';
 import { CommandLine, CommandLineError } from '#kernel/command-line.ts';
 import { KernelLoadError } from '#kernel/kernel-load-error.ts';
 import { CodedError } from '#util/errors.ts';
+import type { LogLevel } from '#util/log.ts';
 import { type FileKind, type HostFiles, hostFiles } from './host-files.ts';
 
 /** One virtual machine as its user describes it: plain data. `configMistakes` tells whether it can be run. */
@@ -23,9 +24,6 @@ export interface Config {
 
 export const HYPERVISOR_WISHES = ['auto', 'kvm', 'software'] as const;
 export type HypervisorWish = (typeof HYPERVISOR_WISHES)[number];
-
-export const LOG_LEVELS = ['off', 'error', 'warn', 'info', 'debug', 'trace'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** `serial` is a 16550 UART, `debugcon` the write-only console at port 0x402. */
 export const SERIAL_HARDWARE = ['serial', 'debugcon'] as const;

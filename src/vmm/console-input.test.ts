@@ -8,8 +8,10 @@ function setUp(options: { room: number; chunks: readonly (string | undefined)[];
   const taken: number[] = [];
   const port = {
     room: options.room,
+    isBusy: false,
     space: () => port.room,
     enqueue: (bytes: Uint8Array) => {
+      if (port.isBusy) return undefined;
       const count = Math.min(port.room, bytes.length);
       for (const byte of bytes.subarray(0, count)) taken.push(byte);
       port.room -= count;
@@ -34,6 +36,16 @@ describe('ConsoleInput of a pipe', () => {
     port.room = 10;
     input.deliver();
     assert.equal(taken(), 'hello');
+  });
+
+  test('keeps what a busy port does not take, and says that it is held up', () => {
+    const { input, port, taken } = setUp({ room: 10, chunks: ['hello'] });
+    port.isBusy = true;
+    input.read();
+    assert.deepEqual([taken(), input.isHeldUp, input.wantsMore], ['', true, false]);
+    port.isBusy = false;
+    input.deliver();
+    assert.deepEqual([taken(), input.isHeldUp], ['hello', false]);
   });
 
   test('wants no more while bytes wait', () => {

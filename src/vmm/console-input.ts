@@ -21,6 +21,8 @@ export class ConsoleInput {
   /** What the port has not taken yet. */
   #waiting: Uint8Array = new Uint8Array(0);
   #ended = false;
+  /** The port was busy when it was to take what waits: to be tried again soon. */
+  isHeldUp = false;
 
   constructor(options: ConsoleInputOptions) {
     this.#options = options;
@@ -50,9 +52,11 @@ export class ConsoleInput {
 
   /** Gives the port what waits, as far as it has room. */
   deliver(): void {
+    this.isHeldUp = false;
     while (this.#waiting.length > 0) {
       const count = this.#options.port.enqueue(this.#waiting);
-      if (count === 0) return;
+      this.isHeldUp = count === undefined;
+      if (count === undefined || count === 0) return;
       this.#waiting = this.#waiting.subarray(count);
     }
   }

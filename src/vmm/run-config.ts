@@ -32,6 +32,8 @@ export const runConfig: RunConfig = async (config, environment) => {
   const outputs = openOutputs(ports, owned);
   const run: Run = {
     machine,
+    config,
+    terminalIsRaw: environment.terminal !== undefined,
     clockOriginNs,
     ports,
     outputs,
@@ -49,6 +51,9 @@ export const runConfig: RunConfig = async (config, environment) => {
 };
 
 interface Run {
+  readonly config: Config;
+  /** Once the guest runs. */
+  readonly terminalIsRaw: boolean;
   readonly machine: RunnableLinuxVm;
   readonly clockOriginNs: bigint;
   readonly ports: readonly SerialConfig[];
@@ -101,6 +106,8 @@ function vcpuThreadData(run: Run, index: number): VcpuThreadData {
     debugOutput: describe(ports.find((port) => port.hardware === 'debugcon')),
     consolePort: portIndex(ports.find((port) => port.console)),
     clockOriginNs: run.clockOriginNs,
+    logLevel: run.config.logLevel,
+    terminalIsRaw: run.terminalIsRaw,
     runState: run.runState.words,
     exitFd: run.exit.fd,
     inputSpaceFd: run.inputSpace.fd,

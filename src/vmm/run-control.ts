@@ -36,6 +36,9 @@ const ENDING_SIGNALS: readonly number[] = [Signal.SIGINT, Signal.SIGTERM, Signal
 /** Only a terminal has job control to look after; else these act on the process as they always do. */
 const JOB_SIGNALS: readonly number[] = [Signal.SIGTSTP, Signal.SIGCONT];
 
+/** Input that waits for a port whose lock a vCPU holds is offered again this often. */
+const HELD_UP_RETRY_MS = 20;
+
 type Token = 'exit' | 'stdin' | 'input-space' | 'signal';
 
 /** Blocks this thread until the machine ends or is to be ended. */
@@ -50,7 +53,8 @@ export function runControl(options: ControlOptions): ControlEnd {
   terminal?.enterRaw();
   stdin?.start();
   for (;;) {
-    for (const { token } of poll.wait()) {
+    if (stdin?.isHeldUp === true) stdin.deliver();
+    for (const { token } of poll.wait(stdin?.isHeldUp === true ? HELD_UP_RETRY_MS : undefined)) {
       if (token === 'exit') return { reason: 'machine' };
       if (token === 'signal') {
         const signal = handleSignal(signals, terminal);
@@ -105,6 +109,10 @@ class Stdin {
     this.#update();
   }
 
+  get isHeldUp(): boolean {
+    return this.#input.isHeldUp;
+  }
+
   /** True when the user asked to leave. */
   readable(): boolean {
     const leave = this.#input.read();
@@ -118,7 +126,7 @@ class Stdin {
   }
 
   #update(): void {
-    while (this.#alwaysReady && this.#input.wantsMore) this.#input.read();
+    while (this.#alwaysReady && this.#input.wantsMore && !this.#input.isHeldUp) this.#input.read();
     if (this.#alwaysReady || this.#input.wantsMore === this.#watched) return;
     this.#watched = this.#input.wantsMore;
     if (!this.#watched) this.#poll.remove(STDIN);

@@ -4,8 +4,8 @@ import type { ExitReason } from './exit-codes.ts';
 const OUTCOMES = ['power-off', 'reset', 'crash', 'host-error'] as const satisfies readonly ExitReason[];
 export type Outcome = (typeof OUTCOMES)[number];
 
-const WORD = { OUTCOME: 0, PANICKED: 1, INPUT_SPACE: 2 } as const;
-const WORD_COUNT = 3;
+const WORD = { OUTCOME: 0, PANICKED: 1 } as const;
+const WORD_COUNT = 2;
 
 /** What the threads of one machine tell each other beside its devices: words in shared memory. */
 export class RunState {

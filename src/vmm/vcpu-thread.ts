@@ -10,10 +10,12 @@ import { Fd } from '#sys/fd.ts';
 import { dup } from '#sys/file.ts';
 import { clockSince } from '#util/clock.ts';
 import { errorMessage } from '#util/errors.ts';
+import { Logger, type LogLevel } from '#util/log.ts';
 import { hypervisorOf } from './hypervisors.ts';
 import { PanicWatch } from './panic-watch.ts';
 import { RunState } from './run-state.ts';
 import { FdSink, type OutputDescription } from './serial-output.ts';
+import { stderrSink } from './stderr-sink.ts';
 
 export interface VcpuThreadData {
   readonly index: number;
@@ -26,6 +28,8 @@ export interface VcpuThreadData {
   /** The port whose output is watched for a panic. */
   readonly consolePort: number | undefined;
   readonly clockOriginNs: bigint;
+  readonly logLevel: LogLevel;
+  readonly terminalIsRaw: boolean;
   readonly runState: Int32Array;
   /** Descriptors of eventfds, which stay the main thread's. */
   readonly exitFd: number;
@@ -66,7 +70,8 @@ interface ThreadContext {
 function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<string, number>> {
   const { runState, exit, problems } = context;
   const clock = clockSince(data.clockOriginNs);
-  using vm = hypervisorOf(data.vm.kind).attachVm(data.vm, { clock });
+  const log = new Logger(`vcpu${data.index}`, { level: data.logLevel, sink: stderrSink(data.terminalIsRaw), clock });
+  using vm = hypervisorOf(data.vm.kind).attachVm(data.vm, { clock, log });
   using inputSpace = eventFdOf(data.inputSpaceFd);
   using stop = eventFdOf(data.stopFd);
   using sinks = new DisposableStack();
@@ -83,6 +88,7 @@ function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<
     ...data.board,
     irqChip: vm.irqChip,
     clock,
+    log: log.child('board'),
     serialOutputs: SERIAL_PORTS.map((_, port) => {
       const sink = sinkOf(data.serialOutputs[port], `serial port ${port + 1}`);
       return port === data.consolePort ? new PanicWatch(sink, () => runState.notePanic()) : sink;

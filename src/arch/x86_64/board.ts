@@ -14,6 +14,7 @@ import { assert } from '#util/assert.ts';
 import type { Clock } from '#util/clock.ts';
 import type { DeadlineSource } from '#util/deadline.ts';
 import { LockedDevice } from '#util/locked-device.ts';
+import type { Logger } from '#util/log.ts';
 import { SharedMutex } from '#util/shared-mutex.ts';
 import { carver } from '#util/state-words.ts';
 import { ACPI_PM_SIZE, IO_APIC_ADDRESS, IRQ, PORT, SERIAL_PORT_SIZE, SERIAL_PORTS } from './layout.ts';
@@ -38,14 +39,19 @@ export interface BoardOptions {
   readonly lowMemoryBytes: number;
   readonly highMemoryBytes: number;
   readonly events: BoardEvents;
+  /** Told of accesses that no device answers, at level debug. */
+  readonly log?: Logger | undefined;
 }
 
 /** A serial port as the host's side uses it, from any thread. */
 export interface SerialInput {
   /** Bytes that `enqueue` would take now. */
   space(): number;
-  /** Gives bytes to the guest as far as there is room; returns how many. */
-  enqueue(bytes: Uint8Array): number;
+  /**
+   * Gives bytes to the guest as far as there is room; returns how many, or undefined when the port is busy: a vCPU may wait in it
+   * for as long as the reader of its output likes.
+   */
+  enqueue(bytes: Uint8Array): number | undefined;
 }
 
 /** Every stateful device has a lock of its own before its words. */
@@ -66,7 +72,9 @@ const IRQ_CHIP_PORTS: Readonly<Record<Exclude<IrqChipPart, 'io-apic'>, { start: 
   pit: { start: PORT.PIT, sizeBytes: 4 },
   'system-control': { start: PORT.SYSTEM_CONTROL, sizeBytes: 1 },
 };
-const IO_APIC_SIZE = 0x100;
+const IO_APIC_SIZE = 0x1000;
+/** Longer than any access of a guest takes, short beside what a user notices. */
+const INPUT_LOCK_TIMEOUT_MS = 10;
 
 /**
  * The legacy devices of the x86_64 machine on their buses, as one thread sees them: every thread makes its own board over the
@@ -81,12 +89,19 @@ export class Board implements VcpuBus, DeadlineSource {
   readonly #outputs: readonly ByteSink[];
   readonly #acpiPm: AcpiPm;
   readonly #lockedAcpiPm: LockedDevice;
+  /** Undefined where nobody would read it. */
+  readonly #unclaimed: ((what: string, address: number, data: Uint8Array) => void) | undefined;
 
   constructor(options: BoardOptions) {
     const { state, irqChip, clock, events } = options;
     assert(state.length >= BOARD_STATE_WORDS, 'the state is too small');
     assert(options.serialOutputs.length === SERIAL_PORTS.length, 'an output for each serial port');
     this.#outputs = [...options.serialOutputs, ...(options.debugOutput ? [options.debugOutput] : [])];
+    const { log } = options;
+    if (log?.isEnabled('debug')) {
+      this.#unclaimed = (what, address, data) =>
+        log.debug(`${what} 0x${address.toString(16)}, ${data.length} bytes: no device is there`);
+    }
     const carve = carver(state);
     this.#insertIrqChip(irqChip);
     this.serialInputs = SERIAL_PORTS.map((_, index) => this.#insertSerial(index, carve(STATE_WORDS.SERIAL), options));
@@ -118,19 +133,23 @@ export class Board implements VcpuBus, DeadlineSource {
   }
 
   readPort(port: number, data: Uint8Array): void {
-    if (!this.ports.read(port, data)) data.fill(0xff);
+    if (this.ports.read(port, data)) return;
+    data.fill(0xff);
+    this.#unclaimed?.('read of port', port, data);
   }
 
   writePort(port: number, data: Uint8Array): void {
-    this.ports.write(port, data);
+    if (!this.ports.write(port, data)) this.#unclaimed?.('write to port', port, data);
   }
 
   readMmio(address: number, data: Uint8Array): void {
-    if (!this.mmio.read(address, data)) data.fill(0xff);
+    if (this.mmio.read(address, data)) return;
+    data.fill(0xff);
+    this.#unclaimed?.('read of address', address, data);
   }
 
   writeMmio(address: number, data: Uint8Array): void {
-    this.mmio.write(address, data);
+    if (!this.mmio.write(address, data)) this.#unclaimed?.('write to address', address, data);
   }
 
   flush(): void {
@@ -173,7 +192,7 @@ export class Board implements VcpuBus, DeadlineSource {
     this.ports.insert(device, { start: ioBase, sizeBytes: SERIAL_PORT_SIZE }, 'relative');
     return {
       space: () => device.run(() => inner.inputSpace()),
-      enqueue: (bytes) => device.run(() => inner.enqueueInput(bytes)),
+      enqueue: (bytes) => device.runWithin(INPUT_LOCK_TIMEOUT_MS, () => inner.enqueueInput(bytes)),
     };
   }
 

@@ -58,7 +58,7 @@ test('every ISA interrupt but the cascade arrives at the pin of its number, the 
 test('bus, I/O APIC and local interrupts are those of a PC in virtual wire mode', () => {
   const all = entries(mpConfigurationTable(1));
   assert.deepEqual(all[1], [1, 0, 0x49, 0x53, 0x41, 0x20, 0x20, 0x20]);
-  assert.deepEqual(all[2], [2, 0, 0x11, 1, 0, 0, 0xc0, 0xfe]);
+  assert.deepEqual(all[2], [2, 0, 0x20, 1, 0, 0, 0xc0, 0xfe]);
   assert.deepEqual(all.slice(-2), [
     [4, 3, 0, 0, 0, 0, 0, 0],
     [4, 1, 0, 0, 0, 0, 0xff, 1],

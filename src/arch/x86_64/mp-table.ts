@@ -26,7 +26,7 @@ const ALL_LOCAL_APICS = 0xff;
 
 const LOCAL_APIC_VERSION = 0x14;
 /** 82093AA. */
-const IO_APIC_VERSION = 0x11;
+const IO_APIC_VERSION = 0x20;
 /** Family 6, and the features FPU and APIC; the processors say the rest by CPUID. */
 const CPU_SIGNATURE = 0x600;
 const CPU_FEATURES = (1 << 0) | (1 << 9);

@@ -10,8 +10,9 @@ const DR7_RESERVED = 0xd000;
 /** Bits above the physical address are reserved (SDM vol. 3 §4.5). */
 const CR3_ADDRESS_HIGH = 2 ** (PHYSICAL_BITS - 32) - 1;
 
-/** VME to PCE, and what CPUID has: all other bits are reserved. */
-const CR4_KNOWN = 0x1ff | CR4.OSFXSR | CR4.OSXMMEXCPT | CR4.OSXSAVE | CR4.SMEP | CR4.SMAP;
+/** What belongs to features that CPUID shows, and PCE, which has none: all other bits are reserved. */
+const CR4_KNOWN =
+  CR4.TSD | CR4.PSE | CR4.PAE | CR4.PGE | CR4.PCE | CR4.OSFXSR | CR4.OSXMMEXCPT | CR4.OSXSAVE | CR4.SMEP | CR4.SMAP;
 
 export function controlRegisters(h: HelperContext) {
   const { cpu } = h;

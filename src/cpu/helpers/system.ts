@@ -60,6 +60,7 @@ const OSXSAVE = 1 << 27;
 function identification(h: HelperContext) {
   const { cpu } = h;
   const { clock, random } = cpu.options;
+  const isForbidden = (): boolean => !h.privileged && (cpu.system.cr4 & CR4.TSD) !== 0;
   const tsc = (): void => {
     // The TSC counts nanoseconds.
     const now = clock.nowNs();
@@ -79,10 +80,12 @@ function identification(h: HelperContext) {
       return 0;
     },
     rdtsc: () => {
+      if (isForbidden()) return h.gp();
       tsc();
       return 0;
     },
     rdtscp: () => {
+      if (isForbidden()) return h.gp();
       tsc();
       h.set(RCX, cpu.system.tscAux, 0);
       return 0;

@@ -143,7 +143,9 @@ export class Cmos implements BusDevice, DeadlineSource {
     let second = Infinity;
     if ((enabled & B.UPDATE) !== 0) second = loadNumber(this.#state, STATE.SEEN_SECOND) + 1;
     if ((enabled & B.ALARM) !== 0) second = Math.min(second, loadNumber(this.#state, STATE.ALARM_SECOND));
-    return Math.min(deadlineNs, nowNs + Math.max(0, second * 1000 - this.#timeMs()) * 1e6);
+    const leftMs = second * 1000 - this.#timeMs();
+    // What is due is due at any time that the caller may have read before: not `now`, which has gone on since.
+    return Math.min(deadlineNs, leftMs > 0 ? nowNs + leftMs * 1e6 : 0);
   }
 
   advance(nowNs: number): void {

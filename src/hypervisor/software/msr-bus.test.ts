@@ -14,7 +14,8 @@ function createMsrs(): { msrs: SoftwareMsrs; localApic: LocalApic } {
   });
   const localApic = chip.localApics[0] as LocalApic;
   const noMemory = { contains: () => false, readU32: () => 0, write: () => undefined };
-  return { msrs: new SoftwareMsrs(localApic, new KvmClock(clock, noMemory)), localApic };
+  const kvmClock = new KvmClock(clock, noMemory);
+  return { msrs: new SoftwareMsrs({ localApic, kvmClock, clock }), localApic };
 }
 
 test('an MSR that does not exist is refused, read and written', () => {

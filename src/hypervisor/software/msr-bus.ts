@@ -3,12 +3,15 @@
  * sets and kernels read.
  */
 import type { MsrBus } from '#cpu/cpu.ts';
+import type { Clock } from '#util/clock.ts';
+import type { Logger } from '#util/log.ts';
 import type { MsrEntry } from '../registers.ts';
 import type { KvmClock } from './kvm-clock.ts';
 import type { LocalApic } from './local-apic.ts';
 
 /** SDM vol. 4 table 2-2. */
 const MSR = {
+  TSC: 0x10,
   PLATFORM_ID: 0x17,
   MICROCODE_REVISION: 0x8b,
   SPEC_CTRL: 0x48,
@@ -65,16 +68,27 @@ const STORED: ReadonlyMap<number, Stored> = new Map<number, Stored>([
   [MSR.MISC_ENABLE, { reset: [1, 0], writable: [-1, -1] }],
 ]);
 
+export interface SoftwareMsrsOptions {
+  readonly localApic: LocalApic;
+  readonly kvmClock: KvmClock;
+  readonly clock: Clock;
+  readonly log?: Logger | undefined;
+}
+
 export class SoftwareMsrs implements MsrBus {
   readonly #localApic: LocalApic;
   readonly #kvmClock: KvmClock;
+  readonly #clock: Clock;
+  readonly #log: Logger | undefined;
   readonly #values = new Map<number, Halves>([...STORED].map(([index, { reset }]) => [index, reset]));
-  /** The answer of the last read of the local APIC; one object is used over and over. */
+  /** The answer of the last read of the local APIC or the counter; one object is used over and over. */
   readonly #answer: [number, number] = [0, 0];
 
-  constructor(localApic: LocalApic, kvmClock: KvmClock) {
+  constructor({ localApic, kvmClock, clock, log }: SoftwareMsrsOptions) {
     this.#localApic = localApic;
     this.#kvmClock = kvmClock;
+    this.#clock = clock;
+    this.#log = log;
   }
 
   /** Sets registers as firmware does, where this processor has them. */
@@ -85,13 +99,32 @@ export class SoftwareMsrs implements MsrBus {
   }
 
   read(index: number): Halves | null {
-    if (!this.#localApic.readMsr(index)) return this.#values.get(index) ?? this.#kvmClock.read(index);
+    if (index === MSR.TSC) return this.#readCounter();
+    if (!this.#localApic.readMsr(index)) {
+      const value = this.#values.get(index) ?? this.#kvmClock.read(index);
+      if (value === null) this.#log?.debug(`read of MSR 0x${index.toString(16)}, which does not exist: #GP`);
+      return value;
+    }
     this.#answer[0] = this.#localApic.msrLow | 0;
     this.#answer[1] = this.#localApic.msrHigh | 0;
     return this.#answer;
   }
 
+  /** The time-stamp counter counts the clock's nanoseconds; it cannot be written. */
+  #readCounter(): Halves {
+    const now = this.#clock.nowNs();
+    this.#answer[0] = now | 0;
+    this.#answer[1] = Math.floor(now / 2 ** 32);
+    return this.#answer;
+  }
+
   write(index: number, low: number, high: number): boolean {
+    const done = this.#write(index, low, high);
+    if (!done) this.#log?.debug(`write to MSR 0x${index.toString(16)}, which does not exist or take it: #GP`);
+    return done;
+  }
+
+  #write(index: number, low: number, high: number): boolean {
     if (this.#localApic.writeMsr(index, low, high)) return true;
     // Kernels clear the revision before they ask CPUID for it; it is the processor's to set.
     if (index === MSR.MICROCODE_REVISION) return true;

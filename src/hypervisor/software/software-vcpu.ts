@@ -5,6 +5,7 @@ import { FLAG, RAM_BASE, STATE } from '#cpu/layout.ts';
 import type { GuestMemory } from '#memory/guest-memory.ts';
 import { overlayGuestMemory } from '#memory/wasm-overlay.ts';
 import type { Clock } from '#util/clock.ts';
+import type { Logger } from '#util/log.ts';
 import type { Vcpu, VcpuBus, VcpuExit, VcpuState } from '../vm.ts';
 import { loadFpuControl, loadGeneralRegisters, loadSpecialRegisters } from './cpu-state.ts';
 import type { SoftwareIrqChip } from './irq-chip.ts';
@@ -26,6 +27,8 @@ const SHORTEST_SLICE = 1_000;
 const LONGEST_SLEEP_MS = 60_000;
 
 const KICKED: VcpuExit = { reason: 'kicked' };
+/** The bootstrap processor would go to the reset vector, where firmware would be. */
+const INITIALISED: VcpuExit = { reason: 'shutdown', detail: 'INIT: the machine has no firmware to start again with' };
 
 export interface SoftwareVcpuOptions {
   readonly index: number;
@@ -33,6 +36,7 @@ export interface SoftwareVcpuOptions {
   readonly clock: Clock;
   readonly memory: GuestMemory;
   readonly irqChip: SoftwareIrqChip;
+  readonly log: Logger | undefined;
 }
 
 /** A processor in software: the CPU, its local APIC, and the loop that looks after time and sleep. */
@@ -45,7 +49,7 @@ export class SoftwareVcpu implements Vcpu {
   #sleepNs = 0;
 
   constructor(options: SoftwareVcpuOptions) {
-    const { index, memory, irqChip, clock, bus } = options;
+    const { index, memory, irqChip, clock, bus, log } = options;
     this.index = index;
     this.#options = options;
     const localApic = irqChip.localApics[index] as LocalApic;
@@ -55,7 +59,7 @@ export class SoftwareVcpu implements Vcpu {
       readU32: (address) => memory.readU32(address),
       write: (address, data) => this.#cpu.mmu.writeRam(address, data),
     });
-    this.#msrs = new SoftwareMsrs(localApic, kvmClock);
+    this.#msrs = new SoftwareMsrs({ localApic, kvmClock, clock, log });
     const ramSizeBytes = memory.endAddress;
     const pages = memoryPages(ramSizeBytes);
     const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages });
@@ -94,6 +98,7 @@ export class SoftwareVcpu implements Vcpu {
     for (;;) {
       const deadlineNs = this.#advanceTimers();
       if (this.#localApic.inbox.take(PENDING.KICK)) return KICKED;
+      if (this.#localApic.takeInit()) return INITIALISED;
       const stop = this.#cpu.run(this.#slice(deadlineNs));
       bus.flush();
       if (stop.reason === 'triple-fault') {
@@ -139,7 +144,9 @@ export class SoftwareVcpu implements Vcpu {
     const { clock } = this.#options;
     const startNs = clock.nowNs();
     const interruptible = ((this.#cpu.words[STATE.FLAGS >> 2] as number) & FLAG.IF) !== 0;
-    const mask = PENDING.KICK | PENDING.NMI | PENDING.INIT | (interruptible ? PENDING.INTERRUPT : 0);
+    // What would not be taken must not end the sleep either.
+    const nmi = this.#cpu.system.nmiBlocked ? 0 : PENDING.NMI;
+    const mask = PENDING.KICK | PENDING.INIT | nmi | (interruptible ? PENDING.INTERRUPT : 0);
     const untilMs = (this.#advanceTimers() - startNs) / 1e6;
     this.#localApic.waitPending(mask, Math.min(Math.max(0, untilMs), LONGEST_SLEEP_MS));
     this.#sleepNs += clock.nowNs() - startNs;

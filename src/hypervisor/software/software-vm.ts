@@ -1,6 +1,7 @@
 import { GuestMemory, type GuestMemoryDescription } from '#memory/guest-memory.ts';
 import { assert } from '#util/assert.ts';
 import type { Clock } from '#util/clock.ts';
+import type { Logger } from '#util/log.ts';
 import type { AttachOptions, Hypervisor, Vcpu, VcpuBus, Vm, VmDescription, VmOptions } from '../vm.ts';
 import { SoftwareIrqChip } from './irq-chip.ts';
 import { SoftwareVcpu } from './software-vcpu.ts';
@@ -20,6 +21,7 @@ interface Parts {
   readonly vcpuCount: number;
   readonly chipState: Int32Array;
   readonly clock: Clock;
+  readonly log: Logger | undefined;
   /** Whether the memory closes with the VM. */
   readonly ownsMemory: boolean;
 }
@@ -43,8 +45,8 @@ class SoftwareVm implements Vm {
 
   createVcpu(index: number, bus: VcpuBus): Vcpu {
     assert(index >= 0 && index < this.#parts.vcpuCount, 'a vCPU of this VM');
-    const { clock } = this.#parts;
-    return new SoftwareVcpu({ index, bus, clock, memory: this.memory, irqChip: this.irqChip });
+    const { clock, log } = this.#parts;
+    return new SoftwareVcpu({ index, bus, clock, log, memory: this.memory, irqChip: this.irqChip });
   }
 
   kick(index: number): void {
@@ -66,16 +68,16 @@ class SoftwareVm implements Vm {
 /** Runs guests on the software CPU, on any host. */
 export const softwareHypervisor: Hypervisor = {
   name: KIND,
-  createVm({ memory, vcpuCount, clock }: VmOptions): Vm {
+  createVm({ memory, vcpuCount, clock, log }: VmOptions): Vm {
     const words = SoftwareIrqChip.stateWords(vcpuCount);
     const chipState = new Int32Array(new SharedArrayBuffer(words * Int32Array.BYTES_PER_ELEMENT));
-    return new SoftwareVm({ memory, vcpuCount, chipState, clock, ownsMemory: false });
+    return new SoftwareVm({ memory, vcpuCount, chipState, clock, log, ownsMemory: false });
   },
-  attachVm(description: VmDescription, { clock }: AttachOptions): Vm {
+  attachVm(description: VmDescription, { clock, log }: AttachOptions): Vm {
     assert(isSoftware(description), 'a description of this hypervisor');
     const { vcpuCount, chipState } = description;
     const memory = GuestMemory.fromFd(description.memory.fd, description.memory.regions);
-    return new SoftwareVm({ memory, vcpuCount, chipState, clock, ownsMemory: true });
+    return new SoftwareVm({ memory, vcpuCount, chipState, clock, log, ownsMemory: true });
   },
 };
 

@@ -24,7 +24,7 @@ test('input that one thread gives a serial port and another reads on interrupts 
   for (let round = 0; next < TEXT_BYTES && !ended(); round++) {
     const chunk = Uint8Array.from({ length: Math.min(1 + (round % 29), TEXT_BYTES - next) }, (_, i) => next + i);
     for (let done = 0; done < chunk.length && !ended(); ) {
-      const count = port.enqueue(chunk.subarray(done));
+      const count = port.enqueue(chunk.subarray(done)) ?? 0;
       done += count;
       if (count === 0) {
         const seen = Atomics.load(shared.control, 2);

@@ -74,6 +74,29 @@ describe('the exit status of a run', limit, () => {
   });
 });
 
+// Whether the guest then waits in its port or between two slices of instructions depends on how fast it writes.
+for (const nops of [0, 10])
+  test(
+    `input for a port that waits for the reader of its output does not hold up a signal (${nops} NOPs)`,
+    limit,
+    async () => {
+      await using guest = new TinyGuest([code.print('up'), code.slowFlood(nops)]);
+      await guest.printed('up');
+      guest.child.stdout.pause();
+      const pause = () => new Promise((resolve) => setTimeout(resolve, 500));
+      // Until the buffers are full and the guest waits in its port; what is asserted holds otherwise too.
+      await pause();
+      guest.child.stdin.write('input\n');
+      await pause();
+      guest.child.kill('SIGTERM');
+      const killedAt = performance.now();
+      await new Promise((resolve) => guest.child.once('exit', resolve));
+      assert.ok(performance.now() - killedAt < 10_000, 'ends long before the limit');
+      guest.child.stdout.resume();
+      assert.equal((await guest.end()).status, 143);
+    },
+  );
+
 test('the paravirtual clock tells the time of day and the TSC as they are', limit, async () => {
   const registers = [
     'b9004d564b b800500000 31d2 0f30', // wrmsr 0x4b564d00: the wall clock at 0x5000
@@ -169,6 +192,15 @@ describe('serial outputs', limit, () => {
     const [status] = await new Promise<[number | null]>((resolve) => guest.child.once('exit', (s) => resolve([s])));
     assert.equal(status, EXIT_CODES.reset);
   });
+});
+
+test('--log-level debug tells of accesses that no device answers', limit, async () => {
+  // in al, 0x70's neighbour 0x7f; mov [0xd0000000], al; mov ecx,12345h; rdmsr is #GP, which ends the guest
+  await using guest = new TinyGuest(['e47f a2000000d000000000 b945230100 0f32'], ['--log-level=debug']);
+  const { errors } = await guest.end();
+  assert.match(errors, /^crosvm: debug: board: read of port 0x7f, 1 bytes: no device is there$/m);
+  assert.match(errors, /^crosvm: debug: board: write to address 0xd0000000, 1 bytes: no device is there$/m);
+  assert.match(errors, /^crosvm: debug: vcpu0: read of MSR 0x12345, which does not exist: #GP$/m);
 });
 
 test('--stats gives one line of JSON with the instructions that were run', limit, async () => {

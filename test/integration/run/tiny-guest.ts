@@ -36,6 +36,8 @@ export const code = {
   echoUntilQ: '66bafd03 ec a801 74f7 66baf803 ec ee 3c71 75ed',
   /** Writes 'x' to serial port 1 for ever. */
   flood: '66baf803 b078 ee ebfd',
+  /** The same with so many NOPs in the loop, 0 to 125. */
+  slowFlood: (nops: number): string => `66baf803 b078 ee ${'90'.repeat(nops)} eb${(0xfd - nops).toString(16)}`,
 } as const;
 
 /** An ELF kernel of such code. */
