@@ -104,8 +104,9 @@ function machineListsAreFresh(): boolean {
   return age < LIST_AGE_LIMIT_MS;
 }
 
-function hasPackageLists(folder: string): boolean {
-  return readdirSync(folder).some((name) => name.includes('_Packages'));
+/** Whether the folder has lists of packages, of the part of the archive that `part` in a list's name stands for. */
+function hasPackageLists(folder: string, part = ''): boolean {
+  return readdirSync(folder).some((name) => name.includes('_Packages') && name.includes(part));
 }
 
 async function privateApt({ cache, progress }: AptOptions, suite: Suite): Promise<Apt> {
@@ -118,10 +119,17 @@ async function privateApt({ cache, progress }: AptOptions, suite: Suite): Promis
       mkdirSync(join(temporary, folder), { recursive: true });
     }
     writeFileSync(join(temporary, 'etc/sources.list'), sources);
-    await runCommand('apt-get', [...privateOptions(temporary), 'update'], {
-      step: `fetching the package lists of Debian '${suite}'`,
-      progress,
-    });
+    try {
+      await runCommand('apt-get', [...privateOptions(temporary), 'update'], {
+        step: `fetching the package lists of Debian '${suite}'`,
+        progress,
+      });
+    } catch (error) {
+      // A mirror that is being updated may give some lists and not others: the release's own will do.
+      const usable = hasPackageLists(join(temporary, 'state/lists'), `_dists_${suite}_main_`);
+      if (!(error instanceof GuestFilesError) || error.missingProgram || !usable) throw error;
+      progress(`${error.message}\ngoing on with the package lists that could be fetched`);
+    }
     // apt-get update succeeds without a network: it only warns.
     if (!hasPackageLists(join(temporary, 'state/lists'))) {
       throw new GuestFilesError(`the package lists of Debian '${suite}' could not be fetched:\n${sources}`);
