@@ -11,6 +11,7 @@ import { runCommand } from './run-command.ts';
 
 export const SUITES = ['bookworm', 'trixie'] as const;
 export type Suite = (typeof SUITES)[number];
+export type Architecture = 'amd64' | 'i386';
 
 /** Package lists older than this are refreshed. */
 export const LIST_AGE_LIMIT_MS = 24 * 60 * 60 * 1000;
@@ -18,7 +19,6 @@ const MACHINE_LISTS = '/var/lib/apt/lists';
 const KEYRINGS = ['/usr/share/keyrings/debian-archive-keyring.gpg', '/usr/share/keyrings/debian-archive-keyring.pgp'];
 const DEFAULT_MIRROR = 'http://deb.debian.org/debian';
 const DEFAULT_SECURITY_MIRROR = 'http://deb.debian.org/debian-security';
-const ARCHITECTURE = 'amd64';
 
 /** Which lists apt reads, as its command-line options. */
 export interface Apt {
@@ -37,21 +37,25 @@ export interface PackageVersion {
 export interface AptOptions {
   readonly cache: CacheFolder;
   readonly suite?: Suite | undefined;
+  /** amd64 if absent. The machine need not know of the other. */
+  readonly architecture?: Architecture;
   readonly progress: Progress;
 }
 
 /** Options for every call: what is installed on this machine does not matter, and no lock is needed to read. */
-const COMMON_OPTIONS = [
-  '-qq',
-  '-o',
-  'Dir::State::status=/dev/null',
-  '-o',
-  'Debug::NoLocking=1',
-  '-o',
-  `APT::Architecture=${ARCHITECTURE}`,
-  '-o',
-  'APT::Architectures::=amd64',
-];
+function commonOptions(architecture: Architecture): string[] {
+  return [
+    '-qq',
+    '-o',
+    'Dir::State::status=/dev/null',
+    '-o',
+    'Debug::NoLocking=1',
+    '-o',
+    `APT::Architecture=${architecture}`,
+    '-o',
+    `APT::Architectures::=${architecture}`,
+  ];
+}
 
 /** apt would drop to its own user for downloads, who may not write into our cache. */
 function sandboxOptions(): string[] {
@@ -71,8 +75,10 @@ function readOsRelease(): string {
 /** Lists that are at most a day old: the machine's own where they serve, else private ones. */
 export async function openApt(options: AptOptions): Promise<Apt> {
   const own = machineSuite();
-  if (own !== undefined && (options.suite ?? own) === own && (await refreshMachineLists(options))) {
-    const aptOptions = [...COMMON_OPTIONS, ...sandboxOptions()];
+  const { architecture = 'amd64', suite = own } = options;
+  const serves = own !== undefined && suite === own && architecture === 'amd64';
+  if (serves && (await refreshMachineLists(options))) {
+    const aptOptions = [...commonOptions(architecture), ...sandboxOptions()];
     return { description: 'package lists of this machine', options: aptOptions, ofMachine: true };
   }
   return await openPrivateApt(options);
@@ -109,18 +115,18 @@ function hasPackageLists(folder: string, part = ''): boolean {
   return readdirSync(folder).some((name) => name.includes('_Packages') && name.includes(part));
 }
 
-async function privateApt({ cache, progress }: AptOptions, suite: Suite): Promise<Apt> {
+async function privateApt({ cache, architecture = 'amd64', progress }: AptOptions, suite: Suite): Promise<Apt> {
   const today = Math.floor(Date.now() / LIST_AGE_LIMIT_MS);
-  const name = `lists-${suite}-${today}`;
+  const name = `lists-${suite}-${architecture === 'amd64' ? '' : `${architecture}-`}${today}`;
   dropOldLists(cache, suite, name);
   const root = await cached(cache, name, async (temporary) => {
-    const sources = privateSources(suite, machineMirrors());
+    const sources = privateSources({ suite, architecture }, machineMirrors());
     for (const folder of ['state/lists/partial', 'cache/archives/partial', 'etc']) {
       mkdirSync(join(temporary, folder), { recursive: true });
     }
     writeFileSync(join(temporary, 'etc/sources.list'), sources);
     try {
-      await runCommand('apt-get', [...privateOptions(temporary), 'update'], {
+      await runCommand('apt-get', [...privateOptions(temporary, architecture), 'update'], {
         step: `fetching the package lists of Debian '${suite}'`,
         progress,
       });
@@ -135,7 +141,8 @@ async function privateApt({ cache, progress }: AptOptions, suite: Suite): Promis
       throw new GuestFilesError(`the package lists of Debian '${suite}' could not be fetched:\n${sources}`);
     }
   });
-  return { description: `package lists of Debian '${suite}'`, options: privateOptions(root), ofMachine: false };
+  const description = `package lists of Debian '${suite}' for ${architecture}`;
+  return { description, options: privateOptions(root, architecture), ofMachine: false };
 }
 
 /** Yesterday's lists stay: another process may still read them. */
@@ -147,7 +154,7 @@ function dropOldLists(cache: CacheFolder, suite: Suite, current: string): void {
   }
 }
 
-function privateOptions(root: string): string[] {
+function privateOptions(root: string, architecture: Architecture): string[] {
   const settings = {
     'Dir::State': join(root, 'state'),
     'Dir::Cache': join(root, 'cache'),
@@ -158,7 +165,7 @@ function privateOptions(root: string): string[] {
     'Acquire::Languages': 'none',
   };
   return [
-    ...COMMON_OPTIONS,
+    ...commonOptions(architecture),
     ...Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`]),
     ...sandboxOptions(),
   ];
@@ -170,7 +177,10 @@ export interface Mirrors {
 }
 
 /** Sources in apt's one-line form. Throws a GuestFilesError where Debian's keys are missing. */
-function privateSources(suite: Suite, { main, security }: Mirrors): string {
+function privateSources(
+  { suite, architecture }: { suite: Suite; architecture: Architecture },
+  { main, security }: Mirrors,
+): string {
   const keyring = KEYRINGS.find((path) => existsSync(path));
   if (keyring === undefined) {
     throw new GuestFilesError(
@@ -178,7 +188,7 @@ function privateSources(suite: Suite, { main, security }: Mirrors): string {
     );
   }
   const line = (uri: string, release: string): string =>
-    `deb [arch=${ARCHITECTURE} signed-by=${keyring}] ${uri} ${release} main\n`;
+    `deb [arch=${architecture} signed-by=${keyring}] ${uri} ${release} main\n`;
   return line(main, suite) + line(main, `${suite}-updates`) + line(security, `${suite}-security`);
 }
 

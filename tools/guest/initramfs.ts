@@ -97,13 +97,23 @@ function addBusybox(tree: ImageTree, { files }: UnpackedPackage): void {
   }
 }
 
+export interface ScriptArchiveOptions {
+  /** The guest prints the script's exit status at its end. */
+  readonly reportStatus?: boolean;
+  /** Programs that the guest has besides, by their path in its root. */
+  readonly programs?: Readonly<Record<string, Uint8Array>>;
+}
+
 /** An archive with the commands of script mode, to be concatenated with the image. The caller owns the file. */
-export function writeScriptArchive(path: string, script: string, options: { reportStatus?: boolean } = {}): void {
+export function writeScriptArchive(path: string, script: string, options: ScriptArchiveOptions = {}): void {
   const encoder = new TextEncoder();
   writeArchive(path, (writer) => {
     writer.add({ kind: 'file', path: SCRIPT_PATH, mode: 0o644, data: encoder.encode(script) });
     if (options.reportStatus) {
       writer.add({ kind: 'file', path: REPORT_STATUS_PATH, mode: 0o644, data: new Uint8Array(0) });
+    }
+    for (const [to, data] of Object.entries(options.programs ?? {})) {
+      writer.add({ kind: 'file', path: to, mode: 0o755, data });
     }
   });
 }

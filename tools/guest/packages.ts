@@ -103,8 +103,9 @@ async function resolveAndUnpack(options: AptOptions, resolve: Resolve): Promise<
   }
 }
 
-function answerName({ suite }: AptOptions, key: string): string {
-  const digest = createHash('sha256').update(key).digest('hex').slice(0, 12);
+function answerName({ suite, architecture = 'amd64' }: AptOptions, key: string): string {
+  const full = architecture === 'amd64' ? key : `${architecture} ${key}`;
+  const digest = createHash('sha256').update(full).digest('hex').slice(0, 12);
   return `versions-${suite ?? machineSuite() ?? 'bookworm'}-${digest}.json`;
 }
 
