@@ -1,9 +1,11 @@
 /** Kernels and images for the tests, fetched and built once and shared by all of them through the cache. */
 import { spawnSync } from 'node:child_process';
-import type { AptOptions, Suite } from '../../tools/guest/apt.ts';
+import { join } from 'node:path';
+import type { AptOptions, Architecture, Suite } from '../../tools/guest/apt.ts';
 import { openCache } from '../../tools/guest/cache-folder.ts';
 import { buildInitramfs, buildRootFolder } from '../../tools/guest/initramfs.ts';
 import { extractVmlinux, fetchKernel } from '../../tools/guest/kernel.ts';
+import { fetchPackage } from '../../tools/guest/packages.ts';
 
 /** The user space that the tests run programs of. */
 export const USER_SPACE = ['bash', 'coreutils', 'gawk', 'gzip', 'openssl', 'perl-base', 'python3-minimal'];
@@ -41,4 +43,10 @@ export async function userSpaceImage(): Promise<string> {
 /** The files of `userSpaceImage` as a folder on the host. */
 export async function userSpaceFolder(): Promise<string> {
   return await buildRootFolder(aptOptions('bookworm'), USER_SPACE);
+}
+
+/** The path of Debian's static busybox for an architecture. */
+export async function busybox(architecture: Architecture): Promise<string> {
+  const { files } = await fetchPackage({ ...aptOptions('bookworm'), architecture }, 'busybox-static');
+  return join(files, 'bin/busybox');
 }
