@@ -83,6 +83,9 @@ export interface Hypervisor {
   readonly name: string;
   /** Makes a VM over this memory, which stays the caller's and must outlive it. */
   createVm(options: VmOptions): Vm;
-  /** The VM of a description in another thread. The memory is mapped anew and closed with the VM. */
+  /**
+   * The VM of a description in another thread. The memory is mapped anew and unmapped with the VM; descriptors stay the
+   * describer's, so that a thread that dies leaves none.
+   */
   attachVm(description: VmDescription, options: AttachOptions): Vm;
 }

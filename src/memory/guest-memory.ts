@@ -36,7 +36,9 @@ interface Part {
 /** Shared by an original and its clones: unmapped when the last of them closes. */
 interface SharedMapping {
   readonly mapping: MemoryMapping;
-  readonly fd: Fd;
+  readonly fd: HasFd;
+  /** Undefined where the descriptor belongs to someone who outlives us. */
+  readonly ownedFd: Fd | undefined;
   holders: number;
 }
 
@@ -94,22 +96,25 @@ export class GuestMemory implements VolatileMemory, HasFd, Disposable {
    * the caller's. Throws GuestMemoryError when the memfd is not sealed against shrinking: it could vanish under an access.
    */
   static fromFd(fd: number, regions: readonly GuestRegion[]): GuestMemory {
-    checkRegions(regions);
-    if ((getSeals(fd) & Seal.SHRINK) === 0) {
-      throw new GuestMemoryError('INVALID_REGIONS', 'the memory is not sealed against shrinking');
-    }
-    const sizeBytes = regions.reduce((end, region) => Math.max(end, region.memfdOffset + region.sizeBytes), 0);
-    if (fstatSync(fd).size < sizeBytes) {
-      throw new GuestMemoryError('INVALID_REGIONS', 'the memory ends before its regions do');
-    }
+    checkMemfd(fd, regions);
     const owned = new Fd(dup(fd));
     try {
-      const mapping = MemoryMapping.fromFd({ fd: owned.fd, sizeBytes });
-      return new GuestMemory({ mapping, fd: owned, holders: 1 }, Object.freeze([...regions]));
+      return GuestMemory.#map(owned, owned, regions);
     } catch (error) {
       owned.close();
       throw error;
     }
+  }
+
+  /** As `fromFd`, with a descriptor that is the caller's alone and outlives this object. */
+  static borrowing(fd: number, regions: readonly GuestRegion[]): GuestMemory {
+    checkMemfd(fd, regions);
+    return GuestMemory.#map({ fd }, undefined, regions);
+  }
+
+  static #map(fd: HasFd, ownedFd: Fd | undefined, regions: readonly GuestRegion[]): GuestMemory {
+    const mapping = MemoryMapping.fromFd({ fd: fd.fd, sizeBytes: sizeOf(regions) });
+    return new GuestMemory({ mapping, fd, ownedFd, holders: 1 }, Object.freeze([...regions]));
   }
 
   get isOpen(): boolean {
@@ -220,7 +225,7 @@ export class GuestMemory implements VolatileMemory, HasFd, Disposable {
     this.#shared.holders -= 1;
     if (this.#shared.holders > 0) return;
     this.#shared.mapping.close();
-    this.#shared.fd.close();
+    this.#shared.ownedFd?.close();
   }
 
   [Symbol.dispose](): void {
@@ -302,6 +307,20 @@ function outOfRange(address: number, sizeBytes: number): GuestMemoryError {
     'OUT_OF_RANGE',
     `${hex(sizeBytes)} bytes at guest address ${hex(address)} are not all RAM`,
   );
+}
+
+/** How much of the memfd the regions take. */
+const sizeOf = (regions: readonly GuestRegion[]): number =>
+  regions.reduce((end, region) => Math.max(end, region.memfdOffset + region.sizeBytes), 0);
+
+function checkMemfd(fd: number, regions: readonly GuestRegion[]): void {
+  checkRegions(regions);
+  if ((getSeals(fd) & Seal.SHRINK) === 0) {
+    throw new GuestMemoryError('INVALID_REGIONS', 'the memory is not sealed against shrinking');
+  }
+  if (fstatSync(fd).size < sizeOf(regions)) {
+    throw new GuestMemoryError('INVALID_REGIONS', 'the memory ends before its regions do');
+  }
 }
 
 function checkRegions(regions: readonly GuestRegion[]): void {

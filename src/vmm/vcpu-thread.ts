@@ -7,7 +7,6 @@ import { type ByteSink, nullSink } from '#devices/legacy/byte-sink.ts';
 import type { VcpuExit, VcpuState, VmDescription } from '#hypervisor/vm.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { Fd } from '#sys/fd.ts';
-import { dup } from '#sys/file.ts';
 import { clockSince } from '#util/clock.ts';
 import { errorMessage } from '#util/errors.ts';
 import { Logger, type LogLevel } from '#util/log.ts';
@@ -31,7 +30,7 @@ export interface VcpuThreadData {
   readonly logLevel: LogLevel;
   readonly terminalIsRaw: boolean;
   readonly runState: Int32Array;
-  /** Descriptors of eventfds, which stay the main thread's. */
+  /** Descriptors of eventfds. The main thread closes them: a thread that dies could not. */
   readonly exitFd: number;
   readonly inputSpaceFd: number;
   readonly stopFd: number;
@@ -49,7 +48,7 @@ export function runVcpuThread(data: VcpuThreadData): void {
   const problems: string[] = [];
   let statistics: Readonly<Record<string, number>> = {};
   const runState = new RunState(data.runState);
-  using exit = eventFdOf(data.exitFd);
+  const exit = eventFdOf(data.exitFd);
   try {
     statistics = runVcpu(data, { runState, exit, problems });
   } catch (error) {
@@ -72,8 +71,8 @@ function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<
   const clock = clockSince(data.clockOriginNs);
   const log = new Logger(`vcpu${data.index}`, { level: data.logLevel, sink: stderrSink(data.terminalIsRaw), clock });
   using vm = hypervisorOf(data.vm.kind).attachVm(data.vm, { clock, log });
-  using inputSpace = eventFdOf(data.inputSpaceFd);
-  using stop = eventFdOf(data.stopFd);
+  const inputSpace = eventFdOf(data.inputSpaceFd);
+  const stop = eventFdOf(data.stopFd);
   using sinks = new DisposableStack();
   const sinkOf = (output: OutputDescription | undefined, name: string): ByteSink => {
     if (output === undefined) return nullSink;
@@ -115,8 +114,9 @@ function noteExit(result: VcpuExit, { runState, problems }: ThreadContext): void
   if (runState.end(result.reason === 'shutdown' ? 'crash' : 'host-error')) problems.push(result.detail);
 }
 
+/** Not to be closed here. */
 function eventFdOf(fd: number): EventFd {
-  return EventFd.fromFd(new Fd(dup(fd)));
+  return EventFd.fromFd(new Fd(fd));
 }
 
 if (parentPort !== null) runVcpuThread(workerData as VcpuThreadData);

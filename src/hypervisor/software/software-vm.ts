@@ -76,7 +76,7 @@ export const softwareHypervisor: Hypervisor = {
   attachVm(description: VmDescription, { clock, log }: AttachOptions): Vm {
     assert(isSoftware(description), 'a description of this hypervisor');
     const { vcpuCount, chipState } = description;
-    const memory = GuestMemory.fromFd(description.memory.fd, description.memory.regions);
+    const memory = GuestMemory.borrowing(description.memory.fd, description.memory.regions);
     return new SoftwareVm({ memory, vcpuCount, chipState, clock, log, ownsMemory: true });
   },
 };

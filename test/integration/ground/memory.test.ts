@@ -348,6 +348,16 @@ describe('GuestMemory', () => {
     assert.throws(() => clone.readU8(5), outOfRange);
   });
 
+  test('memory over a borrowed descriptor is the same memory, and its close leaves the descriptor open', () => {
+    using memory = GuestMemory.create(RANGES);
+    const borrower = GuestMemory.borrowing(memory.fd, memory.regions);
+    assert.equal(borrower.fd, memory.fd);
+    borrower.writeU8(5, 42);
+    borrower.close();
+    assert.equal(memory.readU8(5), 42);
+    GuestMemory.fromFd(memory.fd, memory.regions).close();
+  });
+
   test('memory that could shrink under us is refused', () => {
     using memory = SharedMemory.create('whole', PAGE);
     const regions = [{ guestAddress: 0, sizeBytes: PAGE, memfdOffset: 0 }];
