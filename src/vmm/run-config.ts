@@ -1,5 +1,3 @@
-import { once } from 'node:events';
-import { Worker } from 'node:worker_threads';
 import type { RunnableLinuxVm } from '#arch/runnable-linux-vm.ts';
 import { Board } from '#arch/x86_64/board.ts';
 import { buildVm } from '#arch/x86_64/build-vm.ts';
@@ -16,10 +14,8 @@ import type { RunConfig, RunEnvironment } from './run-environment.ts';
 import { RunState } from './run-state.ts';
 import { type OpenOutput, openOutput } from './serial-output.ts';
 import type { VcpuThreadData, VcpuThreadReport } from './vcpu-thread.ts';
+import { VcpuWorker } from './vcpu-worker.ts';
 import { packageVersion } from './version.ts';
-
-/** What a vCPU thread gets to end before its machine is given up. */
-const THREAD_END_LIMIT_MS = 1000;
 
 /** Runs one virtual machine to its end. */
 export const runConfig: RunConfig = async (config, environment) => {
@@ -42,8 +38,8 @@ export const runConfig: RunConfig = async (config, environment) => {
     inputSpace: owned.use(EventFd.create()),
     stop: owned.use(EventFd.create()),
   };
-  const threads = machine.vcpuStates.map((_, index) => new VcpuThread(vcpuThreadData(run, index)));
-  const end = control(run, { environment, clock });
+  const threads = machine.vcpuStates.map((_, index) => startThread(run, index, environment));
+  const end = await control(run, { environment, clock });
   run.stop.write();
   for (const index of threads.keys()) machine.vm.kick(index);
   const reports = await Promise.all(threads.map((thread) => thread.end()));
@@ -92,6 +88,14 @@ function buildMachine(
 
 const portIndex = (port: SerialConfig | undefined): number | undefined => port && port.num - 1;
 
+function startThread(run: Run, index: number, { threadOptions }: RunEnvironment): VcpuWorker {
+  const onDeath = (): void => {
+    run.runState.end('host-error');
+    run.exit.write();
+  };
+  return new VcpuWorker({ data: vcpuThreadData(run, index), threadOptions, onDeath });
+}
+
 function vcpuThreadData(run: Run, index: number): VcpuThreadData {
   const { machine, ports, outputs } = run;
   const describe = (port: SerialConfig | undefined) => port && outputs.get(port)?.describe();
@@ -115,7 +119,7 @@ function vcpuThreadData(run: Run, index: number): VcpuThreadData {
   };
 }
 
-function control(run: Run, { environment, clock }: { environment: RunEnvironment; clock: Clock }): ControlEnd {
+function control(run: Run, { environment, clock }: { environment: RunEnvironment; clock: Clock }): Promise<ControlEnd> {
   const { machine, ports, runState, exit, inputSpace } = run;
   // The vCPU threads have boards of their own that write; this one feeds input.
   const board = new Board({
@@ -127,38 +131,6 @@ function control(run: Run, { environment, clock }: { environment: RunEnvironment
   });
   const stdinPort = portIndex(ports.find((port) => port.stdin));
   return runControl({ board, runState, exit, inputSpace, stdinPort, terminal: environment.terminal });
-}
-
-/** The main thread's side of a vCPU's thread. It blocks while the machine runs and hears the thread only afterwards. */
-class VcpuThread {
-  readonly #worker: Worker;
-  readonly #problems: string[] = [];
-  #report: VcpuThreadReport = { statistics: {}, problems: [] };
-
-  constructor(data: VcpuThreadData) {
-    const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js';
-    this.#worker = new Worker(new URL(`./vcpu-thread.${extension}`, import.meta.url), { workerData: data });
-    this.#worker.on('message', (report: VcpuThreadReport) => {
-      this.#report = report;
-    });
-    this.#worker.on(
-      'error',
-      (error: Error) => void this.#problems.push(`vCPU ${data.index}: ${error.stack ?? error.message}`),
-    );
-  }
-
-  /** Waits for the thread's end; one that does not end in time is terminated. */
-  async end(): Promise<VcpuThreadReport> {
-    const exited = once(this.#worker, 'exit', { signal: AbortSignal.timeout(THREAD_END_LIMIT_MS) });
-    try {
-      if (this.#worker.threadId !== -1) await exited;
-    } catch (error) {
-      if (!(error instanceof Error) || error.name !== 'AbortError') throw error;
-      this.#problems.push(`a vCPU thread did not end within ${THREAD_END_LIMIT_MS} ms`);
-      void this.#worker.terminate();
-    }
-    return { ...this.#report, problems: [...this.#report.problems, ...this.#problems] };
-  }
 }
 
 function reportOf(end: ControlEnd, runState: RunState, reports: readonly VcpuThreadReport[]): ExitReport {

@@ -1,3 +1,4 @@
+import type { WorkerOptions } from 'node:worker_threads';
 import type { Config } from './config.ts';
 import type { ExitReport } from './exit-codes.ts';
 import type { HypervisorName } from './select-hypervisor.ts';
@@ -14,6 +15,8 @@ export interface RunEnvironment {
   readonly terminal: Terminal | undefined;
   /** One line for the user on stderr; the prefix and a line end that suits the terminal's state are added. */
   readonly log: (message: string) => void;
+  /** How Node starts the vCPUs' threads; its own ways if absent. Tests make threads die by it. */
+  readonly threadOptions?: Pick<WorkerOptions, 'resourceLimits' | 'execArgv'>;
 }
 
 /** Runs one virtual machine to its end. Throws ConfigError for what only the loaders find wrong with the user's files. */

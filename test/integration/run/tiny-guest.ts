@@ -61,10 +61,15 @@ export class TinyGuest implements AsyncDisposable {
   #output = '';
   #errors = '';
 
-  constructor(pieces: readonly string[], options: readonly string[] = []) {
+  /** `program` is a script, with parameters that come before the command line of crosvm. */
+  constructor(
+    pieces: readonly string[],
+    options: readonly string[] = [],
+    program: readonly [string, ...string[]] = [CROSVM],
+  ) {
     const kernel = join(this.folder, 'kernel');
     writeFileSync(kernel, tinyKernel(pieces));
-    const parameters = [CROSVM, 'run', '--mem=32', '--hypervisor=software', ...options, kernel];
+    const parameters = [...program, 'run', '--mem=32', '--hypervisor=software', ...options, kernel];
     this.child = spawn(process.execPath, parameters, { stdio: ['pipe', 'pipe', 'pipe'] });
     // A guest that ends while input is on its way to it.
     this.child.stdin.on('error', () => {});

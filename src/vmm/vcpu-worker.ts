@@ -1,0 +1,61 @@
+import { Worker, type WorkerOptions } from 'node:worker_threads';
+import type { VcpuThreadData, VcpuThreadReport } from './vcpu-thread.ts';
+
+/** What a vCPU thread gets to end before its machine is given up. */
+const END_LIMIT_MS = 1000;
+
+export interface VcpuWorkerOptions {
+  readonly data: VcpuThreadData;
+  readonly threadOptions: WorkerOptions | undefined;
+  /** The thread ended without a report while its machine ran: its own code could not say that the machine has ended. */
+  readonly onDeath: () => void;
+}
+
+/** The main thread's side of a vCPU's thread. Node tells of its end and its words when the event loop turns. */
+export class VcpuWorker {
+  readonly #worker: Worker;
+  readonly #exited: Promise<'exited'>;
+  readonly #problems: string[] = [];
+  #report: VcpuThreadReport | undefined;
+  #ending = false;
+
+  constructor({ data, threadOptions, onDeath }: VcpuWorkerOptions) {
+    const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js';
+    const url = new URL(`./vcpu-thread.${extension}`, import.meta.url);
+    this.#worker = new Worker(url, { ...threadOptions, workerData: data });
+    this.#worker.on('message', (report: VcpuThreadReport) => {
+      this.#report = report;
+    });
+    this.#worker.on('error', (error: Error) => void this.#problems.push(`vCPU ${data.index}: ${describe(error)}`));
+    this.#exited = new Promise((resolve) => {
+      this.#worker.on('exit', (status) => {
+        resolve('exited');
+        if (this.#report !== undefined || this.#ending) return;
+        if (this.#problems.length === 0)
+          this.#problems.push(`vCPU ${data.index}: its thread ended with status ${status}`);
+        onDeath();
+      });
+    });
+  }
+
+  /** Waits for the thread's end; one that does not end in time is terminated. */
+  async end(): Promise<VcpuThreadReport> {
+    this.#ending = true;
+    const timer = Promise.withResolvers<'late'>();
+    const timeout = setTimeout(() => timer.resolve('late'), END_LIMIT_MS);
+    const outcome = await Promise.race([this.#exited, timer.promise]);
+    clearTimeout(timeout);
+    if (outcome === 'late') {
+      this.#problems.push(`a vCPU thread did not end within ${END_LIMIT_MS} ms`);
+      void this.#worker.terminate();
+    }
+    const { statistics, problems } = this.#report ?? { statistics: {}, problems: [] };
+    return { statistics, problems: [...problems, ...this.#problems] };
+  }
+}
+
+/** Of what Node does to a thread, such as ending it for want of memory, the words are enough; a mistake of ours has its trace. */
+function describe(error: Error): string {
+  const code = 'code' in error ? String(error.code) : '';
+  return code.startsWith('ERR_WORKER_') ? error.message : (error.stack ?? error.message);
+}
