@@ -44,6 +44,8 @@ export const STATE = {
   MXCSR: 0x340,
   /** Not zero until a helper has found that CR0 and CR4 let XMM registers be used; set again when either is written. */
   SSE_UNCHECKED: 0x344,
+  /** Per segment register a word that is not zero where legacy code may not reach all of 4 GiB through it. */
+  SEGMENT_CHECKED: 0x348,
   /** x87 registers and words, laid out by float/. */
   X87: 0x400,
   /** 128 bytes through which x87 memory operands pass. */
@@ -91,7 +93,7 @@ export const CODE_TLB = {
 
 /**
  * How bytes are decoded: 64-bit code is 0, all other is a sum. Code decoded under one key never runs under another.
- * ADDS_BASES: a segment base other than those of FS and GS is not 0. STACK16: SS.B is clear.
+ * ADDS_BASES: a segment other than FS and GS has a base or does not reach over all of 4 GiB. STACK16: SS.B is clear.
  */
 export const CODE_KEY = { LONG: 0, LEGACY: 1, CODE16: 2, ADDS_BASES: 4, STACK16: 8, COUNT: 16 } as const;
 

@@ -231,6 +231,62 @@ describe('compatibility mode', () => {
     assert.deepEqual([machine.register(1), machine.register(0)], [0xbadn, 0x900dn]);
   });
 
+  describe('limits', () => {
+    /** Data of a few bytes, of one that expands down, and code. */
+    const LIMITED = { SMALL: 0x50, DOWN: 0x58 } as const;
+
+    /** User code, after whose first instructions AX is loaded into the segment registers of the case. */
+    function limited(code: string): SystemMachine {
+      const system = machineOf('');
+      system.view.setBigUint64(AT.GDT + LIMITED.SMALL, 0x0040_f214_0000_0007n, true);
+      system.view.setBigUint64(AT.GDT + LIMITED.DOWN, 0x0040_f600_0000_0007n, true);
+      system.machine.cpu.system.gdt.limit = 0x5f;
+      enterUser32(system, code);
+      return system;
+    }
+
+    const FAULTS: readonly (readonly [name: string, code: string, vector: number, at: number])[] = [
+      ['a null FS', '31c0 8ee0 64a100005000', 13, 4],
+      ['a null DS', '31c0 8ed8 a100005000', 13, 4],
+      ['a null ES of a string', '31c0 8ec0 bf00005000 aa', 13, 9],
+      ['the first byte beyond GS, with an index', 'b853000000 8ee8 b904000000 658b0489 658b4c8904', 13, 12],
+      ['a bit string beyond GS', 'b853000000 8ee8 b93f000000 650fa30d04000000', 13, 12],
+      ['an address below zero', 'b853000000 8ed8 31c9 8b41ff', 13, 9],
+      ['what a segment that expands down leaves out', 'b85b000000 8ee8 65a107000000', 13, 7],
+    ];
+    for (const [name, code, vector, at] of FAULTS) {
+      test(`${name} cannot be reached`, () => {
+        const entered = limited(code).run();
+        assert.deepEqual([entered?.vector, entered?.rip], [vector, BigInt(AT.USER_CODE + at)]);
+        assert.equal(entered?.errorCode, 0n);
+      });
+    }
+
+    test('a string stops at the end of its segment, its registers at the element that faulted', () => {
+      const system = limited('b853000000 8ec0 31ff b9ff000000 b041 f3aa'); // es = small; edi = 0; ecx = 255; rep stosb
+      const entered = system.run();
+      assert.deepEqual([entered?.vector, system.machine.register(7), system.machine.register(1)], [13, 8n, 247n]);
+      assert.deepEqual([...system.machine.ram.subarray(0x14_0007, 0x14_0009)], [0x41, 0]);
+    });
+
+    test('the stack segment is #SS, also where another register would be #GP', () => {
+      const system = limited('bd10000000 8b4500'); // mov ebp,10h; mov eax,[ebp]
+      setSegment(system.machine.cpu, SEGMENT.SS, { selector: SELECTOR.USER_DATA, attributes: 0xc0f3, limit: 0xf });
+      system.machine.cpu.mmu.selectMode();
+      assert.equal(system.run()?.vector, 12);
+    });
+
+    test('what is inside is reached', () => {
+      // gs = small; mov ecx,gs:[7]; gs = down; mov edx,gs:[500000h]; lea eax,gs:[-1]; ud2
+      const system = limited('b853000000 8ee8 658b0d07000000 b85b000000 8ee8 658b1500005000 658d05ffffffff 0f0b');
+      system.view.setUint32(0x14_0007, 0x1234_5678, true);
+      system.view.setUint32(0x50_0000, 0x8765_4321, true);
+      assert.equal(system.run()?.vector, 6);
+      const { register } = system.machine;
+      assert.deepEqual([register(1), register(2), register(0)], [0x1234_5678n, 0x8765_4321n, 0xffff_ffffn]);
+    });
+  });
+
   test('code that both modes run is decoded for each of them', () => {
     // 48 ff c0 is INC RAX in 64-bit code and DEC EAX; INC EAX in 32-bit code.
     // call f; call far [100020h]; hlt; f: inc rax; ret

@@ -1,6 +1,6 @@
 /** Address translation, the TLB's fills, and accesses that the engine's fast path cannot do. */
 import { assert } from '#util/assert.ts';
-import { codeKey } from './code-key.ts';
+import { codeKey, isChecked } from './code-key.ts';
 import { PHYSICAL_BITS } from './cpuid.ts';
 import { ACCESS_MODE, CODE_KEY, CODE_TLB, FLAG, RAM_BASE, STATE, TLB } from './layout.ts';
 import { CR0, CR4, EFER, PF, type SystemState, VECTOR } from './system-state.ts';
@@ -112,6 +112,7 @@ export class MemoryUnit {
     // Upper halves of registers are undefined after 64-bit code (SDM vol. 1 §3.4.1.1): zero lets 32-bit addresses be used as they are.
     if (this.codeKey === CODE_KEY.LONG) for (let n = 0; n < 8; n++) words[(STATE.GPR >> 2) + 2 * n + 1] = 0;
     this.codeKey = key;
+    for (let n = 0; n < 6; n++) words[(STATE.SEGMENT_CHECKED >> 2) + n] = isChecked(this.#system, n) ? 1 : 0;
     // 64-bit code may have translated addresses above 4 GiB, which a sum that is to wrap must not find.
     words[STATE.TLB >> 2] = TLB.BASE + ACCESS_MODE.LEGACY * TLB.MODE_SIZE;
     words[STATE.CODE_TLB >> 2] = CODE_TLB.BASE + 2 * CODE_TLB.MODE_SIZE;

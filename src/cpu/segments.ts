@@ -1,4 +1,5 @@
 /** Segment registers and their descriptors (SDM vol. 3 §3.4 and §5). */
+import { isChecked } from './code-key.ts';
 import type { Cpu } from './cpu.ts';
 import { SEGMENT, STATE } from './layout.ts';
 import { ATTRIBUTE, type Segment, VECTOR } from './system-state.ts';
@@ -113,6 +114,22 @@ export class SegmentUnit {
     const at = (this.#atLow >>> 0) + TYPE_BYTE;
     const high = this.#atHigh + (at >= 0x100000000 ? 1 : 0);
     return mmu.writeVirtual(at | 0, high, DESCRIPTOR + TYPE_BYTE, 1, 0, 0);
+  }
+
+  /**
+   * Whether legacy code may access the byte at this offset (SDM vol. 3 §6.3); false after #GP, for the stack #SS. Further bytes of
+   * an access, the stack's pushes and pops, and instructions are not held against limits.
+   */
+  mayAccess(number: number, offset: number): boolean {
+    if (!isChecked(this.#cpu.system, number)) return true;
+    const { attributes, limit } = this.register(number);
+    const at = offset >>> 0;
+    const expandsDown = (attributes & (ATTRIBUTE.CODE | ATTRIBUTE.CONFORMING)) === ATTRIBUTE.CONFORMING;
+    const end = (attributes & ATTRIBUTE.BIG) !== 0 ? 0xffffffff : 0xffff;
+    const isInside = expandsDown ? at > limit && at <= end : at <= limit;
+    if ((attributes & ATTRIBUTE.PRESENT) !== 0 && isInside) return true;
+    this.#cpu.mmu.raise(number === SEGMENT.SS ? VECTOR.SS : VECTOR.GP, 0);
+    return false;
   }
 
   /** As real mode does: the base is 16 times the selector, all else stays. */

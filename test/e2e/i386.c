@@ -240,13 +240,15 @@ static void on_signal(int number) {
 }
 
 static void on_fault(int number, const struct siginfo *info, struct context *at) {
-  u32 here = (u32)&number;
+  u32 here = (u32)&number, segment;
+  asm volatile("mov %%ss,%0" : "=r"(segment));
   alternate_used = here >= (u32)alternate && here < (u32)alternate + sizeof alternate;
   LINE("  fault", number, info->code, number == SIGSEGV ? info->address : info->address == at->eip, at->trapno, at->err,
        at->eax, alternate_used);
   clobber();
   at->eip = (u32)resume_at;
   at->esp = resume_stack;
+  at->ds = at->es = segment;
   at->ecx = 0xc0ffee;
 }
 
@@ -268,7 +270,7 @@ static void handle(int number, void *handler, u32 flags) {
   u32 after; \
   text(name "\n"); \
   asm volatile("movl $1f,%1; mov %%esp,%2; mov $0x1234,%%eax\n" code "\n1: mov %%ecx,%0" \
-               : "=&S"(after), "=m"(resume_at), "=m"(resume_stack) : : "eax", "ecx", "edx", "memory", "cc"); \
+               : "=&S"(after), "=m"(resume_at), "=m"(resume_stack) : : "eax", "ecx", "edx", "edi", "memory", "cc"); \
   LINE("  after", after); \
 } while (0)
 
@@ -307,6 +309,14 @@ static void signals(void) {
   FAULT("bound", "push $9; push $1; mov $10,%%edx; bound %%edx,(%%esp)");
   FAULT("selector", "mov $0x1234,%%eax; mov %%eax,%%es");
   FAULT("far jump to the kernel", "ljmp $0x10,$0");
+  FAULT("null selector", "xor %%eax,%%eax; mov %%eax,%%fs; mov %%fs:0x08048000,%%edx");
+  FAULT("null data segment", "xor %%eax,%%eax; mov %%ds,%%edx; mov %%eax,%%ds; push $0x77; mov (%%esp),%%eax; movl (%%ecx),%%ecx");
+  struct user_desc small = {-1u, (u32)storage, 7, SEG_32BIT | USEABLE};
+  call_vdso(SYS_set_thread_area, (u32)&small, 0, 0);
+  asm volatile("mov %1,%%fs; mov %%fs:4,%0" : "=r"(x) : "r"(small.entry * 8 + 3));
+  LINE("inside a limit", small.entry, x);
+  FAULT("beyond a limit", "mov $8,%%edx; mov %%fs:(%%edx),%%ecx");
+  FAULT("string beyond a limit", "push %%fs; pop %%es; mov $9,%%ecx; xor %%eax,%%eax; xor %%edi,%%edi; rep stosb");
   handle(SIGTRAP, on_step, SA_SIGINFO);
   asm volatile("pushf; orl $0x100,(%%esp); popf; nop; mov $1,%%eax; inc %%eax; dec %%eax; inc %%eax; inc %%eax" : : : "eax", "cc");
   LINE("single steps", steps);

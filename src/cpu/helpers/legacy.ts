@@ -1,4 +1,4 @@
-/** Instructions that 64-bit mode does not have: decimal arithmetic, BOUND and INTO. */
+/** Instructions that 64-bit mode does not have: decimal arithmetic, BOUND and INTO; and segments' limits. */
 import { FLAG, GPR, type Size, STATE, STOP } from '../layout.ts';
 import { VECTOR } from '../system-state.ts';
 import type { Helper, HelperContext } from './context.ts';
@@ -97,6 +97,8 @@ export function legacyHelpers(h: HelperContext) {
   return {
     decimalAdjust: decimalAdjust(h),
     bound: bound(h),
+    /** An access through segment register c at the effective address in a. */
+    checkSegment: (record: number) => (h.cpu.segments.mayAccess(h.c(record), h.low(h.a(record))) ? 0 : STOP.FAULT),
     into: (record: number) => {
       if ((h.cpu.flags & FLAG.OF) === 0) return 0;
       h.cpu.setRipAfter(record);

@@ -11,6 +11,8 @@ const RSI = STATE.GPR + GPR.RSI;
 const RDI = STATE.GPR + GPR.RDI;
 /** Kinds as the lowering numbers them. */
 const KIND = { MOVS: 0, CMPS: 1, STOS: 2, LODS: 3, SCAS: 4, INS: 5, OUTS: 6 } as const;
+const HAS_SOURCE: ReadonlySet<number> = new Set([KIND.MOVS, KIND.CMPS, KIND.LODS, KIND.OUTS]);
+const HAS_DESTINATION: ReadonlySet<number> = new Set([KIND.MOVS, KIND.CMPS, KIND.STOS, KIND.SCAS, KIND.INS]);
 /** Elements between looks at interrupts: long enough to be fast, short enough for timers. */
 const SLICE_BYTES = 65536;
 const PLACE = { SOURCE: STATE.BOUNCE, DESTINATION: STATE.BOUNCE + 8 } as const;
@@ -83,12 +85,33 @@ class StringUnit {
     h.set64(place, step.addressSize, BigInt.asUintN(8 << step.addressSize, moved));
   }
 
-  /** The destination is always in ES; the source is in DS unless a prefix says otherwise. */
+  /** The destination is always in ES; the source is in DS unless a prefix says otherwise. −1: its base does not count. */
+  #segment(step: Step, source: boolean): number {
+    const { isLegacy } = this.#h.cpu.mmu;
+    const segment = source ? step.segment : isLegacy ? SEGMENT.ES : -1;
+    return segment < 0 && isLegacy ? SEGMENT.DS : segment;
+  }
+
+  /** Whether the next element lies in its segments; false after a fault. */
+  #mayAccess(step: Step): boolean {
+    const { segments } = this.#h.cpu;
+    const allows = (place: number, source: boolean): boolean =>
+      segments.mayAccess(this.#segment(step, source), Number(this.#h.get64(place, step.addressSize)));
+    return (!HAS_SOURCE.has(step.kind) || allows(RSI, true)) && (!HAS_DESTINATION.has(step.kind) || allows(RDI, false));
+  }
+
+  /** Whether a segment has a limit that each element must be held against. */
+  #isChecked(step: Step): boolean {
+    const { mmu, words } = this.#h.cpu;
+    const checked = (source: boolean): boolean =>
+      words[(STATE.SEGMENT_CHECKED >> 2) + this.#segment(step, source)] !== 0;
+    return mmu.isLegacy && (checked(true) || checked(false));
+  }
+
   #address(place: number, step: Step, source: boolean): bigint {
     const { isLegacy } = this.#h.cpu.mmu;
     const offset = this.#h.get64(place, step.addressSize);
-    const segment = source ? step.segment : isLegacy ? SEGMENT.ES : -1;
-    const named = segment < 0 && isLegacy ? SEGMENT.DS : segment;
+    const named = this.#segment(step, source);
     if (named < 0) return offset;
     return BigInt.asUintN(isLegacy ? 32 : 64, offset + this.#h.get64(STATE.SEGMENT_BASE + named * 8, 3));
   }
@@ -98,7 +121,7 @@ class StringUnit {
     const { cpu } = this.#h;
     const { mmu, words, bytes } = cpu;
     if (step.kind !== KIND.MOVS && step.kind !== KIND.STOS) return 0;
-    if (((words[STATE.FLAGS >> 2] as number) & FLAG.DF) !== 0) return 0;
+    if (((words[STATE.FLAGS >> 2] as number) & FLAG.DF) !== 0 || this.#isChecked(step)) return 0;
     const to = this.#address(RDI, step, false);
     const from = step.kind === KIND.MOVS ? this.#address(RSI, step, true) : 0n;
     let room = 4096 - Number(to & 0xfffn);
@@ -163,8 +186,8 @@ class StringUnit {
     const h = this.#h;
     const width = 1 << step.size;
     const { SOURCE, DESTINATION } = PLACE;
-    const usesSource =
-      step.kind === KIND.MOVS || step.kind === KIND.CMPS || step.kind === KIND.LODS || step.kind === KIND.OUTS;
+    const usesSource = HAS_SOURCE.has(step.kind);
+    if (this.#isChecked(step) && !this.#mayAccess(step)) return STOP.FAULT;
     if (usesSource && !this.#load(this.#address(RSI, step, true), SOURCE, width)) return STOP.FAULT;
     const destination = this.#address(RDI, step, false);
     switch (step.kind) {
@@ -199,7 +222,7 @@ class StringUnit {
         h.cpu.options.ports.write(h.low(RDX) & 0xffff, width, Number(h.get64(SOURCE, step.size)));
     }
     if (usesSource) this.#advance(RSI, step, width);
-    if (step.kind !== KIND.LODS && step.kind !== KIND.OUTS) this.#advance(RDI, step, width);
+    if (HAS_DESTINATION.has(step.kind)) this.#advance(RDI, step, width);
     return 0;
   }
 
@@ -236,7 +259,9 @@ function bitMemory(h: HelperContext): Helper {
     const segment = (h.c(record) >> 8) - 1;
     const sum = h.get64(h.a(record), 3) + (number >> BigInt(3 + size)) * BigInt(1 << size);
     const base = segment < 0 ? 0n : h.get64(STATE.SEGMENT_BASE + segment * 8, 3);
-    const address = BigInt.asUintN(h.cpu.mmu.isLegacy ? 32 : 64, BigInt.asUintN(addressBits, sum) + base);
+    const offset = BigInt.asUintN(addressBits, sum);
+    if (mmu.isLegacy && segment >= 0 && !h.cpu.segments.mayAccess(segment, Number(offset))) return STOP.FAULT;
+    const address = BigInt.asUintN(mmu.isLegacy ? 32 : 64, offset + base);
     const low = Number(address & 0xffffffffn) | 0;
     const high = Number(address >> 32n) | 0;
     if (kind !== 0 && mmu.translate(low, high, mmu.userBit | ACCESS.WRITE) < 0) return STOP.FAULT;

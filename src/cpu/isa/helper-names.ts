@@ -86,6 +86,7 @@ export const HELPER_NAMES = [
   'into',
   'decimalAdjust',
   'accessRights',
+  'checkSegment',
 ] as const;
 export type HelperName = (typeof HELPER_NAMES)[number];
 export const helperNumber = (name: HelperName): number => HELPER_NAMES.indexOf(name);

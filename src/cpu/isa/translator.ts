@@ -1,10 +1,11 @@
 /** Turns decoded instructions into records of micro-operations; the lowerings write through it. */
 import { CODE, CODE_KEY, RECORD, SEGMENT, type Size, STATE } from '../layout.ts';
-import { HELPER } from '../uops/control.ts';
+import { HELPER, HELPER_IF } from '../uops/control.ts';
 import { extensionKey, LEA, LOAD, LOAD_FOR_WRITE, MOVZX, STORE } from '../uops/data.ts';
 import { INDEX_SCALE_SHIFT } from '../uops/emit.ts';
 import { flaglessVariant } from '../uops/registry.ts';
 import { Decoder } from './decoder.ts';
+import { helperNumber } from './helper-names.ts';
 
 type ByForm = { readonly bd: number; readonly bx: number };
 
@@ -164,17 +165,23 @@ export class Translator {
       displacement = 0;
     }
     if (segment >= 0) {
-      if (index >= 0) {
+      if (index >= 0 || (this.isLegacy && displacement !== 0)) {
         this.#lea(this.isLegacy ? 2 : 3, base, index, displacement);
         base = TEMP_EA;
         displacement = 0;
       }
+      if (this.isLegacy) this.#checkSegment(segment, base);
       index = STATE.SEGMENT_BASE + segment * 8;
     }
     const write = pure ? this.pure : this.put;
     return index < 0
       ? write.call(this, op.bd, a, base, 0, displacement, immediateHigh)
       : write.call(this, op.bx, a, base, index, displacement, immediateHigh);
+  }
+
+  /** Faults where the segment does not hold the first byte at the effective address in this place. */
+  #checkSegment(segment: number, place: number): void {
+    this.put(HELPER_IF, place, STATE.SEGMENT_CHECKED + segment * 4, segment, helperNumber('checkSegment'));
   }
 
   /** The segment register whose base must be added to the memory operand's effective address, or −1. */
@@ -222,6 +229,7 @@ export class Translator {
     this.effectiveAddressForHelper();
     const segment = this.addedSegment;
     const sum = LEA[this.isLegacy ? 2 : 3];
+    if (segment >= 0 && this.isLegacy) this.#checkSegment(segment, TEMP_ADDRESS);
     if (segment >= 0) this.pure(sum.bx, TEMP_ADDRESS, TEMP_ADDRESS, STATE.SEGMENT_BASE + segment * 8);
     else if (this.isLegacy) this.pure(sum.bd, TEMP_ADDRESS, TEMP_ADDRESS);
   }

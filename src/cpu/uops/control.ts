@@ -180,6 +180,17 @@ export const RET = defineUop('ret64', 'loop', (e) => {
   f.br(control.indirect);
 });
 
+/** Calls the helper whose number is in the immediate where the word of state at b is not zero. It only looks, and may fault. */
+export const HELPER_IF = defineUop('helperIf', 'function', (e) => {
+  const { f, s } = e;
+  e.place('b').mem('i32.load').if();
+  e.imm32().op('i32.wrap_i64').get(e.record).call(e.routines.helper).tee(s.y0).if();
+  e.setState32(STATE.RECORD, () => f.get(e.record));
+  e.stopWith(s.y0);
+  f.end();
+  f.end();
+});
+
 /** Calls the TypeScript helper whose number is in the immediate. */
 export const HELPER = defineUop('helper', 'loop', (e) => {
   const { f, s } = e;
