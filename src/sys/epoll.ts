@@ -23,7 +23,7 @@ export const EpollOperation = { ADD: 1, DEL: 2, MOD: 3 } as const;
 export const EpollEvent = struct({ events: u32, data: u64 }, { packed: true });
 
 /** poll(2) bits, asm-generic/poll.h. */
-export const PollFlag = { IN: 0x1, PRI: 0x2, OUT: 0x4, ERR: 0x8, HUP: 0x10, NVAL: 0x20 } as const;
+export const PollFlag = { IN: 0x1, PRI: 0x2, OUT: 0x4, ERR: 0x8, HUP: 0x10, NVAL: 0x20, RDHUP: 0x2000 } as const;
 
 const c = {
   create: bind<(flags: number) => number>('int epoll_create1(int)'),

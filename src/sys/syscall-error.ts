@@ -19,7 +19,9 @@ export const Errno = {
   EINVAL: constants.errno.EINVAL,
   EIO: constants.errno.EIO,
   EPERM: constants.errno.EPERM,
+  EPIPE: constants.errno.EPIPE,
   ENAMETOOLONG: constants.errno.ENAMETOOLONG,
+  ECONNRESET: constants.errno.ECONNRESET,
 } as const;
 
 /** A system call that failed: its name, errno (positive), the errno's name as `code`, and the path or descriptor. */

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { EpollEvent } from '#sys/epoll.ts';
 import { Itimerspec } from '#sys/event.ts';
+import { Cmsghdr, Iovec, Msghdr, Timeval } from '#sys/message.ts';
 import { Termios } from '#sys/terminal.ts';
 
 interface Declared {
@@ -33,6 +34,42 @@ const DECLARED: readonly Declared[] = [
       'it_value.tv_sec': Itimerspec.fields.valueSec.offset,
       'it_value.tv_nsec': Itimerspec.fields.valueNsec.offset,
     },
+  },
+  {
+    header: 'sys/uio.h',
+    name: 'struct iovec',
+    size: Iovec.size,
+    fields: { iov_base: Iovec.fields.address.offset, iov_len: Iovec.fields.length.offset },
+  },
+  {
+    header: 'sys/socket.h',
+    name: 'struct msghdr',
+    size: Msghdr.size,
+    fields: {
+      msg_name: Msghdr.fields.name.offset,
+      msg_namelen: Msghdr.fields.nameLength.offset,
+      msg_iov: Msghdr.fields.iov.offset,
+      msg_iovlen: Msghdr.fields.iovCount.offset,
+      msg_control: Msghdr.fields.control.offset,
+      msg_controllen: Msghdr.fields.controlLength.offset,
+      msg_flags: Msghdr.fields.flags.offset,
+    },
+  },
+  {
+    header: 'sys/socket.h',
+    name: 'struct cmsghdr',
+    size: Cmsghdr.size,
+    fields: {
+      cmsg_len: Cmsghdr.fields.length.offset,
+      cmsg_level: Cmsghdr.fields.level.offset,
+      cmsg_type: Cmsghdr.fields.type.offset,
+    },
+  },
+  {
+    header: 'sys/time.h',
+    name: 'struct timeval',
+    size: Timeval.size,
+    fields: { tv_sec: Timeval.fields.seconds.offset, tv_usec: Timeval.fields.microseconds.offset },
   },
   {
     header: 'termios.h',
