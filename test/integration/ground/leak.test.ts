@@ -4,6 +4,9 @@ import { test } from 'node:test';
 import { GuestMemory } from '#memory/guest-memory.ts';
 import { MemoryMapping } from '#memory/memory-mapping.ts';
 import { SharedMemory } from '#memory/shared-memory.ts';
+import { fixedArray, struct } from '#msg-socket/composites.ts';
+import { MsgSocket } from '#msg-socket/msg-socket.ts';
+import { descriptor, nothing } from '#msg-socket/scalars.ts';
 import { EpollContext } from '#poll/epoll-context.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { PollContext } from '#poll/poll-context.ts';
@@ -18,6 +21,18 @@ import { u64 } from '#util/struct.ts';
 
 const COUNT = 10_000;
 const PAGE = 4096;
+
+const WithFd = struct({ fd: descriptor });
+const messagePair = MsgSocket.pair({ send: WithFd, recv: nothing });
+/** The receiver is of another declaration, which has room for the descriptor too. */
+const wrongPair = ((): [MsgSocket<{ fd: Fd }, never>, MsgSocket<never, object>] => {
+  const [first, second] = socketpair(SocketType.SEQPACKET);
+  const recv = struct({ fds: fixedArray(descriptor, 2) });
+  return [
+    new MsgSocket(new Fd(first), { send: WithFd, recv: nothing }),
+    new MsgSocket(new Fd(second), { send: nothing, recv }),
+  ];
+})();
 
 /** Opens and closes one of each kind. */
 const KINDS: Readonly<Record<string, () => void>> = {
@@ -34,6 +49,22 @@ const KINDS: Readonly<Record<string, () => void>> = {
   socket: () => new Fd(socket(SocketType.STREAM)).close(),
   'socket pair': () => {
     for (const fd of socketpair(SocketType.SEQPACKET)) new Fd(fd).close();
+  },
+  'MsgSocket pair with a message unread': () => {
+    const [sender, receiver] = MsgSocket.pair({ send: WithFd, recv: nothing });
+    sender.send({ fd: Fd.open('/dev/null') });
+    sender.close();
+    receiver.close();
+  },
+  'descriptor in a message': () => {
+    const [sender, receiver] = messagePair;
+    sender.send({ fd: Fd.open('/dev/null') });
+    receiver.recv()?.fd.close();
+  },
+  'descriptor in a message of the wrong kind': () => {
+    const [sender, receiver] = wrongPair;
+    sender.send({ fd: Fd.open('/dev/null') });
+    assert.throws(() => receiver.recv(), { code: 'WRONG_KIND' });
   },
   EventFd: () => EventFd.create().close(),
   TimerFd: () => new TimerFd().close(),
