@@ -6,6 +6,7 @@ import { MemoryMapping } from '#memory/memory-mapping.ts';
 import { SharedMemory } from '#memory/shared-memory.ts';
 import { fixedArray, struct } from '#msg-socket/composites.ts';
 import { MsgSocket } from '#msg-socket/msg-socket.ts';
+import { protocol, request } from '#msg-socket/protocol.ts';
 import { descriptor, nothing } from '#msg-socket/scalars.ts';
 import { EpollContext } from '#poll/epoll-context.ts';
 import { EventFd } from '#poll/event-fd.ts';
@@ -33,6 +34,7 @@ const wrongPair = ((): [MsgSocket<{ fd: Fd }, never>, MsgSocket<never, object>] 
     new MsgSocket(new Fd(second), { send: nothing, recv }),
   ];
 })();
+const EchoFd = protocol({ echo: request(descriptor, descriptor) });
 
 /** Opens and closes one of each kind. */
 const KINDS: Readonly<Record<string, () => void>> = {
@@ -65,6 +67,12 @@ const KINDS: Readonly<Record<string, () => void>> = {
     const [sender, receiver] = wrongPair;
     sender.send({ fd: Fd.open('/dev/null') });
     assert.throws(() => receiver.recv(), { code: 'WRONG_KIND' });
+  },
+  'ends of a protocol': () => {
+    const ends = EchoFd.pair();
+    using server = EchoFd.server(ends.server, { echo: (fd) => fd });
+    EchoFd.client(ends.client).close();
+    assert.equal(server.serveOne(), false);
   },
   EventFd: () => EventFd.create().close(),
   TimerFd: () => new TimerFd().close(),
