@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
 import { arrayUpTo, fixedArray, optional, struct } from '#msg-socket/composites.ts';
@@ -351,5 +351,12 @@ describe('a hostile peer', () => {
     const opened = openFds();
     assert.throws(() => socket.recv(), { code: 'TOO_SHORT' });
     assert.deepEqual(openFds(), opened);
+  });
+
+  test('more descriptors than this process may open: WRONG_DESCRIPTORS, and those that it could open are closed', () => {
+    const program = new URL('./full-table.ts', import.meta.url).pathname;
+    const command = 'ulimit -n 128 && exec "$0" "$1"';
+    const { status, stderr } = spawnSync('sh', ['-c', command, process.execPath, program], { encoding: 'utf8' });
+    assert.equal(status, 0, stderr);
   });
 });
