@@ -16,4 +16,6 @@ export interface BoardDescription {
   readonly state: Int32Array;
   readonly lowMemoryBytes: number;
   readonly highMemoryBytes: number;
+  /** The high MMIO of PCI devices; of no size when there is none. */
+  readonly highMmio: { readonly start: number; readonly sizeBytes: number };
 }

@@ -81,6 +81,8 @@ export interface VmOptions extends AttachOptions {
 
 export interface Hypervisor {
   readonly name: string;
+  /** Guest-physical addresses have so many bits, as the guest's CPUID leaf 0x80000008 says. */
+  readonly physicalAddressBits: number;
   /** Makes a VM over this memory, which stays the caller's and must outlive it. */
   createVm(options: VmOptions): Vm;
   /**

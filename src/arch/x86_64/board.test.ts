@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { SoftwareIrqChip } from '#hypervisor/software/irq-chip.ts';
 import type { Clock } from '#util/clock.ts';
 import { BOARD_STATE_WORDS, Board } from './board.ts';
-import { IO_APIC_ADDRESS, PORT, RESET_CONTROL_VALUE, SERIAL_PORTS } from './layout.ts';
+import { IO_APIC_ADDRESS, PCI_ECAM, PORT, RESET_CONTROL_VALUE, SERIAL_PORTS } from './layout.ts';
 
 const clock: Clock = { nowNs: () => 1e9, wallMs: () => 0 };
 
@@ -41,6 +41,7 @@ function createBoard(state = new Int32Array(BOARD_STATE_WORDS), debugConsole = t
       : undefined,
     lowMemoryBytes: 256 << 20,
     highMemoryBytes: 0,
+    highMmio: { start: 2 ** 32, sizeBytes: 2 ** 36 },
     events: {
       onPowerOff: () => void events.push('power-off'),
       onReset: () => void events.push('reset'),
@@ -88,6 +89,36 @@ describe('the ports of the board', () => {
     board.writePort(PORT.RESET_CONTROL, Uint8Array.of(RESET_CONTROL_VALUE));
     board.writePort(0x64, Uint8Array.of(0xfe));
     assert.deepEqual(events, ['reset', 'reset']);
+  });
+
+  test('PCI configuration and the reset control share their ports by the width of the access', () => {
+    const { board, events } = createBoard();
+    board.writePort(PORT.PCI_CONFIG, Uint8Array.of(0, 0, 0, 0x80));
+    assert.deepEqual(readPort(board, PORT.PCI_CONFIG, 4), [0, 0, 0, 0x80]);
+    assert.deepEqual(readPort(board, PORT.PCI_CONFIG + 4, 4), [0x86, 0x80, 0x37, 0x12]);
+    assert.deepEqual(readPort(board, PORT.PCI_CONFIG + 6, 2), [0x37, 0x12]);
+    assert.deepEqual(readPort(board, PORT.RESET_CONTROL), [0]);
+    assert.deepEqual(readPort(board, PORT.PCI_CONFIG), [0xff]);
+    board.writePort(PORT.PCI_CONFIG, Uint8Array.of(0, 6, 0, 0x80));
+    board.writePort(PORT.PCI_CONFIG + 2, Uint8Array.of(0xff));
+    assert.deepEqual(events, []);
+    board.writePort(PORT.RESET_CONTROL, Uint8Array.of(2));
+    board.writePort(PORT.RESET_CONTROL, Uint8Array.of(RESET_CONTROL_VALUE));
+    assert.deepEqual(events, ['reset']);
+    assert.deepEqual(readPort(board, PORT.PCI_CONFIG, 4), [0, 6, 0, 0x80]);
+  });
+
+  test('the PCI windows read all ones where no BAR is', () => {
+    const { board } = createBoard();
+    const data = new Uint8Array(4);
+    for (const address of [0xd000_0000, 0xf3ff_fffc, 2 ** 32, 2 ** 36 + 2 ** 32 - 4, PCI_ECAM.start + 0x1000]) {
+      board.writeMmio(address, data.fill(0));
+      board.readMmio(address, data);
+      assert.deepEqual([...data], [0xff, 0xff, 0xff, 0xff]);
+    }
+    assert.deepEqual(readPort(board, 0xc000, 2), [0xff, 0xff]);
+    board.readMmio(PCI_ECAM.start, data);
+    assert.deepEqual([...data], [0x86, 0x80, 0x37, 0x12]);
   });
 
   test('S5 in the ACPI block powers off', () => {

@@ -8,6 +8,10 @@ import { I8042 } from '#devices/legacy/i8042.ts';
 import { PortSink } from '#devices/legacy/port-sink.ts';
 import { ResetControl } from '#devices/legacy/reset-control.ts';
 import { Serial } from '#devices/legacy/serial.ts';
+import { PciConfigIo } from '#devices/pci/pci-config-io.ts';
+import { PciConfigMmio } from '#devices/pci/pci-config-mmio.ts';
+import type { PciFunction } from '#devices/pci/pci-device.ts';
+import { PciRoot } from '#devices/pci/pci-root.ts';
 import type { IrqChip, IrqChipPart } from '#hypervisor/irq-chip.ts';
 import type { VcpuBus } from '#hypervisor/vm.ts';
 import { assert } from '#util/assert.ts';
@@ -17,7 +21,19 @@ import { LockedDevice } from '#util/locked-device.ts';
 import type { Logger } from '#util/log.ts';
 import { SharedMutex } from '#util/shared-mutex.ts';
 import { carver } from '#util/state-words.ts';
-import { ACPI_PM_SIZE, IO_APIC_ADDRESS, IRQ, PORT, SERIAL_PORT_SIZE, SERIAL_PORTS } from './layout.ts';
+import {
+  ACPI_PM_SIZE,
+  type AddressRange,
+  IO_APIC_ADDRESS,
+  IRQ,
+  PCI_CONFIG_SIZE,
+  PCI_ECAM,
+  PCI_LOW_MMIO,
+  PORT,
+  PORT_COUNT,
+  SERIAL_PORT_SIZE,
+  SERIAL_PORTS,
+} from './layout.ts';
 
 /** What the devices do to the machine as a whole. Called on the accessing thread. */
 export interface BoardEvents {
@@ -38,6 +54,10 @@ export interface BoardOptions {
   readonly debugOutput?: ByteSink | undefined;
   readonly lowMemoryBytes: number;
   readonly highMemoryBytes: number;
+  /** The high MMIO of PCI devices; of no size when there is none. */
+  readonly highMmio: AddressRange;
+  /** This thread's objects for the functions on the PCI bus besides its host bridge, function 0 of each device first. */
+  readonly pciFunctions?: readonly PciFunction[];
   readonly events: BoardEvents;
   /** Told of accesses that no device answers, at level debug. */
   readonly log?: Logger | undefined;
@@ -62,7 +82,13 @@ const STATE_WORDS = {
   RESET_CONTROL: SharedMutex.STATE_WORDS + ResetControl.STATE_WORDS,
 } as const;
 export const BOARD_STATE_WORDS =
-  SERIAL_PORTS.length * STATE_WORDS.SERIAL + STATE_WORDS.CMOS + STATE_WORDS.ACPI_PM + STATE_WORDS.RESET_CONTROL;
+  SERIAL_PORTS.length * STATE_WORDS.SERIAL +
+  STATE_WORDS.CMOS +
+  STATE_WORDS.ACPI_PM +
+  STATE_WORDS.RESET_CONTROL +
+  // Guests serialise their configuration accesses; the functions have locks of their own.
+  PciConfigIo.STATE_WORDS +
+  PciRoot.STATE_WORDS;
 
 /** The port that each part of the interrupt system has, and how many; the I/O APIC is in memory. */
 const IRQ_CHIP_PORTS: Readonly<Record<Exclude<IrqChipPart, 'io-apic'>, { start: number; sizeBytes: number }>> = {
@@ -123,6 +149,7 @@ export class Board implements VcpuBus, DeadlineSource {
       (words) => new ResetControl(words, () => events.onReset()),
     );
     this.ports.insert(resetControl.device, { start: PORT.RESET_CONTROL, sizeBytes: 1 }, 'relative');
+    this.#insertPci(carve(PciConfigIo.STATE_WORDS), carve(PciRoot.STATE_WORDS), options);
     this.#insertStateless(options);
     this.#clockDevices = [cmos.device, acpiPm.device];
   }
@@ -194,6 +221,21 @@ export class Board implements VcpuBus, DeadlineSource {
       space: () => device.run(() => inner.inputSpace()),
       enqueue: (bytes) => device.runWithin(INPUT_LOCK_TIMEOUT_MS, () => inner.enqueueInput(bytes)),
     };
+  }
+
+  /** Port 0xcf9 in the midst of the configuration ports is the reset control's. */
+  #insertPci(configIoState: Int32Array, rootState: Int32Array, { highMmio, pciFunctions = [] }: BoardOptions): void {
+    const root = new PciRoot(rootState);
+    for (const pciFunction of pciFunctions) root.addDevice(pciFunction);
+    const configIo = new PciConfigIo(configIoState, root);
+    const afterReset = PORT.RESET_CONTROL + 1;
+    this.ports.insert(configIo, { start: PORT.PCI_CONFIG, sizeBytes: 1 }, 'absolute');
+    const sizeBytes = PORT.PCI_CONFIG + PCI_CONFIG_SIZE - afterReset;
+    this.ports.insert(configIo, { start: afterReset, sizeBytes }, 'absolute');
+    this.ports.insert(root.ioPorts, { start: PORT.PCI_IO, sizeBytes: PORT_COUNT - PORT.PCI_IO }, 'absolute');
+    this.mmio.insert(new PciConfigMmio(root), PCI_ECAM, 'relative');
+    this.mmio.insert(root.memory, PCI_LOW_MMIO, 'absolute');
+    if (highMmio.sizeBytes > 0) this.mmio.insert(root.memory, highMmio, 'absolute');
   }
 
   #insertStateless({ events, debugOutput }: BoardOptions): void {

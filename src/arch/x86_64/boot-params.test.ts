@@ -78,12 +78,13 @@ test('without an initial ramdisk its fields are zero', () => {
 
 test('the e820 entries follow each other with 20 bytes each', () => {
   const zeroPage = page();
-  assert.equal(zeroPage.getUint8(0x1e8), 3);
+  assert.equal(zeroPage.getUint8(0x1e8), 4);
   assert.equal(zeroPage.getBigUint64(0x2d0 + 20, true), 0x9e800n);
   assert.equal(zeroPage.getBigUint64(0x2d0 + 28, true), 0x61800n);
   assert.equal(zeroPage.getUint32(0x2d0 + 36, true), 2);
   assert.equal(zeroPage.getBigUint64(0x2d0 + 40, true), 0x10_0000n);
-  assert.equal(zeroPage.getUint32(0x2d0 + 60, true), 0);
+  assert.equal(zeroPage.getBigUint64(0x2d0 + 60, true), 0xf400_0000n);
+  assert.equal(zeroPage.getUint32(0x2d0 + 80, true), 0);
 });
 
 test('a setup header that would run into what follows it is refused', () => {

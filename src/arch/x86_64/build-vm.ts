@@ -8,7 +8,7 @@ import type { Clock } from '#util/clock.ts';
 import type { RunnableLinuxVm } from '../runnable-linux-vm.ts';
 import { BOARD_STATE_WORDS } from './board.ts';
 import { bootMsrs, LOCAL_APIC_BOOT_REGISTERS } from './boot-registers.ts';
-import { COMMAND_LINE_MAX_BYTES, memoryRanges, PHYSICAL_ADDRESS_BITS_MAX } from './layout.ts';
+import { COMMAND_LINE_MAX_BYTES, highMmioRange, memoryRanges, PHYSICAL_ADDRESS_BITS_MAX } from './layout.ts';
 import { writeBootStructures } from './write-boot-structures.ts';
 
 export interface VmComponents {
@@ -35,11 +35,13 @@ export function buildVm(components: VmComponents, hypervisor: Hypervisor, clock:
   const memory = owned.use(GuestMemory.create(ranges));
   const kernel = loadKernel(components.kernelPath, memory);
   const initrd = loadInitrd(components.initrdPaths, memory, kernel);
+  const highMmio = highMmioRange(memorySizeBytes, hypervisor.physicalAddressBits);
   const registers = writeBootStructures(memory, {
     kernel,
     ...(initrd !== undefined && { initrd }),
     commandLine: commandLine(components, Math.min(kernel.commandLineMaxBytes, COMMAND_LINE_MAX_BYTES)),
     cpuCount,
+    highMmio,
     fillRandom: (target) => void randomFillSync(target),
     version: components.version,
   });
@@ -56,7 +58,12 @@ export function buildVm(components: VmComponents, hypervisor: Hypervisor, clock:
     vm,
     memory,
     vcpuStates: Array.from({ length: cpuCount }, () => state),
-    board: { state: boardState, lowMemoryBytes: low?.sizeBytes ?? 0, highMemoryBytes: high?.sizeBytes ?? 0 },
+    board: {
+      state: boardState,
+      lowMemoryBytes: low?.sizeBytes ?? 0,
+      highMemoryBytes: high?.sizeBytes ?? 0,
+      highMmio,
+    },
     [Symbol.dispose]: () => parts.dispose(),
   };
 }

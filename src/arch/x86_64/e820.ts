@@ -1,4 +1,4 @@
-import { type AddressRange, EXTENDED_MEMORY_START, MP_TABLE_ADDRESS, memoryRanges } from './layout.ts';
+import { type AddressRange, EXTENDED_MEMORY_START, MP_TABLE_ADDRESS, memoryRanges, PCI_ECAM } from './layout.ts';
 
 /** Address range types: ACPI 6.3 §15, table 15-374. */
 export const E820_TYPE = { RAM: 1, RESERVED: 2, ACPI_RECLAIM: 3, ACPI_NVS: 4 } as const;
@@ -10,7 +10,8 @@ export interface E820Entry extends AddressRange {
 
 /**
  * The memory map that the kernel gets, ascending and without overlap. Base memory ends where the MP table starts, so that no
- * kernel overwrites the table before it has read it; from there to 1 MiB everything is reserved.
+ * kernel overwrites the table before it has read it; from there to 1 MiB everything is reserved. So is the enhanced
+ * configuration space of PCI, which kernels do not use unless firmware has reserved it.
  * @throws BootError `BAD_MEMORY_SIZE` as `memoryRanges`.
  */
 export function e820Map(memorySizeBytes: number): E820Entry[] {
@@ -20,6 +21,7 @@ export function e820Map(memorySizeBytes: number): E820Entry[] {
     entry(0, MP_TABLE_ADDRESS, E820_TYPE.RAM),
     entry(MP_TABLE_ADDRESS, EXTENDED_MEMORY_START, E820_TYPE.RESERVED),
     entry(EXTENDED_MEMORY_START, lowEnd, E820_TYPE.RAM),
+    { ...PCI_ECAM, type: E820_TYPE.RESERVED },
     ...high.map((range) => ({ ...range, type: E820_TYPE.RAM })),
   ];
 }

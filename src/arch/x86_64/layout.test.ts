@@ -67,3 +67,12 @@ test('the registers of the power management block do not overlap', () => {
   assert.ok(PM1_CONTROL.offset + PM1_CONTROL.sizeBytes <= PM_TIMER.offset);
   assert.equal(PM_TIMER.offset + PM_TIMER.sizeBytes, layout.ACPI_PM_SIZE);
 });
+
+test('what devices are given lies in the windows of PCI, and beyond the I/O APIC', () => {
+  const highMmio = layout.highMmioRange(256 * MiB, 40);
+  const resources = layout.systemResources(highMmio);
+  assert.deepEqual(resources.lowMmio, layout.PCI_LOW_MMIO);
+  assert.equal(resources.ioPorts.start + resources.ioPorts.sizeBytes, 0x1_0000);
+  assert.equal(resources.gsis.first, layout.IO_APIC_PIN_COUNT);
+  assert.ok(layout.PCI_INTX_GSIS.every((gsi) => gsi >= layout.ISA_IRQ_COUNT && gsi < layout.IO_APIC_PIN_COUNT));
+});

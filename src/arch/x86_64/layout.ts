@@ -1,4 +1,5 @@
 import { LOW_MEMORY_END } from '#kernel/guest-ram.ts';
+import type { SystemResources } from '#resources/system-allocator.ts';
 import { alignUp, GiB, KiB, MiB } from '#util/bits.ts';
 import { BootError } from './boot-error.ts';
 
@@ -70,8 +71,9 @@ export const HIGH_RAM_START = 4 * GiB;
 
 /** Low MMIO of PCI devices, up to the enhanced configuration space. */
 export const PCI_LOW_MMIO: AddressRange = { start: LOW_RAM_END_MAX, sizeBytes: 0xf400_0000 - LOW_RAM_END_MAX };
-/** PCI Express enhanced configuration space: 64 buses. Reserved here; no table names it yet. */
+/** PCI Express enhanced configuration space: 1 MiB a bus. Only bus 0 has functions. */
 export const PCI_ECAM: AddressRange = { start: 0xf400_0000, sizeBytes: 64 * MiB };
+export const PCI_BUS_COUNT = PCI_ECAM.sizeBytes / MiB;
 
 /** 82093AA data sheet §3.0: the default base of the first I/O APIC. */
 export const IO_APIC_ADDRESS = 0xfec0_0000;
@@ -146,12 +148,16 @@ export const PORT = {
   PIC_ELCR: 0x4d0,
   /** The ACPI power management block, ACPI_PM below. */
   ACPI_PM: 0x600,
+  /** Configuration mechanism #1: address and data. 0xcf9 is another device's when it is accessed as a byte. */
   PCI_CONFIG: 0xcf8,
   /** Reset control of the PIIX family: 0x06 resets the machine. */
   RESET_CONTROL: 0xcf9,
-  /** First port that PCI devices may be given. */
-  PCI_IO_START: 0xc000,
+  /** First port that PCI devices may be given; they have all from there on. */
+  PCI_IO: 0xc000,
 } as const;
+
+export const PORT_COUNT = 0x1_0000;
+export const PCI_CONFIG_SIZE = 8;
 
 /** The value that resets the machine when written to PORT.RESET_CONTROL: full reset, by a rise of bit 2. */
 export const RESET_CONTROL_VALUE = 0x06;
@@ -198,3 +204,22 @@ export const IRQ = {
 } as const;
 
 export const ISA_IRQ_COUNT = 16;
+
+/**
+ * Where the INTx pins of PCI devices arrive, level-triggered: the I/O APIC's first pins that no ISA interrupt has. They do not
+ * reach the 8259 pair, which a kernel uses only if it is told to ignore the I/O APIC.
+ */
+export const PCI_INTX_GSIS: readonly number[] = [16, 17, 18, 19];
+
+/** GSIs beyond the I/O APIC's pins are messages; KVM's routing table has 4096 entries, the chips' own among them. */
+const MESSAGE_GSI_COUNT = 4096 - 64;
+
+/** What the machine has to give to its devices. */
+export function systemResources(highMmio: AddressRange): SystemResources {
+  return {
+    lowMmio: PCI_LOW_MMIO,
+    highMmio,
+    ioPorts: { start: PORT.PCI_IO, sizeBytes: PORT_COUNT - PORT.PCI_IO },
+    gsis: { first: IO_APIC_PIN_COUNT, count: MESSAGE_GSI_COUNT },
+  };
+}

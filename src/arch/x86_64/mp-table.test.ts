@@ -47,26 +47,40 @@ test('processors come first; the first of them is the boot processor', () => {
 });
 
 test('every ISA interrupt but the cascade arrives at the pin of its number, the SCI as level active low', () => {
-  const interrupts = entries(mpConfigurationTable(1)).filter(([type]) => type === 3);
+  const interrupts = entries(mpConfigurationTable(1)).filter(([type, , , , bus]) => type === 3 && bus === 1);
   const expected = [0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
   assert.deepEqual(
     interrupts,
-    expected.map((irq) => [3, 0, irq === 9 ? 0xf : 0, 0, 0, irq, 0, irq]),
+    expected.map((irq) => [3, 0, irq === 9 ? 0xf : 0, 0, 1, irq, 0, irq]),
   );
 });
 
-test('bus, I/O APIC and local interrupts are those of a PC in virtual wire mode', () => {
+test('INTA of every PCI device but the host bridge arrives at one of four pins', () => {
+  const interrupts = entries(mpConfigurationTable(1)).filter(([type, , , , bus]) => type === 3 && bus === 0);
+  assert.equal(interrupts.length, 31);
+  assert.deepEqual(
+    [interrupts[0], interrupts[3], interrupts[30]],
+    [
+      [3, 0, 0, 0, 0, 1 << 2, 0, 17],
+      [3, 0, 0, 0, 0, 4 << 2, 0, 16],
+      [3, 0, 0, 0, 0, 31 << 2, 0, 19],
+    ],
+  );
+});
+
+test('buses, I/O APIC and local interrupts are those of a PC in virtual wire mode', () => {
   const all = entries(mpConfigurationTable(1));
-  assert.deepEqual(all[1], [1, 0, 0x49, 0x53, 0x41, 0x20, 0x20, 0x20]);
-  assert.deepEqual(all[2], [2, 0, 0x20, 1, 0, 0, 0xc0, 0xfe]);
+  assert.deepEqual(all[1], [1, 0, 0x50, 0x43, 0x49, 0x20, 0x20, 0x20]);
+  assert.deepEqual(all[2], [1, 1, 0x49, 0x53, 0x41, 0x20, 0x20, 0x20]);
+  assert.deepEqual(all[3], [2, 0, 0x20, 1, 0, 0, 0xc0, 0xfe]);
   assert.deepEqual(all.slice(-2), [
-    [4, 3, 0, 0, 0, 0, 0, 0],
-    [4, 1, 0, 0, 0, 0, 0xff, 1],
+    [4, 3, 0, 0, 1, 0, 0, 0],
+    [4, 1, 0, 0, 1, 0, 0xff, 1],
   ]);
 });
 
 test('the most processors fit, more are refused', () => {
-  assert.equal(entries(mpConfigurationTable(255)).length, 255 + 1 + 1 + 15 + 2);
+  assert.equal(entries(mpConfigurationTable(255)).length, 255 + 2 + 1 + 15 + 31 + 2);
   assert.throws(() => mpConfigurationTable(256));
   assert.throws(() => mpConfigurationTable(0));
 });

@@ -1,3 +1,6 @@
+import { intxGsi } from '#devices/pci/intx.ts';
+import { DEVICES_PER_BUS } from '#devices/pci/pci-address.ts';
+import { INTERRUPT_PIN } from '#devices/pci/registers.ts';
 import { assert } from '#util/assert.ts';
 import {
   BASE_MEMORY_END,
@@ -8,6 +11,7 @@ import {
   LOCAL_APIC_ADDRESS,
   MP_FLOATING_POINTER_ADDRESS,
   MP_TABLE_ADDRESS,
+  PCI_INTX_GSIS,
 } from './layout.ts';
 import { ascii, concatBytes, sealChecksum, u8, u16, u32, zeros } from './table-bytes.ts';
 
@@ -21,7 +25,11 @@ const IO_APIC_ENABLED = 1;
 const INTERRUPT = { VECTORED: 0, NMI: 1, EXT_INT: 3 } as const;
 /** Polarity in bits 1..0, trigger mode in bits 3..2; 0 is what the bus conforms to. */
 const FLAGS = { CONFORMING: 0, LEVEL_ACTIVE_LOW: 0xf } as const;
-const ISA_BUS = 0;
+/** The bus numbers of PCI are those of the bus itself, so that ISA comes after. */
+const PCI_BUS = 0;
+const ISA_BUS = 1;
+/** A PCI source: device in bits 6..2, pin in bits 1..0; appendix D.3. */
+const PCI_SOURCE_DEVICE_SHIFT = 2;
 const ALL_LOCAL_APICS = 0xff;
 
 const LOCAL_APIC_VERSION = 0x14;
@@ -36,9 +44,11 @@ export function mpConfigurationTable(cpuCount: number): Uint8Array {
   assert(cpuCount >= 1 && cpuCount <= ALL_LOCAL_APICS, 'local APIC ids exceed the MP table');
   const entries = [
     ...Array.from({ length: cpuCount }, (_, apicId) => processor(apicId)),
+    concatBytes(u8(ENTRY.BUS), u8(PCI_BUS), ascii('PCI', 6)),
     concatBytes(u8(ENTRY.BUS), u8(ISA_BUS), ascii('ISA', 6)),
     concatBytes(u8(ENTRY.IO_APIC), u8(IO_APIC_ID), u8(IO_APIC_VERSION), u8(IO_APIC_ENABLED), u32(IO_APIC_ADDRESS)),
     ...isaInterrupts(),
+    ...pciInterrupts(),
     interrupt(ENTRY.LOCAL_INTERRUPT, { type: INTERRUPT.EXT_INT, sourceIrq: 0, apicId: 0, input: 0 }),
     interrupt(ENTRY.LOCAL_INTERRUPT, { type: INTERRUPT.NMI, sourceIrq: 0, apicId: ALL_LOCAL_APICS, input: 1 }),
   ];
@@ -101,7 +111,23 @@ function isaInterrupts(): Uint8Array[] {
   return interrupts;
 }
 
+/** INTA of every device, which is the pin that every function has: all pins would not fit with the most processors. */
+function pciInterrupts(): Uint8Array[] {
+  return Array.from({ length: DEVICES_PER_BUS - 1 }, (_, index) => {
+    const device = index + 1;
+    return interrupt(ENTRY.IO_INTERRUPT, {
+      type: INTERRUPT.VECTORED,
+      sourceBus: PCI_BUS,
+      sourceIrq: device << PCI_SOURCE_DEVICE_SHIFT,
+      apicId: IO_APIC_ID,
+      input: intxGsi(device, INTERRUPT_PIN.INTA, PCI_INTX_GSIS),
+    });
+  });
+}
+
 interface InterruptSource {
+  /** ISA by default. */
+  readonly sourceBus?: number;
   readonly type: number;
   readonly sourceIrq: number;
   /** Destination: I/O APIC or local APIC. */
@@ -115,7 +141,7 @@ function interrupt(entry: number, source: InterruptSource, flags: number = FLAGS
     u8(entry),
     u8(source.type),
     u16(flags),
-    u8(ISA_BUS),
+    u8(source.sourceBus ?? ISA_BUS),
     u8(source.sourceIrq),
     u8(source.apicId),
     u8(source.input),

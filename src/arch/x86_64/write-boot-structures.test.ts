@@ -17,6 +17,7 @@ const OPTIONS: BootOptions = {
   kernel: KERNEL,
   commandLine: commandLine('console=ttyS0 quiet'),
   cpuCount: 1,
+  highMmio: { start: 4 * GiB, sizeBytes: GiB },
   fillRandom: (target) => target.fill(0xa5),
   version: '0.1.0',
 };

@@ -11,6 +11,7 @@ import { e820Map } from './e820.ts';
 import { bootGdt, bootIdt } from './gdt.ts';
 import {
   ACPI_TABLES_ADDRESS,
+  type AddressRange,
   COMMAND_LINE_ADDRESS,
   COMMAND_LINE_MAX_BYTES,
   CPU_COUNT_MAX,
@@ -37,6 +38,8 @@ export interface BootOptions {
   readonly initrd?: LoadedInitrd;
   readonly commandLine: CommandLine;
   readonly cpuCount: number;
+  /** The high MMIO of PCI devices. */
+  readonly highMmio: AddressRange;
   /** Fills its argument with random bytes: the seed of the guest's generator. */
   readonly fillRandom: (target: Uint8Array) => void;
   /** Shown by SMBIOS as the firmware's version. */
@@ -86,7 +89,7 @@ function bootStructures(options: BootOptions, memorySizeBytes: number): Placed[]
     setupData,
     { address: MP_TABLE_ADDRESS, bytes: mpConfigurationTable(options.cpuCount) },
     { address: MP_FLOATING_POINTER_ADDRESS, bytes: mpFloatingPointer() },
-    ...acpiTables(options.cpuCount),
+    ...acpiTables(options),
     { address: SMBIOS_ADDRESS, bytes: smbiosTables(options.version) },
   ];
 }

@@ -1,3 +1,4 @@
+import { PHYSICAL_BITS } from '#cpu/cpuid.ts';
 import { GuestMemory, type GuestMemoryDescription } from '#memory/guest-memory.ts';
 import { assert } from '#util/assert.ts';
 import type { Clock } from '#util/clock.ts';
@@ -68,6 +69,7 @@ class SoftwareVm implements Vm {
 /** Runs guests on the software CPU, on any host. */
 export const softwareHypervisor: Hypervisor = {
   name: KIND,
+  physicalAddressBits: PHYSICAL_BITS,
   createVm({ memory, vcpuCount, clock, log }: VmOptions): Vm {
     const words = SoftwareIrqChip.stateWords(vcpuCount);
     const chipState = new Int32Array(new SharedArrayBuffer(words * Int32Array.BYTES_PER_ELEMENT));

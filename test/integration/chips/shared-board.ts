@@ -38,6 +38,7 @@ export function createBoard(shared: Shared): { board: Board; chip: SoftwareIrqCh
     serialOutputs: [sink, sink, sink, sink],
     lowMemoryBytes: 2 ** 28,
     highMemoryBytes: 0,
+    highMmio: { start: 2 ** 32, sizeBytes: 0 },
     events: {
       onPowerOff: () => {},
       onReset: () => {},

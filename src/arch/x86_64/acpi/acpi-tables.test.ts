@@ -1,16 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { highMmioRange } from '../layout.ts';
 import { byteSum } from '../table-bytes.ts';
 import { acpiTables, type PlacedTable } from './acpi-tables.ts';
 
+const HIGH_MMIO = highMmioRange(2 ** 28, 40);
+
 function table(signature: string, cpuCount = 2): PlacedTable & { view: DataView } {
-  const found = acpiTables(cpuCount).find((placed) => placed.signature === signature);
+  const found = acpiTables({ cpuCount, highMmio: HIGH_MMIO }).find((placed) => placed.signature === signature);
   assert.ok(found);
   return { ...found, view: new DataView(found.bytes.buffer) };
 }
 
 test('every description table has the header of the specification and sums up to zero', () => {
-  for (const signature of ['DSDT', 'FACP', 'APIC', 'XSDT']) {
+  for (const signature of ['DSDT', 'FACP', 'APIC', 'MCFG', 'XSDT']) {
     const { bytes, view } = table(signature);
     assert.equal(Buffer.from(bytes.subarray(0, 4)).toString(), signature);
     assert.equal(view.getUint32(4, true), bytes.length);
@@ -29,9 +32,10 @@ test('the RSDP comes first, with both checksums, and leads to every table', () =
 
   const xsdt = table('XSDT');
   assert.equal(root.view.getBigUint64(24, true), BigInt(xsdt.address));
-  assert.equal(xsdt.bytes.length, 36 + 2 * 8);
+  assert.equal(xsdt.bytes.length, 36 + 3 * 8);
   assert.equal(xsdt.view.getBigUint64(36, true), BigInt(table('FACP').address));
   assert.equal(xsdt.view.getBigUint64(44, true), BigInt(table('APIC').address));
+  assert.equal(xsdt.view.getBigUint64(52, true), BigInt(table('MCFG').address));
 
   const { view: fadt } = table('FACP');
   assert.equal(fadt.getUint32(36, true), table('FACS').address);
@@ -40,7 +44,7 @@ test('the RSDP comes first, with both checksums, and leads to every table', () =
 });
 
 test('the tables lie apart inside their area, also for the most processors', () => {
-  const tables = acpiTables(255);
+  const tables = acpiTables({ cpuCount: 255, highMmio: HIGH_MMIO });
   let previousEnd = 0xe0000;
   for (const { address, bytes } of tables) {
     assert.ok(address >= previousEnd);
@@ -109,4 +113,51 @@ test('the DSDT holds the S5 state and the first serial port as a compiler would 
   const code = Buffer.from(table('DSDT').bytes.subarray(36)).toString('hex');
   assert.ok(code.startsWith(S5));
   assert.ok(code.includes(COM1));
+});
+
+test('the MCFG names the enhanced configuration space of segment 0 with its 64 buses', () => {
+  const { bytes } = table('MCFG');
+  assert.equal(
+    Buffer.from(bytes.subarray(36)).toString('hex'),
+    '0000000000000000' + '000000f400000000' + '0000003f00000000',
+  );
+});
+
+/** What a compiler makes of the beginning of \_SB.PCI0 and of its resources. */
+const PCI0 = [
+  '50434930',
+  '085f484944' + '0c41d00a03',
+  '085f554944' + '00',
+  '085f534547' + '00',
+  '085f42424e' + '00',
+].join('');
+const PCI0_RESOURCES = [
+  '880d00' + '020c00' + '00000000' + '3f0000004000',
+  '4701f80cf80c0108',
+  '880d00' + '010c03' + '000000c0' + 'ffff00000040',
+  '871700' + '000c01' + '00000000' + '000000d0' + 'fffffff3' + '00000000' + '00000024',
+  '8a2b00' +
+    '000c01' +
+    '0000000000000000' +
+    '0000000001000000' +
+    'ffffffffff000000' +
+    '0000000000000000' +
+    '00000000ff000000',
+  '7900',
+].join('');
+
+test('the DSDT holds the PCI bus, its windows, and a route for every pin of every device', () => {
+  const code = Buffer.from(table('DSDT').bytes.subarray(36)).toString('hex');
+  assert.ok(code.includes(PCI0));
+  assert.ok(code.includes(PCI0_RESOURCES));
+  const routes = [...code.matchAll(/12[0-9a-f]{2}040cffff(..)00(0[01]|0a0[23])000a(1[0-3])/g)];
+  assert.equal(routes.length, 31 * 4);
+  assert.deepEqual(routes[0]?.slice(1), ['01', '00', '11']);
+  assert.deepEqual(routes.at(-1)?.slice(1), ['1f', '0a03', '12']);
+});
+
+test('without high MMIO the bus has no such window', () => {
+  const tables = acpiTables({ cpuCount: 1, highMmio: { start: 2 ** 40, sizeBytes: 0 } });
+  const dsdt = tables.find(({ signature }) => signature === 'DSDT');
+  assert.ok(dsdt && !Buffer.from(dsdt.bytes).toString('hex').includes('8a2b00'));
 });

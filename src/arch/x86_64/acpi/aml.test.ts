@@ -40,6 +40,18 @@ test('a resource template is a buffer of its descriptors and the end tag', () =>
   assert.equal(hex(template), '1110' + '0a0d' + '4701f803f8030108' + '221000' + '7900');
 });
 
+test('address windows are descriptors of three widths', () => {
+  assert.equal(hex(aml.busNumbers(0, 1)), '880d00' + '020c00' + '0000' + '0000' + '0000' + '0000' + '0100');
+  assert.equal(
+    hex(aml.memory32Fixed({ start: 0xf400_0000, sizeBytes: 0x400_0000 })),
+    '86090001' + '000000f4' + '00000004',
+  );
+  const range = { start: 0xd000_0000, sizeBytes: 0x1000 };
+  assert.equal(hex(aml.memoryWindow32(range)).slice(12, 28), '00000000' + '000000d0');
+  assert.equal(aml.memoryWindow64({ start: 2 ** 32, sizeBytes: 2 ** 39 }).length, 46);
+  assert.throws(() => aml.ioWindow({ start: 0xc000, sizeBytes: 0x1_0000 }));
+});
+
 test('devices, scopes, names and packages nest', () => {
   const bytes = aml.scope('\\_SB', aml.device('DEV', aml.name('_UID', aml.packageOf(aml.integer(0), aml.integer(5)))));
   assert.equal(hex(bytes), '1018' + '5c5f53425f' + '5b8210' + '4445565f' + '085f554944' + '12050200' + '0a05');

@@ -1,5 +1,6 @@
 import { assert } from '#util/assert.ts';
-import { ascii, concatBytes, u8, u16, u32, zeros } from '../table-bytes.ts';
+import type { AddressRange } from '../layout.ts';
+import { ascii, concatBytes, u8, u16, u32, u64, zeros } from '../table-bytes.ts';
 
 /**
  * An encoder for the part of AML that the machine's tables use: ACPI 6.3 §20.2 (byte stream) and §6.4 (resource
@@ -105,6 +106,55 @@ export function resourceTemplate(...descriptors: readonly Aml[]): Aml {
 /** `IO (Decode16, base, base, 1, length)`: §6.4.2.5. */
 export function ioPorts(base: number, sizeBytes: number): Aml {
   return concatBytes(u8(0x47), u8(1), u16(base), u16(base), u8(1), u8(sizeBytes));
+}
+
+/** `Memory32Fixed (ReadWrite, base, length)`: §6.4.3.4. */
+export function memory32Fixed({ start, sizeBytes }: AddressRange): Aml {
+  const WRITABLE = 1;
+  return concatBytes(u8(0x86), u16(9), u8(WRITABLE), u32(start), u32(sizeBytes));
+}
+
+/** General flags of an address space descriptor, §6.4.3.5: a bridge passes the range on, which begins and ends where it says. */
+const PRODUCER_FIXED = 0x0c;
+const SPACE = { MEMORY: 0, IO: 1, BUS_NUMBER: 2 } as const;
+/** Of memory, §6.4.3.5.5: not cached, writable. Of ports, §6.4.3.5.5: the whole range, without ISA aliases. */
+const SPACE_FLAGS = { MEMORY: 0x01, IO: 0x03, BUS_NUMBER: 0x00 } as const;
+
+/** `WordBusNumber`: the buses `first` to `first + count - 1` behind a bridge; §6.4.3.5.3. */
+export function busNumbers(first: number, count: number): Aml {
+  return addressSpace(u16, { type: SPACE.BUS_NUMBER, flags: SPACE_FLAGS.BUS_NUMBER, start: first, sizeBytes: count });
+}
+
+/** `WordIO`: ports behind a bridge. */
+export function ioWindow(range: AddressRange): Aml {
+  return addressSpace(u16, { type: SPACE.IO, flags: SPACE_FLAGS.IO, ...range });
+}
+
+/** `DWordMemory`: memory below 4 GiB behind a bridge; §6.4.3.5.2. */
+export function memoryWindow32(range: AddressRange): Aml {
+  return addressSpace(u32, { type: SPACE.MEMORY, flags: SPACE_FLAGS.MEMORY, ...range });
+}
+
+/** `QWordMemory`: memory anywhere behind a bridge; §6.4.3.5.1. */
+export function memoryWindow64(range: AddressRange): Aml {
+  return addressSpace(u64, { type: SPACE.MEMORY, flags: SPACE_FLAGS.MEMORY, ...range });
+}
+
+/** The three descriptors differ in the width of their fields alone. */
+function addressSpace(
+  field: (value: number) => Aml,
+  { type, flags, start, sizeBytes }: AddressRange & { readonly type: number; readonly flags: number },
+): Aml {
+  const fields = concatBytes(
+    field(0), // granularity
+    field(start),
+    field(start + sizeBytes - 1),
+    field(0), // translation
+    field(sizeBytes),
+  );
+  const tag = { 10: 0x88, 20: 0x87, 40: 0x8a }[fields.length];
+  assert(tag !== undefined, 'a field of 16, 32 or 64 bits');
+  return concatBytes(u8(tag), u16(3 + fields.length), u8(type), u8(PRODUCER_FIXED), u8(flags), fields);
 }
 
 /** `IRQNoFlags () {irq}`: edge, active high, exclusive, as the ISA bus has it; §6.4.2.1. */

@@ -1,6 +1,19 @@
-import { IRQ, PORT, SERIAL_PORT_SIZE, SERIAL_PORTS, SLEEP_TYPE_S5 } from '../layout.ts';
+import { type AddressRange, IRQ, PCI_ECAM, PORT, SERIAL_PORT_SIZE, SERIAL_PORTS, SLEEP_TYPE_S5 } from '../layout.ts';
 import { concatBytes } from '../table-bytes.ts';
-import { type Aml, device, eisaId, integer, ioPorts, isaIrq, name, packageOf, resourceTemplate, scope } from './aml.ts';
+import {
+  type Aml,
+  device,
+  eisaId,
+  integer,
+  ioPorts,
+  isaIrq,
+  memory32Fixed,
+  name,
+  packageOf,
+  resourceTemplate,
+  scope,
+} from './aml.ts';
+import { pciHostBridge } from './pci-host-bridge.ts';
 import { systemDescriptionTable } from './sdt.ts';
 
 /** Revision 2: integers have 64 bits. */
@@ -12,12 +25,17 @@ const PRESENT = 0xf;
 const PNP = { PIC: 'PNP0000', PIT: 'PNP0100', UART_16550A: 'PNP0501', RTC: 'PNP0B00', RESERVED: 'PNP0C02' } as const;
 
 /**
- * The differentiated system description table: the S5 state and the legacy devices. It has no processor objects: the MADT
+ * The differentiated system description table: the S5 state, the PCI bus and the legacy devices. It has no processor objects: the MADT
  * names the processors, and without C-states of their own they idle by a plain HLT. It has no keyboard controller.
  */
-export function dsdt(): Uint8Array {
+export function dsdt(highMmio: AddressRange): Uint8Array {
   const sleepS5 = name('\\_S5', packageOf(integer(SLEEP_TYPE_S5), integer(SLEEP_TYPE_S5), integer(0), integer(0)));
-  const devices = scope('\\_SB', ...interruptAndTimerDevices(), ...SERIAL_PORTS.map(serialDevice));
+  const devices = scope(
+    '\\_SB',
+    pciHostBridge(highMmio),
+    ...interruptAndTimerDevices(),
+    ...SERIAL_PORTS.map(serialDevice),
+  );
   return systemDescriptionTable('DSDT', REVISION, concatBytes(sleepS5, devices));
 }
 
@@ -52,6 +70,10 @@ function interruptAndTimerDevices(): Aml[] {
       name('_CRS', resourceTemplate(ioPorts(PORT.PIT, 4), isaIrq(IRQ.PIT))),
     ),
     device('RTC', name('_HID', eisaId(PNP.RTC)), name('_CRS', resourceTemplate(ioPorts(PORT.RTC, 2), isaIrq(IRQ.RTC)))),
-    device('SYSR', name('_HID', eisaId(PNP.RESERVED)), name('_CRS', resourceTemplate(ioPorts(PORT.DEBUG_CONSOLE, 1)))),
+    device(
+      'SYSR',
+      name('_HID', eisaId(PNP.RESERVED)),
+      name('_CRS', resourceTemplate(ioPorts(PORT.DEBUG_CONSOLE, 1), memory32Fixed(PCI_ECAM))),
+    ),
   ];
 }
