@@ -8,6 +8,7 @@ import type { Clock } from '#util/clock.ts';
 import type { DeadlineSource } from '#util/deadline.ts';
 import type { Logger } from '#util/log.ts';
 import type { IrqChip } from './irq-chip.ts';
+import type { IrqRouter } from './irq-router.ts';
 import type { FpuControl, MsrEntry, SpecialRegisters, VcpuRegisters } from './registers.ts';
 
 /** The state that a vCPU starts in. */
@@ -65,6 +66,8 @@ export interface Vm extends Disposable {
   createVcpu(index: number, bus: VcpuBus): Vcpu;
   /** Makes `run` of a vCPU return, now or when it is called next. From any thread. */
   kick(index: number): void;
+  /** Makes the router of interrupts that come by eventfds. Once, in the main thread. Throws SyscallError. */
+  createIrqRouter(): IrqRouter;
   /** What `attachVm` in another thread of this process needs. */
   describe(): VmDescription;
 }

@@ -3,8 +3,10 @@ import { GuestMemory, type GuestMemoryDescription } from '#memory/guest-memory.t
 import { assert } from '#util/assert.ts';
 import type { Clock } from '#util/clock.ts';
 import type { Logger } from '#util/log.ts';
+import type { IrqRouter } from '../irq-router.ts';
 import type { AttachOptions, Hypervisor, Vcpu, VcpuBus, Vm, VmDescription, VmOptions } from '../vm.ts';
 import { SoftwareIrqChip } from './irq-chip.ts';
+import { SoftwareIrqRouter } from './irq-router.ts';
 import { SoftwareVcpu } from './software-vcpu.ts';
 
 const KIND = 'software';
@@ -54,6 +56,10 @@ class SoftwareVm implements Vm {
     const localApic = this.irqChip.localApics[index];
     assert(localApic !== undefined, 'a vCPU of this VM');
     localApic.inbox.kick();
+  }
+
+  createIrqRouter(): IrqRouter {
+    return new SoftwareIrqRouter(this.irqChip);
   }
 
   describe(): SoftwareVmDescription {
