@@ -91,3 +91,10 @@ export function gettid(): number {
 export function tgkill(threadId: number, signal: number): void {
   if (c.tgkill(process.pid, threadId, signal) < 0) throw lastError('tgkill');
 }
+
+/** Gives signals their default action. For a child of a fork, whose handlers belong to the parent's event loop. */
+export function resetSignals(signals: readonly number[]): void {
+  for (const signal of signals) {
+    if (c.sigaction(signal, new Uint8Array(SIGACTION.SIZE_BYTES), null) < 0) throw lastError('rt_sigaction');
+  }
+}

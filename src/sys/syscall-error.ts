@@ -20,6 +20,8 @@ export const Errno = {
   EIO: constants.errno.EIO,
   EPERM: constants.errno.EPERM,
   EPIPE: constants.errno.EPIPE,
+  ENOMEM: constants.errno.ENOMEM,
+  EBUSY: constants.errno.EBUSY,
   ENAMETOOLONG: constants.errno.ENAMETOOLONG,
   ECONNRESET: constants.errno.ECONNRESET,
 } as const;

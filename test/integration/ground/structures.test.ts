@@ -4,9 +4,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { CapabilityData, CapabilityHeader, Rlimit } from '#sys/credentials.ts';
 import { EpollEvent } from '#sys/epoll.ts';
 import { Itimerspec } from '#sys/event.ts';
 import { Cmsghdr, Iovec, Msghdr, Timeval } from '#sys/message.ts';
+import { SockFprog } from '#sys/prctl.ts';
+import { ChildSiginfo } from '#sys/process.ts';
 import { Termios } from '#sys/terminal.ts';
 
 interface Declared {
@@ -84,6 +87,47 @@ const DECLARED: readonly Declared[] = [
       c_cc: Termios.fields.cc.offset,
       c_ispeed: Termios.fields.speeds.offset,
     },
+  },
+  {
+    header: 'sys/wait.h',
+    name: 'siginfo_t',
+    size: ChildSiginfo.size,
+    fields: {
+      si_signo: ChildSiginfo.fields.signo.offset,
+      si_errno: ChildSiginfo.fields.errno.offset,
+      si_code: ChildSiginfo.fields.code.offset,
+      si_pid: ChildSiginfo.fields.pid.offset,
+      si_uid: ChildSiginfo.fields.uid.offset,
+      si_status: ChildSiginfo.fields.status.offset,
+    },
+  },
+  {
+    header: 'linux/capability.h',
+    name: 'struct __user_cap_header_struct',
+    size: CapabilityHeader.size,
+    fields: { version: CapabilityHeader.fields.version.offset, pid: CapabilityHeader.fields.pid.offset },
+  },
+  {
+    header: 'linux/capability.h',
+    name: 'struct __user_cap_data_struct',
+    size: CapabilityData.size,
+    fields: {
+      effective: CapabilityData.fields.effective.offset,
+      permitted: CapabilityData.fields.permitted.offset,
+      inheritable: CapabilityData.fields.inheritable.offset,
+    },
+  },
+  {
+    header: 'sys/resource.h',
+    name: 'struct rlimit',
+    size: Rlimit.size,
+    fields: { rlim_cur: Rlimit.fields.soft.offset, rlim_max: Rlimit.fields.hard.offset },
+  },
+  {
+    header: 'linux/filter.h',
+    name: 'struct sock_fprog',
+    size: SockFprog.size,
+    fields: { len: SockFprog.fields.length.offset, filter: SockFprog.fields.filter.offset },
   },
 ];
 
