@@ -1,0 +1,42 @@
+import type { RlimitName } from '#sys/credentials.ts';
+
+/** In the order in which they are entered: the user namespace gives the right to the others. */
+export const NAMESPACES = ['user', 'pid', 'mount', 'net', 'ipc', 'uts', 'cgroup'] as const;
+export type NamespaceName = (typeof NAMESPACES)[number];
+
+/** A range of ids: `inside` is what the jailed process sees, `outside` what the host sees; user_namespaces(7). */
+export interface IdMap {
+  readonly inside: number;
+  readonly outside: number;
+  readonly count: number;
+}
+
+/**
+ * What a device process may not do. It is data: it can be sent, printed and compared. What it does not name is fixed: all five sets of
+ * capabilities are emptied, no exec gives a privilege, secure bits are set and locked.
+ */
+export interface JailConfig {
+  /** Without 'user' only root can enter the others. 'pid' makes the device the namespace's first process, below one that waits for it. */
+  readonly namespaces: readonly NamespaceName[];
+  /** 'empty': a read-only tmpfs with nothing in it, which needs 'mount'. 'host': what the caller has. */
+  readonly root: 'empty' | 'host';
+  /** Who root becomes; without it the ids stay. With a user namespace before it is entered, so that the map is this user's own. */
+  readonly user?: { readonly uid: number; readonly gid: number };
+  /** By default the ids map to themselves. More than the caller's own id needs CAP_SETUID and CAP_SETGID outside. */
+  readonly uidMap?: readonly IdMap[];
+  readonly gidMap?: readonly IdMap[];
+  /** Soft and hard limit in one. A host's hard limit that is lower stays. */
+  readonly rlimits: Readonly<Partial<Record<RlimitName, number>>>;
+  /** Whether a core may be dumped and the process's own user may trace it: for tests and debugging. */
+  readonly dumpable: boolean;
+  /** A program of `struct sock_filter`, installed last. Absent: no filter. */
+  readonly seccomp?: Uint8Array;
+}
+
+/** crosvm's create_base_minijail, with ipc, uts and cgroup namespaces besides, less the device's seccomp program. */
+export const BASE_JAIL: JailConfig = {
+  namespaces: NAMESPACES,
+  root: 'empty',
+  rlimits: { NOFILE: 1024, CORE: 0 },
+  dumpable: false,
+};

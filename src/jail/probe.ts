@@ -1,0 +1,111 @@
+/** What of a jail a host refuses, found out before a machine is started. */
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { CodedError } from '#util/errors.ts';
+import { FORKABLE_NODE_OPTIONS, type Forker } from './fork.ts';
+import { BASE_JAIL, type JailConfig, NAMESPACES } from './jail-config.ts';
+import { JailError, type JailRefusal, type JailStep } from './jail-error.ts';
+
+/** A part of the jail that cannot be had here. */
+export interface Refused {
+  readonly what: JailStep;
+  /** Positive; 0 when it was no system call that failed. */
+  readonly errno: number;
+  readonly message: string;
+  readonly whatToDo: string;
+}
+
+/** The probe could not be made at all. */
+export class ProbeError extends CodedError<'PROBE_FAILED'> {
+  override readonly name = 'ProbeError';
+}
+
+const IN_A_CONTAINER = 'in a container, start it with a seccomp profile and capabilities that allow this';
+const NAMESPACE =
+  'run as root with CAP_SYS_ADMIN, or let ordinary users have namespaces: on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0 or ' +
+  `an AppArmor profile with "userns"; ${IN_A_CONTAINER}`;
+const KERNEL_BUG = 'no host is known that refuses this; please report it with the output of "crosvm doctor"';
+
+const WHAT_TO_DO: Readonly<Record<JailStep, string>> = {
+  descriptors: 'raise the limit of open files (ulimit -n), and see that /dev/null is there',
+  'user change': 'run as root, or without another user',
+  'user namespace':
+    'set user.max_user_namespaces above 0, on older Debian kernel.unprivileged_userns_clone=1, or run as root without a user namespace; ' +
+    IN_A_CONTAINER,
+  'id maps': 'map only the own id, or run as root with CAP_SETUID and CAP_SETGID',
+  'pid namespace': NAMESPACE,
+  'mount namespace': NAMESPACE,
+  'net namespace': NAMESPACE,
+  'ipc namespace': NAMESPACE,
+  'uts namespace': NAMESPACE,
+  'cgroup namespace': NAMESPACE,
+  'second fork': 'raise the limit of processes (ulimit -u, pids.max of the cgroup) or free memory',
+  preparation: KERNEL_BUG,
+  'empty root': `let mount and pivot_root work: ${NAMESPACE}`,
+  'host name': NAMESPACE,
+  capabilities: NAMESPACE,
+  limits: KERNEL_BUG,
+  'no new privileges': KERNEL_BUG,
+  'death of the parent': KERNEL_BUG,
+  'seccomp filter': `use a kernel with CONFIG_SECCOMP_FILTER; ${IN_A_CONTAINER}`,
+};
+
+/** BPF_RET with SECCOMP_RET_ALLOW. */
+const ALLOW_ALL = Uint8Array.of(0x06, 0, 0, 0, 0x00, 0x00, 0xff, 0x7f);
+
+function refused({ step, errno, message }: JailRefusal): Refused {
+  return { what: step, errno, message, whatToDo: WHAT_TO_DO[step] };
+}
+
+/** The jails that are tried: each namespace alone, so that all that are refused are known, the root, and then everything. */
+function* trials(config: JailConfig): Generator<JailConfig, void> {
+  const base: JailConfig = { ...config, namespaces: [], root: 'host', rlimits: {} };
+  const userNamespace = config.namespaces.filter((name) => name === 'user');
+  if (userNamespace.length > 0) yield { ...base, namespaces: userNamespace };
+  for (const name of NAMESPACES) {
+    if (name !== 'user' && config.namespaces.includes(name)) yield { ...base, namespaces: [...userNamespace, name] };
+  }
+  if (config.root === 'empty') yield { ...base, namespaces: [...userNamespace, 'mount'], root: 'empty' };
+  yield { ...config, seccomp: config.seccomp ?? ALLOW_ALL };
+}
+
+/** Tries `config` in throw-away children of this process and returns what was refused, nothing when all of it works. */
+export function probeHere(forker: Forker, config: JailConfig = BASE_JAIL): Refused[] {
+  const found = new Map<JailStep, Refused>();
+  for (const jail of trials(config)) {
+    const refusal = tryJail(forker, jail);
+    if (refusal !== undefined && !found.has(refusal.step)) found.set(refusal.step, refused(refusal));
+    // Everything else would be refused for want of it.
+    if (refusal?.step === 'user namespace' || refusal?.step === 'user change') break;
+  }
+  return [...found.values()];
+}
+
+function tryJail(forker: Forker, jail: JailConfig): JailRefusal | undefined {
+  using child = forker.fork({ name: 'jail-probe', jail, keepFds: [], run: () => 0 });
+  try {
+    child.waitReady();
+    return undefined;
+  } catch (error) {
+    if (error instanceof JailError) return error.refusal;
+    throw error;
+  }
+}
+
+const PROBE_TIMEOUT_MS = 30_000;
+
+/**
+ * As `probeHere`, from a process that must not fork, such as main: a Node process is started for it, which takes a fraction of a
+ * second. Throws ProbeError when that does not work.
+ */
+export function probeJail(config: JailConfig = BASE_JAIL): Refused[] {
+  const entry = fileURLToPath(new URL(`probe-main${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url));
+  const { status, signal, stdout, stderr, error } = spawnSync(
+    process.execPath,
+    [...FORKABLE_NODE_OPTIONS, entry, JSON.stringify({ ...config, seccomp: undefined })],
+    { encoding: 'utf8', timeout: PROBE_TIMEOUT_MS, env: {}, cwd: '/' },
+  );
+  if (error !== undefined) throw new ProbeError('PROBE_FAILED', error.message, { cause: error });
+  if (status !== 0) throw new ProbeError('PROBE_FAILED', `the probe ended with ${status ?? signal}: ${stderr.trim()}`);
+  return JSON.parse(stdout) as Refused[];
+}

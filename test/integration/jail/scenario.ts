@@ -1,0 +1,238 @@
+/** Runs as a single-threaded process: forks children, looks at them and prints what it saw as JSON. Its argument names what. */
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Forker } from '#jail/fork.ts';
+import { BASE_JAIL, type JailConfig } from '#jail/jail-config.ts';
+import { JailError } from '#jail/jail-error.ts';
+import { Fd } from '#sys/fd.ts';
+import { bufferOver } from '#sys/ffi.ts';
+import { OpenFlag, open, read, write } from '#sys/file.ts';
+import { MapFlag, memfdCreate, mmap, Prot } from '#sys/memory.ts';
+import { addSeccompFilter, getSecureBits, isDumpable } from '#sys/prctl.ts';
+import { type ChildStatus, getpid } from '#sys/process.ts';
+import { kill, Signal } from '#sys/signal.ts';
+import { SocketType, socketpair } from '#sys/socket.ts';
+import { killOnOpening } from './filters.ts';
+import { childrenOf, linksIn, runs, viewOf } from './observe.ts';
+
+/** All of uapi/linux/securebits.h with their locks, KEEP_CAPS locked only. */
+const SECURE_BITS = 0xef;
+
+const forker = new Forker({ installSeccomp: addSeccompFilter });
+
+/** The process in the jail: the child of the one that waits for it, when there is a pid namespace. */
+const deviceOf = (pid: number) => childrenOf(pid)[0] ?? pid;
+
+/** A child that waits for a byte, or its end. */
+function waitingChild(jail: JailConfig, run: (socket: number) => number = () => 0) {
+  const [ours, theirs] = socketpair(SocketType.SEQPACKET);
+  const child = forker.fork({
+    name: 'a-long-device-name',
+    jail,
+    keepFds: [theirs],
+    run: () => {
+      read(theirs, new Uint8Array(1));
+      return run(theirs);
+    },
+  });
+  new Fd(theirs).close();
+  child.waitReady();
+  return { child, socket: new Fd(ours), theirs };
+}
+
+function view(parameter: string | undefined) {
+  const jail: JailConfig = {
+    ...BASE_JAIL,
+    ...(parameter === 'traceable' ? { dumpable: true } : {}),
+    ...(parameter === 'root-alone' ? { namespaces: BASE_JAIL.namespaces.filter((name) => name !== 'user') } : {}),
+    ...(parameter === 'nobody' || parameter === 'root-alone' ? { user: { uid: 65534, gid: 65534 } } : {}),
+    seccomp: killOnOpening(),
+  };
+  const { child, socket, theirs } = waitingChild(jail, () =>
+    getSecureBits() === SECURE_BITS ? Number(isDumpable()) : 2,
+  );
+  const device = viewOf(deviceOf(child.pid));
+  const waiter = viewOf(child.pid);
+  write(socket.fd, Uint8Array.of(1));
+  const status = child.wait();
+  return { device, waiter, own: viewOf(getpid()), kept: theirs, reserved: forker.reservedFds, status };
+}
+
+function work(rounds: number): number {
+  let sum = 0;
+  let garbage: { k: number; sum: number }[] = [];
+  for (let k = 0; k < rounds; k++) {
+    sum = (sum * 31 + k) | 0;
+    if (k % 8 === 0) garbage.push({ k, sum });
+    if (garbage.length > 20_000) garbage = [];
+  }
+  return sum;
+}
+
+/** JIT and garbage collector in the jail, under a filter. */
+function compute() {
+  const answer = new Uint8Array(4);
+  const { child, socket } = waitingChild({ ...BASE_JAIL, seccomp: killOnOpening() }, (theirs) => {
+    const sum = work(2_000_000);
+    globalThis.gc?.();
+    write(theirs, new Uint8Array(Int32Array.of(sum).buffer));
+    return 42;
+  });
+  write(socket.fd, Uint8Array.of(1));
+  read(socket.fd, answer);
+  return { status: child.wait(), sum: new Int32Array(answer.buffer)[0], expected: work(2_000_000) };
+}
+
+/** Statuses of children that end by themselves in different ways, with one process and with two. */
+function statuses() {
+  const ends: Record<string, () => number> = {
+    zero: () => 0,
+    seven: () => 7,
+    'two hundred and fifty-five': () => 255,
+    'too large': () => 256,
+    throws: () => {
+      throw new Error('a broken assumption');
+    },
+    opens: () => open('/dev/null', OpenFlag.RDONLY),
+  };
+  const found: Record<string, ChildStatus[]> = {};
+  for (const [name, run] of Object.entries(ends)) {
+    found[name] = [BASE_JAIL.namespaces, BASE_JAIL.namespaces.filter((namespace) => namespace !== 'pid')].map(
+      (namespaces) => {
+        using child = forker.fork({
+          name,
+          jail: { ...BASE_JAIL, namespaces, seccomp: killOnOpening() },
+          keepFds: [],
+          run,
+        });
+        child.waitReady();
+        return child.wait();
+      },
+    );
+  }
+  return found;
+}
+
+/**
+ * The device is ended by a signal: its waiter ends by the same. The first process of a pid namespace takes SIGKILL from outside and
+ * its own faults; without such a namespace every signal counts.
+ */
+function signals() {
+  const readAddress = (address: number) => new Uint8Array(bufferOver(address, 1)).at(0) ?? 0;
+  const faults: Record<string, () => number> = {
+    SIGSEGV: () => readAddress(4096),
+    SIGBUS: () =>
+      readAddress(mmap({ sizeBytes: 4096, prot: Prot.READ, flags: MapFlag.SHARED, fd: memfdCreate('empty') })),
+  };
+  const faulted = Object.entries(faults).map(([name, run]) => {
+    using child = forker.fork({ name, jail: BASE_JAIL, keepFds: [], run });
+    return { name, status: child.wait() };
+  });
+  const { child: killed } = waitingChild(BASE_JAIL);
+  kill(deviceOf(killed.pid), Signal.SIGKILL);
+  const { child: terminated } = waitingChild({ ...BASE_JAIL, namespaces: ['user'], root: 'host' });
+  kill(terminated.pid, Signal.SIGTERM);
+  return [...faulted, { name: 'SIGKILL', status: killed.wait() }, { name: 'SIGTERM', status: terminated.wait() }];
+}
+
+/** The waiter is killed: the device must go too. */
+function waiterKilled() {
+  const { child, socket } = waitingChild(BASE_JAIL);
+  const device = deviceOf(child.pid);
+  const before = runs(device);
+  child.kill();
+  child.wait();
+  // Readable as soon as the device's end is closed.
+  const count = read(socket.fd, new Uint8Array(1));
+  return { before, count, isOther: device !== child.pid };
+}
+
+function descriptorsAndChildren() {
+  globalThis.gc?.();
+  const maps = readFileSync('/proc/self/maps', 'latin1').split('\n').length;
+  return { fds: linksIn('/proc/self/fd'), children: childrenOf(getpid()), maps };
+}
+
+function hundred() {
+  const statuses: ChildStatus[] = [];
+  const forkOnce = () => {
+    using child = forker.fork({ name: 'one', jail: BASE_JAIL, keepFds: [], run: () => 3 });
+    child.waitReady();
+    return child.wait();
+  };
+  forkOnce();
+  const before = descriptorsAndChildren();
+  for (let i = 0; i < 100; i++) statuses.push(forkOnce());
+  return { before, after: descriptorsAndChildren(), statuses };
+}
+
+/** Memory outside of V8's heap is freed in the child, upon which Node writes to an eventfd of its loop. */
+function freedMemory() {
+  const folder = mkdtempSync(join(tmpdir(), 'crosvm-jail-'));
+  try {
+    const disk = openSync(join(folder, 'disk'), 'w+');
+    using child = forker.fork({
+      name: 'frees',
+      jail: BASE_JAIL,
+      keepFds: [disk],
+      run: () => {
+        // Every free number below now leads to the disk, as the descriptors that a device opens would.
+        for (let i = 0; i < 20; i++) new Fd(disk).duplicate();
+        for (let i = 0; i < 500; i++) {
+          const address = mmap({ sizeBytes: 4096, prot: Prot.READ, flags: MapFlag.PRIVATE | MapFlag.ANONYMOUS });
+          new Uint8Array(bufferOver(address, 4096)).at(0);
+        }
+        globalThis.gc?.();
+        globalThis.gc?.();
+        return 9;
+      },
+    });
+    const status = child.wait();
+    const written = readFileSync(join(folder, 'disk')).length;
+    closeSync(disk);
+    return { status, written };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Maps that the kernel refuses to everybody who has entered the namespace by himself. */
+function refused() {
+  const map = [{ inside: 0, outside: 1, count: 70_000 }];
+  using child = forker.fork({
+    name: 'refused',
+    jail: { ...BASE_JAIL, uidMap: map },
+    keepFds: [],
+    run: () => 0,
+  });
+  try {
+    child.waitReady();
+    return { refusal: undefined, status: child.wait() };
+  } catch (error) {
+    return { refusal: error instanceof JailError ? error.refusal : String(error), status: child.wait() };
+  }
+}
+
+/** Prints its children's ids and waits to be killed. */
+function orphans(): unknown {
+  const { child } = waitingChild(BASE_JAIL);
+  writeSync(1, `${JSON.stringify({ waiter: child.pid, device: deviceOf(child.pid) })}\n`);
+  for (;;) read(0, new Uint8Array(1));
+}
+
+const scenarios: Record<string, (parameter: string | undefined) => unknown> = {
+  view,
+  compute,
+  statuses,
+  signals,
+  waiterKilled,
+  hundred,
+  freedMemory,
+  refused,
+  orphans,
+};
+
+const [name = '', parameter] = process.argv.slice(2);
+const observation = scenarios[name]?.(parameter);
+writeSync(1, JSON.stringify(observation));
