@@ -1,0 +1,167 @@
+/**
+ * The warden: a single-threaded process that forks device processes on request. Its entry module imports the device constructors,
+ * which this module does not know, and calls `runWarden`.
+ */
+import { PollContext } from '#poll/poll-context.ts';
+import { encodedTokens } from '#poll/token.ts';
+import { Fd, type HasFd } from '#sys/fd.ts';
+import { exitNow } from '#sys/process.ts';
+import { SocketType, socketpair } from '#sys/socket.ts';
+import { errorMessage } from '#util/errors.ts';
+import { Forker } from './fork.ts';
+import { ForkError, type ForkedProcess } from './forked-process.ts';
+import { JailError } from './jail-error.ts';
+import { type ForkRequest, receiveMessage, sendMessage, type WardenReply } from './warden-wire.ts';
+
+/** The descriptors that a warden is started with. */
+export const WARDEN_FDS = { CONTROL: 3, GUEST_MEMORY: 4 } as const;
+
+/** What a device process gets. All descriptors are its own. */
+export interface DeviceResources {
+  readonly name: string;
+  /** Its end of the seqpacket pair whose other end main has. */
+  readonly socket: number;
+  /** The descriptors of the request, in its order. */
+  readonly fds: readonly number[];
+  /** The guest memory's memfd, when the request asked for it. */
+  readonly guestMemory: number | undefined;
+  readonly parameters: unknown;
+}
+
+/**
+ * Makes a device in its process, still outside of the jail, and returns its loop, which runs in the jail and whose result is the exit
+ * status. Whatever the loop uses must have been imported by the entry module: a module cannot be opened any more.
+ */
+export type DeviceMaker = (resources: DeviceResources) => () => number;
+
+export interface WardenOptions {
+  readonly devices: Readonly<Record<string, DeviceMaker>>;
+  readonly installSeccomp: (program: Uint8Array) => void;
+  /** Runs once before the first fork: what is compiled and loaded here, every device has. */
+  readonly warmUp?: () => void;
+}
+
+type Token = { readonly event: 'request' } | { readonly event: 'ready' | 'end'; readonly id: number };
+
+const REQUEST_TOKEN = 0n;
+const tokens = encodedTokens<Token>({
+  encode: (token) =>
+    token.event === 'request' ? REQUEST_TOKEN : (BigInt(token.id) << 2n) | (token.event === 'ready' ? 1n : 2n),
+  decode: (raw) =>
+    raw === REQUEST_TOKEN
+      ? { event: 'request' }
+      : { event: (raw & 3n) === 1n ? 'ready' : 'end', id: Number(raw >> 2n) },
+});
+
+/** Serves the control socket until main closes it; then the process ends, and its children with it. */
+export function runWarden(options: WardenOptions): never {
+  try {
+    const warden = new WardenProcess(options);
+    options.warmUp?.();
+    warden.serve();
+  } catch (error) {
+    process.stderr.write(`crosvm: warden: ${error instanceof Error ? error.stack : error}\n`);
+    exitNow(1);
+  }
+  // Not through libuv: nothing here has used its event loop.
+  return exitNow(0);
+}
+
+class WardenProcess {
+  readonly #options: WardenOptions;
+  readonly #forker: Forker;
+  readonly #poll: PollContext<Token>;
+  readonly #children = new Map<number, ForkedProcess>();
+
+  constructor(options: WardenOptions) {
+    this.#options = options;
+    this.#forker = new Forker(options);
+    this.#poll = new PollContext(tokens);
+    this.#poll.add({ fd: WARDEN_FDS.CONTROL }, { event: 'request' });
+  }
+
+  serve(): void {
+    this.#reply({ kind: 'started' });
+    for (;;) {
+      for (const { token } of this.#poll.wait()) {
+        if (token.event === 'end') this.#reportEnd(token.id);
+        else if (token.event === 'ready') this.#reportReady(token.id);
+        else if (!this.#takeRequest()) return;
+      }
+    }
+  }
+
+  #reply(reply: WardenReply, fds: readonly number[] = []): void {
+    if (!sendMessage(WARDEN_FDS.CONTROL, reply, fds)) exitNow(0);
+  }
+
+  /** Returns false when main has closed its end. */
+  #takeRequest(): boolean {
+    const received = receiveMessage<ForkRequest>(WARDEN_FDS.CONTROL);
+    if (received === undefined) return false;
+    const { message, fds } = received;
+    try {
+      this.#fork(message, fds);
+    } catch (error) {
+      this.#reply({ kind: 'refused', id: message.id, message: errorMessage(error) });
+    } finally {
+      for (const fd of fds) new Fd(fd).close();
+    }
+    return true;
+  }
+
+  #fork(request: ForkRequest, fds: readonly number[]): void {
+    const { id, name, jail, parameters } = request;
+    const { devices } = this.#options;
+    const make = Object.hasOwn(devices, request.device) ? devices[request.device] : undefined;
+    if (make === undefined) throw new Error(`no device of this name: ${request.device}`);
+    const [ourFd, theirFd] = socketpair(SocketType.SEQPACKET);
+    using ours = new Fd(ourFd);
+    using theirs = new Fd(theirFd);
+    const guestMemory = request.usesGuestMemory ? WARDEN_FDS.GUEST_MEMORY : undefined;
+    const resources: DeviceResources = { name, socket: theirs.fd, fds, guestMemory, parameters };
+    let run: () => number = () => 0;
+    const child = this.#forker.fork({
+      name,
+      jail,
+      keepFds: [theirs.fd, ...fds, ...(guestMemory === undefined ? [] : [guestMemory])],
+      prepare: () => {
+        run = make(resources);
+      },
+      run: () => run(),
+    });
+    this.#children.set(id, child);
+    this.#poll.add(readyOf(child), { event: 'ready', id });
+    this.#poll.add(child, { event: 'end', id });
+    this.#reply({ kind: 'forked', id, pid: child.pid }, [child.fd, ours.fd]);
+  }
+
+  #reportReady(id: number): void {
+    const child = this.#children.get(id);
+    if (child === undefined) return;
+    this.#poll.remove(readyOf(child));
+    try {
+      child.waitReady();
+      this.#reply({ kind: 'ready', id });
+    } catch (error) {
+      if (error instanceof JailError) this.#reply({ kind: 'notJailed', id, refusal: error.refusal });
+      else if (!(error instanceof ForkError)) throw error; // CHILD_DIED: its end will be reported
+    }
+  }
+
+  #reportEnd(id: number): void {
+    const child = this.#children.get(id);
+    const status = child?.tryWait();
+    if (child === undefined || status === undefined) return;
+    // Both may have come with one wait, the end first.
+    if (child.isUnready) this.#reportReady(id);
+    this.#children.delete(id);
+    this.#poll.remove(child);
+    child.close();
+    this.#reply({ kind: 'ended', id, status });
+  }
+}
+
+function readyOf(child: ForkedProcess): HasFd {
+  return { fd: child.readyFd };
+}
