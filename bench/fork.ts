@@ -1,0 +1,102 @@
+/** npm run bench -- fork [--children 20]: device processes of a warden, from the request to the jail, and their memory. */
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { BASE_JAIL } from '../src/jail/jail-config.ts';
+import { type ForkedDevice, Warden } from '../src/jail/warden.ts';
+import { SharedMemory } from '../src/memory/shared-memory.ts';
+import { type Bench, BenchUsageError } from './bench.ts';
+
+const ENTRY = new URL('fork-entry.ts', import.meta.url);
+const GUEST_MEMORY_BYTES = 512 * 2 ** 20;
+const TIMEOUT_MS = 30_000;
+
+interface Memory {
+  readonly pssKib: number;
+  readonly privateDirtyKib: number;
+}
+
+function memoryOf(pid: number): Memory {
+  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1');
+  const kib = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(rollup)?.[1] ?? 0);
+  return { pssKib: kib('Pss'), privateDirtyKib: kib('Private_Dirty') };
+}
+
+function withChildren(pid: number): number[] {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean);
+  return [pid, ...children.flatMap((child) => withChildren(Number(child)))];
+}
+
+function memoryOfTree(pid: number): Memory {
+  const all = withChildren(pid).map(memoryOf);
+  const sum = (name: keyof Memory) => all.reduce((total, memory) => total + memory[name], 0);
+  return { pssKib: sum('pssKib'), privateDirtyKib: sum('privateDirtyKib') };
+}
+
+/** Time on a processor, and time in which it wanted one: a loaded machine shows in the second, proc(5). */
+function processorMs(pid: number): { ran: number; waited: number } {
+  const [ran = 0, waited = 0] = readFileSync(`/proc/${pid}/schedstat`, 'latin1').split(' ').map(Number);
+  return { ran: ran / 1e6, waited: waited / 1e6 };
+}
+
+interface Start {
+  readonly device: ForkedDevice;
+  readonly ms: number;
+  /** Of the warden and the device's two processes. */
+  readonly ranMs: number;
+  readonly waitedMs: number;
+}
+
+function forkUntilReady(warden: Warden, name: string): Start {
+  const before = processorMs(warden.pid);
+  const started = performance.now();
+  const device = warden.fork({ device: 'idle', name, jail: BASE_JAIL, usesGuestMemory: true, parameters: null });
+  const event = warden.nextEvent(TIMEOUT_MS);
+  if (event?.kind !== 'ready') throw new Error(`the device is not ready: ${JSON.stringify(event)}`);
+  const ms = performance.now() - started;
+  const all = [warden.pid, ...withChildren(device.pid)].map(processorMs);
+  const sum = (name: 'ran' | 'waited') => all.reduce((total, time) => total + time[name], -before[name]);
+  return { device, ms, ranMs: sum('ran'), waitedMs: sum('waited') };
+}
+
+const rounded = (value: number) => Number(value.toFixed(1));
+
+async function run(parameters: string[]): Promise<number> {
+  const { values } = parseArgs({ args: parameters, options: { children: { type: 'string', default: '20' } } });
+  const count = Number(values.children);
+  if (!Number.isInteger(count) || count < 1 || count > 200) throw new BenchUsageError('--children: 1 to 200');
+  using memory = SharedMemory.create('bench-fork', GUEST_MEMORY_BYTES);
+  const started = performance.now();
+  using warden = new Warden({ entry: ENTRY, guestMemoryFd: memory.fd });
+  const first = forkUntilReady(warden, 'first');
+  const startMs = performance.now() - started;
+  const before = memoryOfTree(warden.pid);
+  const devices = Array.from({ length: count }, (_, index) => forkUntilReady(warden, `idle-${index}`));
+  const after = memoryOfTree(warden.pid);
+  const sorted = (name: 'ms' | 'ranMs' | 'waitedMs') => devices.map((start) => start[name]).toSorted((a, b) => a - b);
+  const median = (name: 'ms' | 'ranMs' | 'waitedMs') => rounded(sorted(name)[devices.length >> 1] ?? 0);
+  const oneDevice = withChildren(devices[0]?.device.pid ?? 0).map((pid) => memoryOf(pid).pssKib);
+  process.stdout.write(
+    `${JSON.stringify({
+      children: count,
+      wardenStartMs: rounded(startMs),
+      firstForkMs: rounded(first.ms),
+      bestForkToReadyMs: rounded(sorted('ms')[0] ?? 0),
+      medianForkToReadyMs: median('ms'),
+      worstForkToReadyMs: rounded(sorted('ms').at(-1) ?? 0),
+      medianOnProcessorMs: median('ranMs'),
+      medianWaitingForProcessorMs: median('waitedMs'),
+      // What one device more costs the machine, both of its processes, and the share that /proc gives it.
+      addedPssMibPerDevice: rounded((after.pssKib - before.pssKib) / count / 1024),
+      addedPrivateDirtyMibPerDevice: rounded((after.privateDirtyKib - before.privateDirtyKib) / count / 1024),
+      pssMibOfOneDevice: rounded(oneDevice.reduce((sum, kib) => sum + kib, 0) / 1024),
+      wardenPssMibAlone: rounded(before.pssKib / 1024),
+    })}\n`,
+  );
+  return 0;
+}
+
+export default {
+  name: 'fork',
+  describe: 'time from the request to the jail and memory of an idle device process',
+  run,
+} satisfies Bench;
