@@ -22,6 +22,8 @@ export const Errno = {
   EPIPE: constants.errno.EPIPE,
   ENOMEM: constants.errno.ENOMEM,
   EBUSY: constants.errno.EBUSY,
+  ESRCH: constants.errno.ESRCH,
+  EOPNOTSUPP: constants.errno.EOPNOTSUPP,
   ENAMETOOLONG: constants.errno.ENAMETOOLONG,
   ECONNRESET: constants.errno.ECONNRESET,
 } as const;

@@ -10,6 +10,7 @@ import { Itimerspec } from '#sys/event.ts';
 import { Cmsghdr, Iovec, Msghdr, Timeval } from '#sys/message.ts';
 import { SockFprog } from '#sys/prctl.ts';
 import { ChildSiginfo } from '#sys/process.ts';
+import { SockFprog } from '#sys/seccomp.ts';
 import { Termios } from '#sys/terminal.ts';
 
 interface Declared {
@@ -73,6 +74,12 @@ const DECLARED: readonly Declared[] = [
     name: 'struct timeval',
     size: Timeval.size,
     fields: { tv_sec: Timeval.fields.seconds.offset, tv_usec: Timeval.fields.microseconds.offset },
+  },
+  {
+    header: 'linux/filter.h',
+    name: 'struct sock_fprog',
+    size: SockFprog.size,
+    fields: { len: SockFprog.fields.length.offset, filter: SockFprog.fields.filter.offset },
   },
   {
     header: 'termios.h',
