@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { CapabilityData, CapabilityHeader, Rlimit } from '#sys/credentials.ts';
+import { SockFilter } from '#jail/seccomp/bpf.ts';
 import { EpollEvent } from '#sys/epoll.ts';
 import { Itimerspec } from '#sys/event.ts';
 import { Cmsghdr, Iovec, Msghdr, Timeval } from '#sys/message.ts';
-import { SockFprog } from '#sys/prctl.ts';
 import { ChildSiginfo } from '#sys/process.ts';
 import { SockFprog } from '#sys/seccomp.ts';
 import { Termios } from '#sys/terminal.ts';
@@ -74,6 +74,17 @@ const DECLARED: readonly Declared[] = [
     name: 'struct timeval',
     size: Timeval.size,
     fields: { tv_sec: Timeval.fields.seconds.offset, tv_usec: Timeval.fields.microseconds.offset },
+  },
+  {
+    header: 'linux/filter.h',
+    name: 'struct sock_filter',
+    size: SockFilter.size,
+    fields: {
+      code: SockFilter.fields.code.offset,
+      jt: SockFilter.fields.jt.offset,
+      jf: SockFilter.fields.jf.offset,
+      k: SockFilter.fields.k.offset,
+    },
   },
   {
     header: 'linux/filter.h',
