@@ -5,7 +5,7 @@ import { delimiter, dirname, join, resolve } from 'node:path';
 
 const CHECKOUT = resolve(import.meta.dirname, '../../..');
 /** What `npm pack` needs: the files of the package, and what its prepack step builds `dist` with and from. */
-const PACKED_FROM = ['package.json', '.gitignore', 'README.md', 'LICENSE', 'bin', 'docs', 'src', 'tools'];
+const PACKED_FROM = ['package.json', '.gitignore', 'README.md', 'LICENSE', 'bin', 'docs', 'seccomp', 'src', 'tools'];
 const NPM_LIMIT_MS = 240_000;
 /** Without a network npm would try for minutes. */
 const FEW_RETRIES = ['--fetch-retries=1', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=2000'];

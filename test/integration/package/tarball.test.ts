@@ -42,11 +42,24 @@ describe('the installed package', { skip }, () => {
   test('has the command, what was built, and the documentation, but neither sources nor tests', () => {
     const files = globSync('**/*', { cwd: join(folder, 'target/node_modules/crosvm-ts') });
     const places = new Set(files.map((path) => path.split('/')[0]));
-    assert.deepEqual([...places].sort(), ['LICENSE', 'README.md', 'bin', 'dist', 'docs', 'package.json']);
+    assert.deepEqual([...places].sort(), ['LICENSE', 'README.md', 'bin', 'dist', 'docs', 'package.json', 'seccomp']);
     assert.deepEqual(
       files.filter((path) => /\.ts$|\btest/.test(path)),
       [],
     );
+  });
+
+  test('compiles the policies of its devices', () => {
+    const compile = `
+      const { X86_64 } = await import('crosvm-ts/dist/jail/seccomp/architecture.js');
+      const { compilePolicy, policyPath } = await import('crosvm-ts/dist/jail/seccomp/compile.js');
+      const path = policyPath(X86_64, 'rng_device');
+      compilePolicy({ path, architecture: X86_64, defaultAction: 'trap' });`;
+    const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', compile], {
+      cwd: join(folder, 'target'),
+      encoding: 'utf8',
+    });
+    assert.equal(status, 0, stderr);
   });
 
   test('says its version', () => {
