@@ -1,7 +1,7 @@
 /** The warden of the fork bench: devices that wait. */
 import { runWarden } from '../src/jail/warden-process.ts';
 import { read } from '../src/sys/file.ts';
-import { addSeccompFilter } from '../src/sys/prctl.ts';
+import { installSeccompFilter } from '../src/sys/seccomp.ts';
 
 const byte = new Uint8Array(1);
 runWarden({
@@ -11,5 +11,5 @@ runWarden({
       () =>
         read(socket, byte),
   },
-  installSeccomp: addSeccompFilter,
+  installSeccomp: installSeccompFilter,
 });

@@ -25,14 +25,8 @@ import {
   umount,
   unshare,
 } from '#sys/namespaces.ts';
-import {
-  clearAmbientSet,
-  dropBoundingSet,
-  SecureBit,
-  setDumpable,
-  setNoNewPrivileges,
-  setSecureBits,
-} from '#sys/prctl.ts';
+import { clearAmbientSet, dropBoundingSet, SecureBit, setDumpable, setSecureBits } from '#sys/prctl.ts';
+import { setNoNewPrivileges } from '#sys/seccomp.ts';
 import { type IdMap, type JailConfig, NAMESPACES, type NamespaceName } from './jail-config.ts';
 import { jailStep } from './jail-error.ts';
 

@@ -1,7 +1,4 @@
-/** prctl(2): attributes of the calling thread and its process. All throw SyscallError. */
-import { assert } from '#util/assert.ts';
-import { struct, u16, u64AsNumber } from '#util/struct.ts';
-import { addressOf, bind, errno, lastError, type Pointer } from './ffi.ts';
+import { bind, errno, lastError, type Pointer } from './ffi.ts';
 import { Errno } from './syscall-error.ts';
 
 /** Options, uapi/linux/prctl.h. */
@@ -11,11 +8,9 @@ const PR = {
   SET_DUMPABLE: 4,
   SET_KEEPCAPS: 8,
   SET_NAME: 15,
-  SET_SECCOMP: 22,
   CAPBSET_DROP: 24,
   GET_SECUREBITS: 27,
   SET_SECUREBITS: 28,
-  SET_NO_NEW_PRIVS: 38,
   CAP_AMBIENT: 47,
 } as const;
 
@@ -30,21 +25,10 @@ const CAPABILITY_LIMIT = 64;
 /** TASK_COMM_LEN, linux/sched.h, less the NUL. */
 const NAME_MAX_BYTES = 15;
 
-/** `struct sock_fprog`, uapi/linux/filter.h; an instruction, `struct sock_filter`, has 8 bytes. */
-export const SockFprog = struct({ length: u16, filter: u64AsNumber });
-const INSTRUCTION_SIZE_BYTES = 8;
-/** BPF_MAXINSNS, uapi/linux/bpf_common.h. */
-const INSTRUCTIONS_MAX = 4096;
-/** uapi/linux/seccomp.h */
-const SECCOMP_MODE_FILTER = 2;
-
 type PrctlArguments = [option: number, a: number, b: number, c: number, d: number];
 const c = {
   prctl: bind<(...parameters: PrctlArguments) => number>(
     'int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)',
-  ),
-  seccomp: bind<(option: number, mode: number, program: Uint8Array, c: number, d: number) => number>(
-    'int prctl(int, unsigned long, void*, unsigned long, unsigned long)',
   ),
   prctlPointer: bind<(option: number, pointer: Pointer, b: number, c: number, d: number) => number>(
     'int prctl(int, void*, unsigned long, unsigned long, unsigned long)',
@@ -106,22 +90,4 @@ export function setSecureBits(bits: number): void {
 
 export function getSecureBits(): number {
   return prctl(PR.GET_SECUREBITS);
-}
-
-/** No exec will give a privilege from here on; it also allows seccomp filters to those without privilege. */
-export function setNoNewPrivileges(): void {
-  prctl(PR.SET_NO_NEW_PRIVS, 1);
-}
-
-/**
- * Adds a seccomp filter, a program of `struct sock_filter`, to the calling thread; every filter has to allow a call. EACCES: without
- * `setNoNewPrivileges` and CAP_SYS_ADMIN. EINVAL: not a valid program, or a kernel without filters.
- */
-export function addSeccompFilter(program: Uint8Array): void {
-  const length = program.length / INSTRUCTION_SIZE_BYTES;
-  assert(Number.isInteger(length) && length > 0 && length <= INSTRUCTIONS_MAX, 'a program of 1 to 4096 instructions');
-  const fprog = SockFprog.encode({ length, filter: addressOf(program) });
-  if (c.seccomp(PR.SET_SECCOMP, SECCOMP_MODE_FILTER, fprog, 0, 0) < 0) throw lastError('prctl');
-  // The program lives until here: the collector does not know that `fprog` has its address.
-  addressOf(program);
 }

@@ -56,6 +56,8 @@ export function installSeccompFilter(program: Uint8Array, flags = 0): void {
   assert(Number.isInteger(length) && length >= 1 && length <= 0xffff, 'a program is a count of whole instructions');
   const argument = SockFprog.encode({ length, filter: addressOf(program) });
   const result = c.seccomp(SYS_SECCOMP, OPERATION.SET_MODE_FILTER, flags, argument);
+  // The program lives until here: the collector does not know that `argument` has its address.
+  addressOf(program);
   if (result < 0) throw lastError('seccomp');
   // With TSYNC the kernel returns the thread that hindered it, and no error.
   if (result > 0) throw new SyscallError('seccomp', Errno.ESRCH);

@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { CapabilityData, CapabilityHeader, Rlimit } from '#sys/credentials.ts';
 import { SockFilter } from '#jail/seccomp/bpf.ts';
+import { CapabilityData, CapabilityHeader, Rlimit } from '#sys/credentials.ts';
 import { EpollEvent } from '#sys/epoll.ts';
 import { Itimerspec } from '#sys/event.ts';
 import { Cmsghdr, Iovec, Msghdr, Timeval } from '#sys/message.ts';
@@ -140,12 +140,6 @@ const DECLARED: readonly Declared[] = [
     name: 'struct rlimit',
     size: Rlimit.size,
     fields: { rlim_cur: Rlimit.fields.soft.offset, rlim_max: Rlimit.fields.hard.offset },
-  },
-  {
-    header: 'linux/filter.h',
-    name: 'struct sock_fprog',
-    size: SockFprog.size,
-    fields: { len: SockFprog.fields.length.offset, filter: SockFprog.fields.filter.offset },
   },
 ];
 

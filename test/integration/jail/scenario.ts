@@ -9,8 +9,9 @@ import { Fd } from '#sys/fd.ts';
 import { bufferOver } from '#sys/ffi.ts';
 import { OpenFlag, open, read, write } from '#sys/file.ts';
 import { MapFlag, memfdCreate, mmap, Prot } from '#sys/memory.ts';
-import { addSeccompFilter, getSecureBits, isDumpable } from '#sys/prctl.ts';
+import { getSecureBits, isDumpable } from '#sys/prctl.ts';
 import { type ChildStatus, getpid } from '#sys/process.ts';
+import { installSeccompFilter } from '#sys/seccomp.ts';
 import { kill, Signal } from '#sys/signal.ts';
 import { SocketType, socketpair } from '#sys/socket.ts';
 import { killOnOpening } from './filters.ts';
@@ -19,7 +20,7 @@ import { childrenOf, linksIn, runs, viewOf } from './observe.ts';
 /** All of uapi/linux/securebits.h with their locks, KEEP_CAPS locked only. */
 const SECURE_BITS = 0xef;
 
-const forker = new Forker({ installSeccomp: addSeccompFilter });
+const forker = new Forker({ installSeccomp: installSeccompFilter });
 
 /** The process in the jail: the child of the one that waits for it, when there is a pid namespace. */
 const deviceOf = (pid: number) => childrenOf(pid)[0] ?? pid;

@@ -3,7 +3,7 @@ import { type DeviceResources, runWarden } from '#jail/warden-process.ts';
 import { MemoryMapping } from '#memory/memory-mapping.ts';
 import { OpenFlag, open, read, write } from '#sys/file.ts';
 import { PAGE_SIZE_BYTES } from '#sys/memory.ts';
-import { addSeccompFilter } from '#sys/prctl.ts';
+import { installSeccompFilter } from '#sys/seccomp.ts';
 
 /** Adds its parameter to each byte it gets; ends when main has closed its end, or is told 255. */
 function adder({ socket, parameters }: DeviceResources): () => number {
@@ -47,4 +47,4 @@ function broken(): () => number {
   throw new Error('cannot be made');
 }
 
-runWarden({ devices: { adder, writer, speaker, opener, broken }, installSeccomp: addSeccompFilter });
+runWarden({ devices: { adder, writer, speaker, opener, broken }, installSeccomp: installSeccompFilter });
