@@ -235,6 +235,27 @@ describe('GuestMemory', () => {
     { start: 0x1_0000_0000, sizeBytes: PAGE },
   ];
 
+  test('addresses are judged without an error, and lie in the whole', () => {
+    using memory = GuestMemory.create(RANGES);
+    memory.writeU32(0x10_0004, 0x1234_5678);
+    assert.equal(memory.whole.readU32(memory.offsetOf(0x10_0004, 4)), 0x1234_5678);
+    assert.equal(memory.whole.sizeBytes, memory.sizeBytes);
+    for (const [address, size] of [
+      [4 * PAGE, 1],
+      [4 * PAGE - 1, 2],
+      [-1, 1],
+      [0.5, 1],
+      [Number.NaN, 1],
+      [2 ** 64, 1],
+      [0, 2 ** 64],
+      [0, -1],
+    ] as const) {
+      assert.equal(memory.offsetOf(address, size), -1);
+    }
+    memory.close();
+    assert.equal(memory.offsetOf(0, 1), -1);
+  });
+
   test('every address of a region is one byte of its own', () => {
     using memory = GuestMemory.create(RANGES);
     memory.writeU32(0x10_0000, 1);
