@@ -16,6 +16,12 @@ export function targetNames(): string[] {
     .sort();
 }
 
+/** Of the targets that bring one: a variant that is deliberately wrong, which must fail. */
+export async function loadCanaryOf(name: string): Promise<FuzzTarget | undefined> {
+  const { canary } = (await import(new URL(name + SUFFIX, FOLDER).href)) as { canary?: FuzzTarget };
+  return canary;
+}
+
 /** The target of that name, `targets/<name>.ts`; undefined when there is none. */
 export async function loadTarget(name: string): Promise<FuzzTarget | undefined> {
   if (name !== CANARY && !targetNames().includes(name)) return undefined;

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import type { Clock } from '#util/clock.ts';
 import { fuzz } from './engine.ts';
 import { Random } from './random.ts';
-import { CANARY, loadTarget, targetNames } from './registry.ts';
+import { CANARY, loadCanaryOf, loadTarget, targetNames } from './registry.ts';
 import { FuzzFailure, inputTarget, shrinkText } from './target.ts';
 
 /** Time that only a test moves. */
@@ -30,6 +30,14 @@ for (const name of targetNames()) {
     const { cases, failure } = fuzz(target, SMOKE);
     assert.ifError(failure?.error);
     assert.ok(cases > 0);
+  });
+}
+
+for (const name of targetNames()) {
+  const canary = await loadCanaryOf(name);
+  if (canary === undefined) continue;
+  test(`the canary of ${name} is found`, () => {
+    assert.ok(fuzz(canary, SMOKE).failure);
   });
 }
 

@@ -9,6 +9,8 @@ export class MemoryDisk implements DiskFile {
   onLengthChange: ((lengthBytes: number) => void) | undefined;
   lengthBytes: number;
   failure: Error | undefined;
+  /** Calls that a device should not have made. */
+  refused = 0;
 
   constructor(lengthBytes: number, isReadOnly = false) {
     this.content = new Uint8Array(lengthBytes);
@@ -61,8 +63,9 @@ export class MemoryDisk implements DiskFile {
   #begin(name: string, offset: number, sizeBytes: number): void {
     this.calls.push(`${name} ${offset} ${sizeBytes}`);
     if (this.failure !== undefined) throw this.failure;
-    if (offset + sizeBytes > this.lengthBytes) throw new DiskError('OUT_OF_RANGE', 'the device let it through');
-    if (this.isReadOnly && name !== 'read' && name !== 'flush')
-      throw new DiskError('READ_ONLY', 'the device let it through');
+    const leaves = offset + sizeBytes > this.content.length;
+    if (!leaves && (!this.isReadOnly || name === 'read')) return;
+    this.refused += 1;
+    throw new DiskError(leaves ? 'OUT_OF_RANGE' : 'READ_ONLY', 'the device let it through');
   }
 }
