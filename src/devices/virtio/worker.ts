@@ -51,7 +51,12 @@ export class EventWorker<Token> implements Worker {
     for (let index = 0; index < events.length; index++) this.#handle(events.at(index).token);
   }
 
-  /** Stops waiting for a source that has ended. */
+  /** Waits for a further source. Throws SyscallError. */
+  add(source: HasFd, token: Token): void {
+    this.#poll.add(source, token);
+  }
+
+  /** Stops waiting for a source. */
   remove(source: HasFd): void {
     this.#poll.remove(source);
   }
