@@ -6,6 +6,7 @@ import {
   fdatasync,
   flock,
   IOVEC_COUNT_MAX,
+  type PositionedVectors,
   preadv,
   pwritev,
 } from '#sys/disk.ts';
@@ -34,6 +35,8 @@ export class RawDisk implements DiskFile {
   readonly isReadOnly: boolean;
   onLengthChange: ((lengthBytes: number) => void) | undefined;
   readonly #fd: Fd;
+  /** Refilled for each call. */
+  readonly #vectors = { iovecs: 0, count: 0, offset: 0 };
   #lengthBytes: number;
   /**
    * Linux reports a failed write-back once and then marks the pages clean: a later fdatasync would succeed without the data.
@@ -76,7 +79,7 @@ export class RawDisk implements DiskFile {
     this.#check(offset, target.sizeBytes);
     let position = offset;
     while (target.sizeBytes > 0) {
-      const count = preadv(this.#fd.fd, vectors(target, position));
+      const count = preadv(this.#fd.fd, this.#at(position, target));
       if (count === 0) throw new DiskError('SHORT', `the image ended at ${position}: it was truncated`);
       target.advance(count);
       position += count;
@@ -87,7 +90,7 @@ export class RawDisk implements DiskFile {
     this.#checkWritable(offset, source.sizeBytes);
     let position = offset;
     while (source.sizeBytes > 0) {
-      const count = pwritev(this.#fd.fd, vectors(source, position));
+      const count = pwritev(this.#fd.fd, this.#at(position, source));
       if (count === 0) throw new DiskError('SHORT', `nothing could be written at ${position}`);
       source.advance(count);
       position += count;
@@ -152,6 +155,14 @@ export class RawDisk implements DiskFile {
     }
   }
 
+  #at(offset: number, ranges: IoVectors): PositionedVectors {
+    const vectors = this.#vectors;
+    vectors.iovecs = ranges.address;
+    vectors.count = Math.min(ranges.count, IOVEC_COUNT_MAX);
+    vectors.offset = offset;
+    return vectors;
+  }
+
   #check(offset: number, sizeBytes: number): void {
     const fits = isSize(offset) && isSize(sizeBytes) && sizeBytes <= this.#lengthBytes - offset;
     if (!fits)
@@ -162,10 +173,6 @@ export class RawDisk implements DiskFile {
     if (this.isReadOnly) throw new DiskError('READ_ONLY', 'the disk is open for reading');
     this.#check(offset, sizeBytes);
   }
-}
-
-function vectors(list: IoVectors, offset: number) {
-  return { iovecs: list.address, count: Math.min(list.count, IOVEC_COUNT_MAX), offset };
 }
 
 function lockImage(fd: Fd, readOnly: boolean): void {

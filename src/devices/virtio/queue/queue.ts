@@ -156,7 +156,7 @@ export class Queue {
       const length = ram.readU32(at + DESCRIPTOR.LENGTH);
       const flagsAndNext = ram.readU32(at + DESCRIPTOR.FLAGS);
       const flags = flagsAndNext & U16;
-      if ((flags & DescriptorFlag.INDIRECT) !== 0) return this.#loadIndirect(chain, { address, length, flags });
+      if ((flags & DescriptorFlag.INDIRECT) !== 0) return this.#loadIndirect(chain, address, length, flags);
       const fault = this.#append(chain, address, length, flags);
       if (fault !== undefined) return fault;
       if ((flags & DescriptorFlag.NEXT) === 0) return undefined;
@@ -166,10 +166,7 @@ export class Queue {
   }
 
   /** The table that ends a chain, §2.6.5.3. Its descriptor's WRITE flag is ignored, as that section asks. */
-  #loadIndirect(
-    chain: DescriptorChain,
-    { address, length, flags }: { readonly address: number; readonly length: number; readonly flags: number },
-  ): QueueFault | undefined {
+  #loadIndirect(chain: DescriptorChain, address: number, length: number, flags: number): QueueFault | undefined {
     if (!this.#hasIndirect) return 'INDIRECT_NOT_NEGOTIATED';
     if ((flags & ~DESCRIPTOR_FLAGS) !== 0) return 'UNKNOWN_FLAGS';
     if ((flags & DescriptorFlag.NEXT) !== 0) return 'INDIRECT_CONTINUED';
