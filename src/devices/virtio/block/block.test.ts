@@ -171,6 +171,7 @@ describe('reading and writing', () => {
 
   test('a read that failed counts no data', () => {
     using all = create();
+    assert.equal(all.request(header(IN, 0), { writableBytes: 512 }).length, 513);
     all.disk.failure = new DiskError('SHORT', 'test');
     const { status, length } = all.request(header(IN, 0), { writableBytes: 512 });
     assert.deepEqual([status, length], [IOERR, 1]);
@@ -212,6 +213,9 @@ describe('other requests', () => {
     using all = create({ acked: 0n });
     assert.equal(all.request(header(OUT, 1), { readable: new Uint8Array(512) }).status, OK);
     assert.deepEqual(all.disk.calls, ['write 512 512', 'flush 0 0']);
+    using zeroing = create({ acked: BlockFeature.WRITE_ZEROES });
+    assert.equal(zeroing.request(header(WRITE_ZEROES), segment(1, 1)).status, OK);
+    assert.deepEqual(zeroing.disk.calls, ['zero 512 512', 'flush 0 0']);
   });
 
   test('GET_ID gives up to 20 bytes', () => {

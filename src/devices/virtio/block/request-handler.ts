@@ -78,7 +78,6 @@ export class BlockRequests implements RequestHandler {
       return this.#execute(reader, writer, dataBytes);
     } catch (error) {
       if (!(error instanceof DiskError || error instanceof SyscallError)) throw error;
-      this.#written = 0;
       this.#options.log.error(`a request failed: ${error.message}`);
       return RequestStatus.IOERR;
     }

@@ -122,6 +122,17 @@ describe('a console', () => {
     assert.equal(all.received(address), 'early');
   });
 
+  test('a buffer is not lost when the input has nothing after all', () => {
+    using all = create();
+    const { addresses } = all.receive.add({ writableBytes: 9 });
+    all.kick(0);
+    all.input.type('');
+    all.settle();
+    all.input.type('x');
+    all.settle();
+    assert.equal(all.received(addresses[0] as number), 'x');
+  });
+
   test('a buffer without room comes back empty', () => {
     using all = create();
     all.receive.add(text('not for writing'));

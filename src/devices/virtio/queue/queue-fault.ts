@@ -9,7 +9,7 @@ export const QUEUE_FAULTS = {
   TOO_MANY_AVAILABLE: 'more chains are available than the queue holds',
   HEAD_OUT_OF_RANGE: 'a chain begins past the descriptor table',
   NEXT_OUT_OF_RANGE: 'a descriptor continues past its table',
-  CHAIN_TOO_LONG: 'a chain has more descriptors than its table, so it loops, or more than any request needs',
+  CHAIN_TOO_LONG: 'a chain loops, or has more descriptors than any request needs',
   UNKNOWN_FLAGS: 'a descriptor has flags that are not defined',
   EMPTY_BUFFER: 'a descriptor has no bytes',
   BUFFER_OUTSIDE_MEMORY: 'a buffer is not in RAM',

@@ -134,6 +134,7 @@ describe('popping', () => {
     assert.ok(all.queue.pop(all.chain));
     all.queue.fail('NO_ROOM_FOR_ANSWER');
     assert.deepEqual([all.queue.fault, all.queue.pop(all.chain)], ['NO_ROOM_FOR_ANSWER', false]);
+    assert.equal(all.queue.nextAvailable, 0, 'the chain is not lost');
   });
 
   test('what is popped is a copy: the driver changes descriptors too late', () => {
@@ -156,6 +157,7 @@ describe('a hostile driver', () => {
     all.driver.makeAvailable(0);
     assert.equal(all.queue.pop(all.chain), all.queue.fault === undefined);
     assert.equal(all.queue.pop(all.chain), false, 'a fault stays');
+    assert.equal(all.queue.nextAvailable, all.queue.fault === undefined ? 1 : 0, 'a chain with a fault is not taken');
     return all.queue.fault;
   }
 
@@ -205,6 +207,26 @@ describe('a hostile driver', () => {
       for (const address of addresses) assert.equal(of([{ address, length: 16 }]), 'BUFFER_OUTSIDE_MEMORY');
       assert.equal(of([{ address: HOLE.start - 16, length: 16 }]), undefined);
     }
+  });
+
+  test('has 4 GiB in one chain', () => {
+    using memory = createMemory(2 ** 23);
+    const driver = new MockQueue(memory, { size: 8 });
+    const queue = new Queue(memory, driver.config(), ALL_FEATURES);
+    const table = driver.allocate(513 * 16);
+    for (let index = 0; index < 513; index++) {
+      const flags = index === 511 ? 0 : NEXT;
+      driver.writeDescriptorAt(table + index * 16, { address: HOLE.end, length: 2 ** 23, flags, next: index + 1 });
+    }
+    driver.writeDescriptorAt(table, { address: HOLE.end, length: 2 ** 23 - 1, flags: NEXT, next: 1 });
+    driver.writeDescriptor(0, { address: table, length: 513 * 16, flags: INDIRECT });
+    driver.makeAvailable(0);
+    const chain = queue.createChain();
+    assert.ok(queue.pop(chain));
+    assert.equal(chain.readableBytes, 2 ** 32 - 1);
+    driver.writeDescriptorAt(table, { address: HOLE.end, length: 2 ** 23, flags: NEXT, next: 1 });
+    driver.makeAvailable(0);
+    assert.deepEqual([queue.pop(chain), queue.fault], [false, 'TOO_MANY_BYTES']);
   });
 
   test('puts a readable buffer after a writable one', () => {
@@ -321,6 +343,24 @@ describe('telling the driver', () => {
       assert.equal(all.driver.availableEvent, round);
     }
   });
+});
+
+test('a chain that is added while the driver is asked for a kick is not missed', () => {
+  using all = create();
+  const { memory, driver } = all;
+  // The driver adds its chain right after the event field was written, and saw the old one.
+  const slice = (address: number, sizeBytes: number) => {
+    const ring = memory.slice(address, sizeBytes);
+    if (address !== driver.usedRing) return ring;
+    const storeU16 = (offset: number, value: number) => {
+      driver.add(text('x'));
+      ring.storeU16(offset, value);
+    };
+    return { storeU16 };
+  };
+  const racing = { whole: memory.whole, offsetOf: memory.offsetOf.bind(memory), slice } as unknown as GuestMemory;
+  const queue = new Queue(racing, driver.config(), ALL_FEATURES);
+  assert.equal(queue.pop(queue.createChain()), true);
 });
 
 describe('readers and writers', () => {

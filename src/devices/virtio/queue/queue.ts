@@ -68,6 +68,11 @@ export class Queue {
     return this.#config.vector;
   }
 
+  /** The place in the available ring, modulo 2^16, of the next chain: at a fault, of the chain that has it. */
+  get nextAvailable(): number {
+    return this.#nextAvailable;
+  }
+
   /** Why the queue has stopped. */
   get fault(): QueueFault | undefined {
     return this.#fault;
@@ -148,8 +153,8 @@ export class Queue {
     if (head >= this.size) return 'HEAD_OUT_OF_RANGE';
     const ram = this.#ram;
     let index = head;
-    for (let steps = 1; ; steps++) {
-      if (steps > this.size) return 'CHAIN_TOO_LONG';
+    // A chain that loops comes to its capacity.
+    for (;;) {
       // Each field is read once, here; what is judged is what is used.
       const at = this.#tableOffset + index * DESCRIPTOR.SIZE_BYTES;
       const address = ram.readU32(at) + ram.readU32(at + 4) * 2 ** 32;
@@ -176,8 +181,7 @@ export class Queue {
     const size = length / DESCRIPTOR.SIZE_BYTES;
     const ram = this.#ram;
     let index = 0;
-    for (let steps = 1; ; steps++) {
-      if (steps > size) return 'CHAIN_TOO_LONG';
+    for (;;) {
       const at = table + index * DESCRIPTOR.SIZE_BYTES;
       const bufferAddress = ram.readU32(at) + ram.readU32(at + 4) * 2 ** 32;
       const bufferLength = ram.readU32(at + DESCRIPTOR.LENGTH);

@@ -384,7 +384,9 @@ describe('reset', () => {
     machine.start(Feature.VERSION_1 | 1n);
     machine.device.interrupt?.signalUsedQueue(1);
     machine.set('msixConfig', 1);
+    const [worker] = machine.workers.workers;
     machine.set('deviceStatus', 0);
+    assert.throws(() => worker?.fd, 'the worker is closed');
     assert.deepEqual([machine.transport.isActive, machine.workers.workers.size, machine.pci.line], [false, 0, false]);
     assert.deepEqual([machine.get('queueEnable'), machine.get('queueDesc'), machine.get('driverFeature')], [0, 0, 0]);
     assert.deepEqual([machine.get('msixConfig'), machine.read(BAR.ISR.offset, 1)], [NO_VECTOR, 0]);
