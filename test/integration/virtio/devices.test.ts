@@ -6,14 +6,13 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { block } from '#devices/virtio/block/block.ts';
 import { RequestHeader, RequestType } from '#devices/virtio/block/constants.ts';
-import { Feature, Status } from '#devices/virtio/constants.ts';
 import type { VirtioDevice } from '#devices/virtio/device.ts';
 import { UrandomSource } from '#devices/virtio/rng/entropy-source.ts';
 import { rng } from '#devices/virtio/rng/rng.ts';
 import { RecordedPciInterrupt, silentLog } from '#devices/virtio/testing/fakes.ts';
 import { createMemory, HOLE } from '#devices/virtio/testing/memory.ts';
+import { MockDriver } from '#devices/virtio/testing/mock-driver.ts';
 import { MockQueue } from '#devices/virtio/testing/mock-queue.ts';
-import { BAR, CommonConfig } from '#devices/virtio/transport/common-config.ts';
 import { VirtioPciTransport } from '#devices/virtio/transport/pci-transport.ts';
 import { WorkerLoop } from '#devices/virtio/worker-loop.ts';
 import { RawDisk } from '#disk/raw.ts';
@@ -24,8 +23,6 @@ import { OpenFlag } from '#sys/file.ts';
 const folder = mkdtempSync(join(tmpdir(), 'virtio-'));
 after(() => rmSync(folder, { recursive: true }));
 
-const FIELDS = CommonConfig.fields;
-
 class Machine implements Disposable {
   readonly memory = createMemory();
   readonly driver = new MockQueue(this.memory, { size: 64, start: HOLE.end });
@@ -33,6 +30,7 @@ class Machine implements Disposable {
   readonly loop = new WorkerLoop();
   readonly events: EventFd[];
   readonly transport: VirtioPciTransport;
+  readonly registers: MockDriver;
 
   constructor(device: VirtioDevice) {
     this.events = device.queueMaxSizes.map(() => EventFd.create());
@@ -45,34 +43,17 @@ class Machine implements Disposable {
       workers: this.loop,
       log: silentLog,
     });
-  }
-
-  set(name: keyof typeof FIELDS, value: number): void {
-    const data = new Uint8Array(8);
-    new DataView(data.buffer).setBigUint64(0, BigInt(value), true);
-    this.transport.write(FIELDS[name].offset, data.subarray(0, FIELDS[name].size));
+    this.registers = new MockDriver(this.transport);
   }
 
   /** All features that are offered. */
-  start(device: VirtioDevice): void {
-    const features = device.features() | Feature.VERSION_1 | Feature.RING_EVENT_IDX | Feature.RING_INDIRECT_DESC;
-    this.set('deviceStatus', Status.ACKNOWLEDGE | Status.DRIVER);
-    for (const select of [0, 1]) {
-      this.set('driverFeatureSelect', select);
-      this.set('driverFeature', Number((features >> BigInt(select * 32)) & 0xffff_ffffn));
-    }
-    this.set('deviceStatus', Status.ACKNOWLEDGE | Status.DRIVER | Status.FEATURES_OK);
-    this.set('queueSize', this.driver.size);
-    this.set('queueDesc', this.driver.descriptorTable);
-    this.set('queueDriver', this.driver.availableRing);
-    this.set('queueDevice', this.driver.usedRing);
-    this.set('queueEnable', 1);
-    this.set('deviceStatus', Status.ACKNOWLEDGE | Status.DRIVER | Status.FEATURES_OK | Status.DRIVER_OK);
+  start(): void {
+    this.registers.start(this.registers.offeredFeatures(), this.driver.config());
     assert.ok(this.transport.isActive);
   }
 
   kick(): void {
-    this.transport.write(BAR.NOTIFY.offset, Uint8Array.of(0, 0));
+    this.registers.notify(0);
     this.loop.turn(1000);
   }
 
@@ -91,7 +72,7 @@ describe('a driver', () => {
     using disk = RawDisk.open(path);
     const device = block.create({ disk, log: silentLog });
     using machine = new Machine(device);
-    machine.start(device);
+    machine.start();
     const header = (type: number, sector = 0) => ({ readable: RequestHeader.encode({ type, sector }) });
     const content = Uint8Array.from({ length: 2048 }, (_, at) => at * 7);
     const { driver } = machine;
@@ -127,14 +108,14 @@ describe('a driver', () => {
     for (let round = 0; round < 2; round++) {
       machine.memory.fill(HOLE.end, 0x1000, 0);
       const driver = new MockQueue(machine.memory, { size: 64, start: HOLE.end });
-      machine.start(device);
+      machine.start();
       for (let count = 0; count < 2; count++) {
         const { addresses } = driver.add({ writableBytes: 32 });
         machine.kick();
         assert.equal(driver.takeUsed()?.length, 32);
         seen.add(Buffer.from(driver.bytes(addresses[0] as number, 32)).toString('hex'));
       }
-      machine.set('deviceStatus', 0);
+      machine.registers.reset();
       assert.equal(machine.transport.isActive, false);
     }
     assert.equal(seen.size, 4);

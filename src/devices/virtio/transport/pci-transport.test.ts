@@ -9,15 +9,15 @@ import type { ActiveQueues, VirtioDevice } from '../device.ts';
 import type { Interrupt } from '../interrupt.ts';
 import { ManualWorkers, RecordedPciInterrupt, silentLog } from '../testing/fakes.ts';
 import { createMemory } from '../testing/memory.ts';
+import { MockDriver } from '../testing/mock-driver.ts';
 import { MockQueue } from '../testing/mock-queue.ts';
 import { EventWorker, type Worker } from '../worker.ts';
-import { BAR, CommonConfig, ISR } from './common-config.ts';
+import { BAR, CommonConfig, type CommonField, ISR } from './common-config.ts';
 import { VirtioPciTransport } from './pci-transport.ts';
 
 const { ACKNOWLEDGE, DRIVER, FEATURES_OK, DRIVER_OK, NEEDS_RESET, FAILED } = Status;
 const CONFIG = Uint8Array.of(1, 2, 3, 4, 5, 6);
 const FIELDS = CommonConfig.fields;
-type FieldName = keyof typeof FIELDS;
 
 /** Records what the transport asks of it. */
 class FakeDevice implements VirtioDevice {
@@ -79,50 +79,30 @@ class Machine implements Disposable {
     log: silentLog,
   });
 
+  readonly registers = new MockDriver(this.transport);
+
   read(offset: number, size: number): number {
-    const data = new Uint8Array(size).fill(0xcc);
-    this.transport.read(offset, data);
-    return Number(`0x${Buffer.from(data).reverse().toString('hex')}`);
+    return this.registers.read(offset, size);
   }
 
   write(offset: number, size: number, value: number | bigint): void {
-    const data = new Uint8Array(8);
-    new DataView(data.buffer).setBigUint64(0, BigInt(value), true);
-    this.transport.write(offset, data.subarray(0, size));
+    this.registers.write(offset, size, value);
   }
 
-  get(name: FieldName): number {
-    return this.read(FIELDS[name].offset, FIELDS[name].size);
+  get(name: CommonField): number {
+    return this.registers.get(name);
   }
 
-  set(name: FieldName, value: number | bigint): void {
-    this.write(FIELDS[name].offset, FIELDS[name].size, value);
-  }
-
-  negotiate(features: bigint): void {
-    this.set('deviceStatus', ACKNOWLEDGE);
-    this.set('deviceStatus', ACKNOWLEDGE | DRIVER);
-    for (const select of [0, 1]) {
-      this.set('driverFeatureSelect', select);
-      this.set('driverFeature', (features >> BigInt(32 * select)) & 0xffff_ffffn);
-    }
-    this.set('deviceStatus', ACKNOWLEDGE | DRIVER | FEATURES_OK);
+  set(name: CommonField, value: number | bigint): void {
+    this.registers.set(name, value);
   }
 
   enableQueue(index = 0): void {
-    this.set('queueSelect', index);
-    this.set('queueSize', this.driver.size);
-    this.set('queueMsixVector', index + 1);
-    this.set('queueDesc', this.driver.descriptorTable);
-    this.set('queueDriver', this.driver.availableRing);
-    this.set('queueDevice', this.driver.usedRing);
-    this.set('queueEnable', 1);
+    this.registers.enableQueue(index, this.driver.config({ vector: index + 1 }));
   }
 
   start(features: bigint = Feature.VERSION_1): void {
-    this.negotiate(features);
-    this.enableQueue();
-    this.set('deviceStatus', ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
+    this.registers.start(features, this.driver.config({ vector: 1 }));
   }
 
   [Symbol.dispose](): void {
@@ -226,7 +206,7 @@ describe('the driver status', () => {
 
   test('bits go away only by a reset', () => {
     using machine = new Machine();
-    machine.negotiate(Feature.VERSION_1);
+    machine.registers.negotiate(Feature.VERSION_1);
     machine.set('deviceStatus', ACKNOWLEDGE);
     assert.equal(machine.get('deviceStatus'), ACKNOWLEDGE | DRIVER | FEATURES_OK);
     machine.set('deviceStatus', 0);
@@ -236,9 +216,9 @@ describe('the driver status', () => {
   test('FEATURES_OK is refused for bits that are not offered, or without VERSION_1', () => {
     for (const features of [Feature.VERSION_1 | 2n, Feature.VERSION_1 | (1n << 63n), 1n, 0n]) {
       using machine = new Machine();
-      machine.negotiate(features);
+      machine.registers.negotiate(features);
       assert.equal(machine.get('deviceStatus'), ACKNOWLEDGE | DRIVER);
-      machine.negotiate(Feature.VERSION_1);
+      machine.registers.negotiate(Feature.VERSION_1);
       assert.equal(machine.get('deviceStatus'), ACKNOWLEDGE | DRIVER | FEATURES_OK, 'the driver may try again');
     }
   });
@@ -247,13 +227,13 @@ describe('the driver status', () => {
     using machine = new Machine();
     machine.set('driverFeatureSelect', 2);
     machine.set('driverFeature', 1);
-    machine.negotiate(Feature.VERSION_1);
+    machine.registers.negotiate(Feature.VERSION_1);
     assert.equal(machine.get('deviceStatus'), ACKNOWLEDGE | DRIVER);
   });
 
   test('features are frozen by FEATURES_OK', () => {
     using machine = new Machine();
-    machine.negotiate(Feature.VERSION_1);
+    machine.registers.negotiate(Feature.VERSION_1);
     machine.set('driverFeatureSelect', 0);
     machine.set('driverFeature', 1);
     assert.equal(machine.get('driverFeature'), 0);
@@ -261,7 +241,7 @@ describe('the driver status', () => {
 
   test('a driver that gave up is not activated, and NEEDS_RESET is not its to write', () => {
     using machine = new Machine();
-    machine.negotiate(Feature.VERSION_1);
+    machine.registers.negotiate(Feature.VERSION_1);
     machine.set('deviceStatus', ACKNOWLEDGE | DRIVER | FEATURES_OK | FAILED | NEEDS_RESET);
     machine.set('deviceStatus', ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
     assert.equal(machine.transport.isActive, false);
