@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import type { GuestMemory } from '#memory/guest-memory.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { namedTokens } from '#poll/token.ts';
+import { SyscallError } from '#sys/syscall-error.ts';
 import { Feature, NO_VECTOR, Status } from '../constants.ts';
 import type { ActiveQueues, VirtioDevice } from '../device.ts';
 import type { Interrupt } from '../interrupt.ts';
@@ -377,13 +378,27 @@ describe('reset', () => {
 
   test('an activation that the host refuses needs one', () => {
     using machine = new Machine();
-    machine.device.failure = new Error('no memory');
+    machine.device.failure = new SyscallError('epoll_create1', 24);
     machine.start();
     assert.deepEqual([machine.transport.isActive, machine.get('deviceStatus') & NEEDS_RESET], [false, NEEDS_RESET]);
     machine.device.failure = undefined;
     machine.set('deviceStatus', 0);
     machine.start();
     assert.equal(machine.transport.isActive, true);
+  });
+
+  test('a worker that the loop refuses is closed', () => {
+    using machine = new Machine();
+    let refused: Worker | undefined;
+    machine.workers.add = (worker) => {
+      refused = worker;
+      throw new SyscallError('epoll_ctl', 28);
+    };
+    machine.start();
+    assert.equal(machine.transport.isActive, false);
+    assert.throws(() => refused?.fd, 'the worker is closed');
+    machine.set('deviceStatus', 0);
+    assert.equal(machine.get('deviceStatus'), 0);
   });
 });
 

@@ -1,7 +1,7 @@
 import type { GuestMemory } from '#memory/guest-memory.ts';
 import type { EventFd } from '#poll/event-fd.ts';
 import { assert } from '#util/assert.ts';
-import { errorMessage } from '#util/errors.ts';
+import { CodedError } from '#util/errors.ts';
 import type { Log } from '#util/log.ts';
 import { Feature, NO_VECTOR, Status, TRANSPORT_FEATURES } from '../constants.ts';
 import type { VirtioDevice } from '../device.ts';
@@ -267,11 +267,15 @@ export class VirtioPciTransport {
     const queues = this.#queues.map(({ isEnabled, config }) =>
       isEnabled ? new Queue(memory, config, this.#driverFeatures) : undefined,
     );
+    let worker: Worker | undefined;
     try {
-      this.#worker = this.device.activate(memory, this.#interrupt, queues, queueEvents);
-      workers.add(this.#worker);
+      worker = this.device.activate(memory, this.#interrupt, queues, queueEvents);
+      workers.add(worker);
+      this.#worker = worker;
     } catch (error) {
-      this.#needReset(`it could not be started: ${errorMessage(error)}`);
+      worker?.[Symbol.dispose]();
+      if (!(error instanceof CodedError)) throw error;
+      this.#needReset(`it could not be started: ${error.message}`);
     }
   }
 
