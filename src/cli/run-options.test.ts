@@ -18,6 +18,8 @@ describe('parseRunArguments', () => {
         cpus: 1,
         serial: [{ hardware: 'serial', num: 1, type: 'stdout', console: true, stdin: true }],
         hypervisor: 'auto',
+        disks: [],
+        sandbox: true,
         logLevel: 'warn',
         stats: false,
       },
@@ -43,6 +45,8 @@ describe('parseRunArguments', () => {
       cpus: 1,
       serial: [{ hardware: 'serial', num: 1, type: 'sink', console: false, stdin: false }],
       hypervisor: 'software',
+      disks: [],
+      sandbox: true,
       logLevel: 'debug',
       stats: true,
     });

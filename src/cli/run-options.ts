@@ -2,6 +2,7 @@ import { LOG_LEVELS } from '#util/log.ts';
 import {
   type Config,
   CPUS,
+  type DiskConfig,
   HYPERVISOR_WISHES,
   MEMORY_MIB,
   type Mistake,
@@ -12,6 +13,7 @@ import {
   withDefaultConsole,
 } from '#vmm/config.ts';
 import { type OptionSpec, type ParsedArguments, parseArguments } from './arguments.ts';
+import { parseBlockOption } from './block-options.ts';
 import { parseSerialOption } from './serial-options.ts';
 
 /** The options of `crosvm run`; docs/command-line.md describes each, and a test compares the two. */
@@ -36,6 +38,14 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     repeatable: true,
     help: `serial port: type=${SERIAL_TYPES.join('|')}, hardware=${SERIAL_HARDWARE.join('|')}, num=1-4, path=PATH, console=BOOL, stdin=BOOL; repeatable`,
   },
+  {
+    name: 'block',
+    short: 'b',
+    value: 'PATH,…',
+    repeatable: true,
+    help: 'disk image: path=PATH, ro, root, sparse=BOOL, block-size=BYTES, id=TEXT, lock=BOOL; repeatable',
+  },
+  { name: 'disable-sandbox', help: 'run the device processes without a jail' },
   { name: 'hypervisor', value: 'NAME', help: `${HYPERVISOR_WISHES.join(', ')} (default auto)` },
   { name: 'log-level', value: 'LEVEL', help: `${LOG_LEVELS.join(', ')} (default warn)` },
   { name: 'stats', help: 'print figures about the run as one line of JSON on standard error at the end' },
@@ -64,6 +74,8 @@ export function parseRunArguments(argv: readonly string[]): RunRequest {
     memoryMib: wholeNumber(parsed, 'mem', MEMORY_MIB.default, mistakes),
     cpus: wholeNumber(parsed, 'cpus', CPUS.default, mistakes),
     serial: serialPorts(parsed.values.get('serial') ?? [], mistakes),
+    disks: disks(parsed.values.get('block') ?? [], mistakes),
+    sandbox: !parsed.flags.has('disable-sandbox'),
     hypervisor: oneOf(parsed, { option: 'hypervisor', choices: HYPERVISOR_WISHES, fallback: 'auto' }, mistakes),
     logLevel: oneOf(parsed, { option: 'log-level', choices: LOG_LEVELS, fallback: 'warn' }, mistakes),
     stats: parsed.flags.has('stats'),
@@ -108,4 +120,12 @@ function serialPorts(texts: readonly string[], mistakes: Mistake[]): readonly Se
     for (const problem of problems) mistakes.push({ option: '--serial', message: `${quoted(text)}: ${problem}` });
   }
   return withDefaultConsole(ports);
+}
+
+function disks(texts: readonly string[], mistakes: Mistake[]): readonly DiskConfig[] {
+  return texts.flatMap((text) => {
+    const { disk, problems } = parseBlockOption(text);
+    for (const problem of problems) mistakes.push({ option: '--block', message: `${quoted(text)}: ${problem}` });
+    return disk === undefined ? [] : [disk];
+  });
 }

@@ -57,6 +57,8 @@ const good: Config = {
   cpus: 1,
   serial: [port],
   hypervisor: 'auto',
+  disks: [],
+  sandbox: true,
   logLevel: 'warn',
   stats: false,
 };

@@ -16,11 +16,34 @@ export interface Config {
   readonly cpus: number;
   /** The serial ports that are more than a sink. */
   readonly serial: readonly SerialConfig[];
+  /** In the order of their names in the guest: vda, vdb … */
+  readonly disks: readonly DiskConfig[];
+  /** Whether device processes are jailed. */
+  readonly sandbox: boolean;
   readonly hypervisor: HypervisorWish;
   readonly logLevel: LogLevel;
   /** A line of JSON with figures about the run goes to stderr at its end. */
   readonly stats: boolean;
 }
+
+/** A disk image and how the guest sees it. */
+export interface DiskConfig {
+  readonly path: string;
+  readonly readOnly: boolean;
+  /** The kernel's root file system. */
+  readonly root: boolean;
+  /** The guest may make holes in it. */
+  readonly sparse: boolean;
+  /** A power of two, 512 to 4096. */
+  readonly blockSizeBytes: number;
+  /** What the guest reads as its serial number: up to 20 ASCII characters. */
+  readonly id: string;
+  /** Refuse an image that another process uses. */
+  readonly lock: boolean;
+}
+
+/** vda to vdz. */
+const DISKS_MAX = 26;
 
 export const HYPERVISOR_WISHES = ['auto', 'kvm', 'software'] as const;
 export type HypervisorWish = (typeof HYPERVISOR_WISHES)[number];
@@ -114,6 +137,7 @@ export function configMistakes(config: Config, files: HostFiles = hostFiles): Mi
     ...paramsMistakes(config.params),
     ...serialMistakes(config.serial),
     ...config.serial.flatMap((port) => serialPathMistakes(port, files)),
+    ...diskMistakes(config.disks, files),
     ...imageMistakes('KERNEL', config.kernelPath, files),
     ...initrdMistakes(config, files),
   ];
@@ -223,6 +247,14 @@ function imageMistakes(option: string, path: string, files: HostFiles): Mistake[
     return undefined;
   });
   return problem === undefined ? [] : [{ option, message: `${quoted(path)}: ${problem}` }];
+}
+
+function diskMistakes(disks: readonly DiskConfig[], files: HostFiles): Mistake[] {
+  const option = '--block';
+  const mistakes = disks.flatMap(({ path }) => imageMistakes(option, path, files));
+  if (disks.length > DISKS_MAX) mistakes.push({ option, message: `at most ${DISKS_MAX} disks have names` });
+  if (disks.filter(({ root }) => root).length > 1) mistakes.push({ option, message: 'one disk can be the root' });
+  return mistakes;
 }
 
 function initrdMistakes(config: Config, files: HostFiles): Mistake[] {

@@ -1,12 +1,14 @@
 import type { RunnableLinuxVm } from '#arch/runnable-linux-vm.ts';
 import { Board } from '#arch/x86_64/board.ts';
 import { buildVm } from '#arch/x86_64/build-vm.ts';
-import { SERIAL_PORTS } from '#arch/x86_64/layout.ts';
+import { SERIAL_PORTS, systemResources } from '#arch/x86_64/layout.ts';
 import { nullSink } from '#devices/legacy/byte-sink.ts';
 import { EventFd } from '#poll/event-fd.ts';
+import { SystemAllocator } from '#resources/system-allocator.ts';
 import { MiB } from '#util/bits.ts';
 import { type Clock, clockSince, monotonicNs } from '#util/clock.ts';
-import { type Config, type SerialConfig, withDefaultConsole } from './config.ts';
+import { type Config, type DiskConfig, type SerialConfig, withDefaultConsole } from './config.ts';
+import { DeviceSet } from './devices/device-set.ts';
 import type { ExitReport } from './exit-codes.ts';
 import { hypervisorOf } from './hypervisors.ts';
 import { type ControlEnd, runControl } from './run-control.ts';
@@ -26,8 +28,10 @@ export const runConfig: RunConfig = async (config, environment) => {
   const machine = owned.use(buildMachine(config, environment, { clock, ports }));
   // After the loaders, which may refuse the user's files: opening an output can create one.
   const outputs = openOutputs(ports, owned);
+  const devices = config.disks.length > 0 ? owned.use(createDeviceSet(config, machine, owned)) : undefined;
   const run: Run = {
     machine,
+    devices,
     config,
     terminalIsRaw: environment.terminal !== undefined,
     clockOriginNs,
@@ -51,6 +55,7 @@ interface Run {
   /** Once the guest runs. */
   readonly terminalIsRaw: boolean;
   readonly machine: RunnableLinuxVm;
+  readonly devices: DeviceSet | undefined;
   readonly clockOriginNs: bigint;
   readonly ports: readonly SerialConfig[];
   readonly outputs: ReadonlyMap<SerialConfig, OpenOutput>;
@@ -58,6 +63,11 @@ interface Run {
   readonly exit: EventFd;
   readonly inputSpace: EventFd;
   readonly stop: EventFd;
+}
+
+function createDeviceSet({ disks, sandbox }: Config, { vm, memory, board }: RunnableLinuxVm, owned: DisposableStack) {
+  const allocator = new SystemAllocator(systemResources(board.highMmio));
+  return new DeviceSet({ memory, allocator, irqRouter: owned.use(vm.createIrqRouter()), disks, sandbox });
 }
 
 function openOutputs(ports: readonly SerialConfig[], owned: DisposableStack): Map<SerialConfig, OpenOutput> {
@@ -80,10 +90,18 @@ function buildMachine(
     memorySizeBytes: config.memoryMib * MiB,
     cpuCount: config.cpus,
     consolePort: portIndex(ports.find((port) => port.console)),
-    params: config.params,
+    params: [...rootParameters(config.disks), ...config.params],
     version: packageVersion(),
   };
   return buildVm(components, hypervisorOf(hypervisor), clock);
+}
+
+/** What tells the kernel which disk has its root file system. */
+function rootParameters(disks: readonly DiskConfig[]): string[] {
+  const index = disks.findIndex(({ root }) => root);
+  const disk = disks[index];
+  if (disk === undefined) return [];
+  return [`root=/dev/vd${String.fromCharCode(0x61 + index)}`, disk.readOnly ? 'ro' : 'rw'];
 }
 
 const portIndex = (port: SerialConfig | undefined): number | undefined => port && port.num - 1;
@@ -104,6 +122,7 @@ function vcpuThreadData(run: Run, index: number): VcpuThreadData {
     vm: machine.vm.describe(),
     state: machine.vcpuStates[index] as VcpuThreadData['state'],
     board: machine.board,
+    pciFunctions: run.devices?.pciFunctions ?? [],
     serialOutputs: SERIAL_PORTS.map((_, i) =>
       describe(ports.find((port) => port.hardware === 'serial' && portIndex(port) === i)),
     ),
@@ -120,7 +139,7 @@ function vcpuThreadData(run: Run, index: number): VcpuThreadData {
 }
 
 function control(run: Run, { environment, clock }: { environment: RunEnvironment; clock: Clock }): Promise<ControlEnd> {
-  const { machine, ports, runState, exit, inputSpace } = run;
+  const { machine, devices, ports, runState, exit, inputSpace } = run;
   // The vCPU threads have boards of their own that write; this one feeds input.
   const board = new Board({
     ...machine.board,
@@ -130,14 +149,17 @@ function control(run: Run, { environment, clock }: { environment: RunEnvironment
     events: { onPowerOff: () => {}, onReset: () => {}, onInputSpace: () => inputSpace.write() },
   });
   const stdinPort = portIndex(ports.find((port) => port.stdin));
-  return runControl({ board, runState, exit, inputSpace, stdinPort, terminal: environment.terminal });
+  return runControl({ board, runState, exit, inputSpace, stdinPort, devices, terminal: environment.terminal });
 }
 
 function reportOf(end: ControlEnd, runState: RunState, reports: readonly VcpuThreadReport[]): ExitReport {
   const problems = reports.flatMap((report) => report.problems);
+  // What the threads saw of a device's end says less than its process's status.
+  if (end.reason === 'device-failed')
+    return { reason: 'host-error', message: end.message, stats: statisticsOf(reports) };
   const details = {
     ...(problems.length > 0 && { message: problems.join('\n') }),
-    stats: sum(reports.map((report) => report.statistics)),
+    stats: statisticsOf(reports),
   };
   if (end.reason === 'signal') return { reason: 'signal', signal: end.signal, ...details };
   if (end.reason === 'stopped') return { reason: 'stopped', ...details };
@@ -145,6 +167,9 @@ function reportOf(end: ControlEnd, runState: RunState, reports: readonly VcpuThr
   // A kernel that panics reboots at once: what it said before tells the two apart.
   return { reason: outcome === 'reset' && runState.panicked ? 'panic' : outcome, ...details };
 }
+
+const statisticsOf = (reports: readonly VcpuThreadReport[]): Record<string, number> =>
+  sum(reports.map((report) => report.statistics));
 
 function sum(records: readonly Readonly<Record<string, number>>[]): Record<string, number> {
   const total: Record<string, number> = {};

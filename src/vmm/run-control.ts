@@ -10,6 +10,7 @@ import { tryRead } from '#sys/file.ts';
 import { Signal } from '#sys/signal.ts';
 import { Errno, SyscallError } from '#sys/syscall-error.ts';
 import { ConsoleInput } from './console-input.ts';
+import type { DeviceSet } from './devices/device-set.ts';
 import type { RunState } from './run-state.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -27,12 +28,16 @@ export interface ControlOptions {
   /** The serial port that reads standard input. */
   readonly stdinPort: number | undefined;
   readonly terminal: Terminal | undefined;
+  /** The processes of devices, where the machine has any. */
+  readonly devices: DeviceSet | undefined;
 }
 
 /** Why the loop ended: the machine did, the user left, or a signal came. */
 export type ControlEnd =
   | { readonly reason: 'machine' }
   | { readonly reason: 'stopped' }
+  /** A device's process failed, for the reason that the message tells. */
+  | { readonly reason: 'device-failed'; readonly message: string }
   | { readonly reason: 'signal'; readonly signal: number };
 
 const ENDING_SIGNALS: readonly number[] = [Signal.SIGINT, Signal.SIGTERM, Signal.SIGHUP, Signal.SIGQUIT];
@@ -42,19 +47,20 @@ const JOB_SIGNALS: readonly number[] = [Signal.SIGTSTP, Signal.SIGCONT];
 /** Input that waits for a port whose lock a vCPU holds is offered again this often. */
 const HELD_UP_RETRY_MS = 20;
 
-type Token = 'exit' | 'stdin' | 'input-space' | 'signal';
+type Token = 'exit' | 'stdin' | 'input-space' | 'signal' | 'devices';
 
 /**
  * Waits until the machine ends or is to be ended. Blocks this thread, but lets Node's event loop turn in between: the death of
  * a vCPU's thread is an event there, and no descriptor shows it.
  */
 export async function runControl(options: ControlOptions): Promise<ControlEnd> {
-  const { terminal, exit, inputSpace } = options;
+  const { terminal, exit, inputSpace, devices } = options;
   using signals = new SignalPipe([...ENDING_SIGNALS, ...(terminal === undefined ? [] : JOB_SIGNALS)]);
-  using poll = new PollContext<Token>(namedTokens('exit', 'stdin', 'input-space', 'signal'));
+  using poll = new PollContext<Token>(namedTokens('exit', 'stdin', 'input-space', 'signal', 'devices'));
   poll.add(exit, 'exit');
   poll.add(inputSpace, 'input-space');
   poll.add(signals, 'signal');
+  if (devices !== undefined) poll.add(devices.waiting, 'devices');
   const stdin = stdinOf(options, poll);
   terminal?.enterRaw();
   stdin?.start();
@@ -65,6 +71,9 @@ export async function runControl(options: ControlOptions): Promise<ControlEnd> {
       if (token === 'signal') {
         const signal = handleSignal(signals, terminal);
         if (signal !== undefined) return { reason: 'signal', signal };
+      } else if (token === 'devices') {
+        const message = devices?.turn();
+        if (message !== undefined) return { reason: 'device-failed', message };
       } else if (token === 'input-space') {
         inputSpace.read();
         stdin?.deliver();

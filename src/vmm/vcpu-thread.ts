@@ -4,6 +4,7 @@ import type { BoardDescription } from '#arch/runnable-linux-vm.ts';
 import { Board } from '#arch/x86_64/board.ts';
 import { SERIAL_PORTS } from '#arch/x86_64/layout.ts';
 import { type ByteSink, nullSink } from '#devices/legacy/byte-sink.ts';
+import { type ProxiedFunction, pciFunctionOf } from '#devices/proxy/proxied-function.ts';
 import type { VcpuExit, VcpuState, VmDescription } from '#hypervisor/vm.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { Fd } from '#sys/fd.ts';
@@ -21,6 +22,8 @@ export interface VcpuThreadData {
   readonly vm: VmDescription;
   readonly state: VcpuState;
   readonly board: BoardDescription;
+  /** The functions of the PCI bus besides its host bridge. */
+  readonly pciFunctions: readonly ProxiedFunction[];
   /** By port; undefined for a sink. */
   readonly serialOutputs: readonly (OutputDescription | undefined)[];
   readonly debugOutput: OutputDescription | undefined;
@@ -83,11 +86,17 @@ function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<
     runState.end(outcome);
     vm.kick(data.index);
   };
+  const deviceFailed = (label: string, reason: string): void => {
+    if (!runState.end('host-error')) return;
+    problems.push(`${label}: ${reason}`);
+    vm.kick(data.index);
+  };
   const board = new Board({
     ...data.board,
     irqChip: vm.irqChip,
     clock,
     log: log.child('board'),
+    pciFunctions: data.pciFunctions.map((described) => pciFunctionOf(described, deviceFailed)),
     serialOutputs: SERIAL_PORTS.map((_, port) => {
       const sink = sinkOf(data.serialOutputs[port], `serial port ${port + 1}`);
       return port === data.consolePort ? new PanicWatch(sink, () => runState.notePanic()) : sink;

@@ -27,9 +27,11 @@ const STATE = {
   INTR: 1,
   /** The processor that took the last lowest-priority interrupt. */
   LAST_LOWEST: 2,
+  /** How often devices in other processes have said that they wrote guest memory. */
+  DEVICE_WRITES: 3,
   /** One word an interrupt: a bit for each source that asserts it. */
-  LEVELS: 3,
-  CHIPS: 3 + IOAPIC_PIN_COUNT,
+  LEVELS: 4,
+  CHIPS: 4 + IOAPIC_PIN_COUNT,
 } as const;
 
 export interface SoftwareIrqChipOptions {
@@ -136,6 +138,16 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
     const destination = (address >>> MSI_ADDRESS.DESTINATION_SHIFT) & MSI_ADDRESS.DESTINATION;
     const logical = (address & MSI_ADDRESS.LOGICAL) !== 0 ? COMMAND.LOGICAL : 0;
     this.deliver(destination, (data & MSI_DATA_COMMAND) | logical);
+  }
+
+  /** A device in another process has written guest memory, of which it tells by the interrupt that comes next. */
+  noteDeviceWrites(): void {
+    Atomics.add(this.#state, STATE.DEVICE_WRITES, 1);
+  }
+
+  /** Another value after `noteDeviceWrites`. */
+  get deviceWrites(): number {
+    return Atomics.load(this.#state, STATE.DEVICE_WRITES);
   }
 
   /** A message with an 8-bit destination, from an I/O APIC or by MSI. */

@@ -47,6 +47,7 @@ export class SoftwareVcpu implements Vcpu {
   readonly #localApic: LocalApic;
   readonly #msrs: SoftwareMsrs;
   #sleepNs = 0;
+  #seenDeviceWrites = 0;
 
   constructor(options: SoftwareVcpuOptions) {
     const { index, memory, irqChip, clock, bus, log } = options;
@@ -71,7 +72,7 @@ export class SoftwareVcpu implements Vcpu {
       ports: new BusPorts(bus),
       interrupts: {
         pending: () => (localApic.pending() & PENDING.INTERRUPT) !== 0,
-        acknowledge: () => localApic.acknowledge(),
+        acknowledge: () => this.#acknowledge(),
         nmiPending: () => (localApic.pending() & PENDING.NMI) !== 0,
         acknowledgeNmi: () => void localApic.takeNmi(),
         readTaskPriority: () => localApic.readCr8(),
@@ -131,6 +132,19 @@ export class SoftwareVcpu implements Vcpu {
     if (irqChip.nextDeadlineNs() <= nowNs) irqChip.advance(nowNs);
     if (bus.timers.nextDeadlineNs() <= nowNs) bus.timers.advance(nowNs);
     return Math.min(this.#localApic.nextDeadlineNs(), irqChip.nextDeadlineNs(), bus.timers.nextDeadlineNs());
+  }
+
+  /**
+   * Takes an interrupt. If it may be a device's that has written guest memory, what was decoded is compared with memory before it
+   * runs again: of DMA into code nothing else tells.
+   */
+  #acknowledge(): number {
+    const { deviceWrites } = this.#options.irqChip;
+    if (deviceWrites !== this.#seenDeviceWrites) {
+      this.#seenDeviceWrites = deviceWrites;
+      this.#cpu.mmu.tlb.flushCode();
+    }
+    return this.#localApic.acknowledge();
   }
 
   #slice(deadlineNs: number): number {

@@ -59,7 +59,13 @@ class SoftwareVm implements Vm {
   }
 
   createIrqRouter(): IrqRouter {
-    return new SoftwareIrqRouter(this.irqChip);
+    const { irqChip } = this;
+    return new SoftwareIrqRouter({
+      send: (address, data) => {
+        irqChip.noteDeviceWrites();
+        irqChip.send(address, data);
+      },
+    });
   }
 
   describe(): SoftwareVmDescription {

@@ -1,0 +1,113 @@
+import type { ProxiedFunction } from '#devices/proxy/proxied-function.ts';
+import type { IrqRouter } from '#hypervisor/irq-router.ts';
+import { statusText } from '#jail/forked-process.ts';
+import { Warden, type WardenEvent } from '#jail/warden.ts';
+import type { GuestMemory } from '#memory/guest-memory.ts';
+import { PollContext } from '#poll/poll-context.ts';
+import type { SystemAllocator } from '#resources/system-allocator.ts';
+import type { HasFd } from '#sys/fd.ts';
+import { CodedError } from '#util/errors.ts';
+import { u64AsNumber } from '#util/struct.ts';
+import type { DiskConfig } from '../config.ts';
+import { type CreatedDevice, createDevices } from './create-devices.ts';
+
+export interface DeviceSetOptions {
+  readonly memory: GuestMemory;
+  readonly allocator: SystemAllocator;
+  readonly irqRouter: IrqRouter;
+  readonly disks: readonly DiskConfig[];
+  readonly sandbox: boolean;
+}
+
+const TOKEN = { WARDEN: 0, IRQ_ROUTER: 1, DEVICES: 2 } as const;
+
+/** The device processes of a machine, as its control loop sees them: something to wait for, and what comes of it. */
+export class DeviceSet implements Disposable {
+  readonly #owned = new DisposableStack();
+  readonly #poll = this.#owned.use(new PollContext(u64AsNumber));
+  readonly #warden: Warden;
+  readonly #irqRouter: IrqRouter;
+  readonly #devices: readonly CreatedDevice[];
+
+  /** Starts the warden and has the devices forked. Throws ConfigError, WardenError, SyscallError. */
+  constructor(options: DeviceSetOptions) {
+    const { memory, irqRouter } = options;
+    try {
+      this.#irqRouter = irqRouter;
+      const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js';
+      const entry = new URL(`./warden-entry.${extension}`, import.meta.url);
+      this.#warden = this.#owned.use(new Warden({ entry, guestMemoryFd: memory.fd }));
+      this.#devices = createDevices({ ...options, warden: this.#warden }, this.#owned);
+      this.#poll.add(this.#warden, TOKEN.WARDEN);
+      if (irqRouter.waiting !== undefined) this.#poll.add(irqRouter.waiting, TOKEN.IRQ_ROUTER);
+      for (const [index, { irqServer }] of this.#devices.entries()) this.#poll.add(irqServer, TOKEN.DEVICES + index);
+    } catch (error) {
+      this.#owned.dispose();
+      throw error;
+    }
+  }
+
+  /** Readable when `turn` has something to do. */
+  get waiting(): HasFd {
+    return this.#poll;
+  }
+
+  /** For the PCI buses of the vCPU threads. */
+  get pciFunctions(): readonly ProxiedFunction[] {
+    return this.#devices.map(({ pciFunction }) => pciFunction);
+  }
+
+  /** Does what waits; returns why the machine cannot go on, if so. */
+  turn(): string | undefined {
+    const events = this.#poll.wait(0);
+    for (let index = 0; index < events.length; index++) {
+      const { token } = events.at(index);
+      if (token === TOKEN.IRQ_ROUTER) this.#irqRouter.turn();
+      else {
+        const failure = token === TOKEN.WARDEN ? this.#hearWarden() : this.#serve(token - TOKEN.DEVICES);
+        if (failure !== undefined) return failure;
+      }
+    }
+    return undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.#owned.dispose();
+  }
+
+  #hearWarden(): string | undefined {
+    try {
+      for (;;) {
+        const event = this.#warden.nextEvent(0);
+        if (event === undefined) return undefined;
+        const failure = this.#failureOf(event);
+        if (failure !== undefined) return failure;
+      }
+    } catch (error) {
+      if (error instanceof CodedError) return error.message;
+      throw error;
+    }
+  }
+
+  #failureOf(event: WardenEvent): string | undefined {
+    const name = this.#devices.find(({ id }) => id === event.id)?.name ?? `device process ${event.id}`;
+    if (event.kind === 'ready') return undefined;
+    if (event.kind === 'ended') return `${name}: its process ended: ${statusText(event.status)}`;
+    const { step, message } = event.refusal;
+    return `${name}: it cannot be jailed: ${step}: ${message} (--disable-sandbox runs it without a jail)`;
+  }
+
+  /** Answers a device; one that does not keep to the protocol ends the machine. */
+  #serve(index: number): string | undefined {
+    const device = this.#devices[index];
+    if (device === undefined) return undefined;
+    try {
+      // At its end of file the device is gone, of which the warden tells.
+      if (device.irqServer.tryServeOne() === false) this.#poll.remove(device.irqServer);
+      return undefined;
+    } catch (error) {
+      if (error instanceof CodedError) return `${device.name}: ${error.message}`;
+      throw error;
+    }
+  }
+}

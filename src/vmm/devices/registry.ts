@@ -1,0 +1,35 @@
+/** The devices that have processes: how each is made there. Main knows them by these names. */
+import { block } from '#devices/virtio/block/block.ts';
+import { UrandomSource } from '#devices/virtio/rng/entropy-source.ts';
+import { rng } from '#devices/virtio/rng/rng.ts';
+import { RawDisk } from '#disk/raw.ts';
+import type { DeviceMaker } from '#jail/warden-process.ts';
+import type { Fd } from '#sys/fd.ts';
+import { assert } from '#util/assert.ts';
+import { virtioMaker } from './virtio-process.ts';
+
+/** What main says of a disk; its image is the one descriptor. */
+export interface BlockParameters {
+  readonly readOnly: boolean;
+  readonly sparse: boolean;
+  readonly blockSizeBytes: number;
+  readonly id: string;
+}
+
+export type DeviceName = 'rng' | 'block';
+
+function only(fds: readonly Fd[]): Fd {
+  const [fd] = fds;
+  assert(fd !== undefined && fds.length === 1, 'one descriptor of its own');
+  return fd;
+}
+
+export const DEVICE_MAKERS: Readonly<Record<DeviceName, DeviceMaker>> = {
+  rng: virtioMaker<null>(({ fds }) => rng.create({ entropy: new UrandomSource(only(fds)) })),
+  block: virtioMaker<BlockParameters>(({ name, parameters, fds, log }) => {
+    const { readOnly, sparse, blockSizeBytes, id } = parameters;
+    // Main has locked the image: the lock is the open file's, which this descriptor is.
+    const disk = new RawDisk(only(fds), { readOnly, lock: false });
+    return block.create({ disk, log, name, id, blockSizeBytes, sparse });
+  }),
+};

@@ -1,0 +1,156 @@
+/** The process of a virtio device: made outside of the jail, then a loop inside it. */
+
+import type { MsixInterrupts } from '#devices/pci/msix.ts';
+import type { PlacedBar } from '#devices/pci/pci-bar.ts';
+import { serveDevice } from '#devices/proxy/serve-device.ts';
+import type { VirtioDevice } from '#devices/virtio/device.ts';
+import { VirtioPciDevice, virtioVectorCount } from '#devices/virtio/virtio-pci-device.ts';
+import { WorkerLoop } from '#devices/virtio/worker-loop.ts';
+import type { DeviceMaker, DeviceResources } from '#jail/warden-process.ts';
+import { GuestMemory, type GuestMemoryDescription } from '#memory/guest-memory.ts';
+import type { Client } from '#msg-socket/protocol.ts';
+import { EventFd } from '#poll/event-fd.ts';
+import { PollContext } from '#poll/poll-context.ts';
+import { namedTokens } from '#poll/token.ts';
+import { Fd } from '#sys/fd.ts';
+import { dup } from '#sys/file.ts';
+import { assert } from '#util/assert.ts';
+import { CodedError } from '#util/errors.ts';
+import type { Log } from '#util/log.ts';
+import { VmIrq } from '#vm-control/vm-irq.ts';
+
+/** What main says of a device besides its descriptors. */
+export interface VirtioParameters<Own = unknown> {
+  readonly regions: GuestMemoryDescription['regions'];
+  readonly queueCount: number;
+  readonly bars: readonly PlacedBar[];
+  /** The kind's own. */
+  readonly device: Own;
+}
+
+/** What a kind of device is made of in its process. */
+export interface OwnResources<Own> {
+  readonly name: string;
+  readonly parameters: Own;
+  /** The descriptors of the kind's own, which it takes over. */
+  readonly fds: readonly Fd[];
+  readonly log: Log;
+}
+
+/** The descriptors of a request begin with these; a queue's events follow, then the kind's own. */
+export const VIRTIO_FDS_BEFORE_QUEUES = 1;
+
+/** Main has this long to give an interrupt. */
+const IRQ_TIMEOUT_MS = 5000;
+/** MSI addresses are below 4 GiB; what a guest writes above is no interrupt's either way. */
+const ADDRESS_MAX = Number.MAX_SAFE_INTEGER;
+
+/** A jailed process has no place to write to yet: what its devices report is lost. */
+const NO_LOG: Log = { error: () => {}, warn: () => {}, info: () => {}, debug: () => {}, trace: () => {} };
+
+/** The maker of a kind of virtio device, for the warden. */
+export function virtioMaker<Own>(create: (own: OwnResources<Own>) => VirtioDevice): DeviceMaker {
+  return (resources) => {
+    const { name, socket, fds, guestMemory } = resources;
+    const { regions, queueCount, bars, device: own } = resources.parameters as VirtioParameters<Own>;
+    assert(guestMemory !== undefined, 'a virtio device uses guest memory');
+    const memory = GuestMemory.borrowing(guestMemory, regions);
+    const { irq, queueEvents, ownFds } = sortFds(fds, queueCount);
+    const device = create({ name, parameters: own, fds: ownFds, log: NO_LOG });
+    const workers = new WorkerLoop();
+    const pci = new VirtioPciDevice({
+      device,
+      memory,
+      queueEvents,
+      bars,
+      interrupts: new IrqfdInterrupts(irq, virtioVectorCount(queueCount)),
+      workers,
+      log: NO_LOG,
+    });
+    const loop = new DeviceLoop(new Fd(socket), pci, workers);
+    return () => loop.run();
+  };
+}
+
+function sortFds(fds: DeviceResources['fds'], queueCount: number) {
+  const owned = fds.map((fd) => new Fd(fd));
+  const [irq] = owned;
+  const ownStart = VIRTIO_FDS_BEFORE_QUEUES + queueCount;
+  assert(irq !== undefined && owned.length >= ownStart, 'the descriptors of a virtio device');
+  const queueEvents = owned.slice(VIRTIO_FDS_BEFORE_QUEUES, ownStart).map((fd) => EventFd.fromFd(fd));
+  return { irq, queueEvents, ownFds: owned.slice(ownStart) };
+}
+
+interface Vector {
+  readonly event: EventFd;
+  /** Main's end; it goes there with the first use. */
+  readonly irqfd: Fd;
+  gsi: number;
+}
+
+/** Vectors as eventfds that main watches. They are made before the jail, where none can be made. */
+class IrqfdInterrupts implements MsixInterrupts {
+  readonly #irq: Client<typeof VmIrq>;
+  readonly #vectors: readonly Vector[];
+
+  constructor(irq: Fd, vectorCount: number) {
+    this.#irq = VmIrq.client(irq, { sendMs: IRQ_TIMEOUT_MS, receiveMs: IRQ_TIMEOUT_MS });
+    this.#vectors = Array.from({ length: vectorCount }, () => {
+      const event = EventFd.create();
+      return { event, irqfd: new Fd(dup(event.fd)), gsi: -1 };
+    });
+  }
+
+  allocateVector(vector: number): boolean {
+    const entry = this.#vectors[vector] as Vector;
+    try {
+      entry.gsi = this.#irq.allocateOneMsi({ irqfd: entry.irqfd }).gsi;
+      return true;
+    } catch (error) {
+      // Refused: the guest has no interrupt by this vector.
+      if (error instanceof CodedError) return false;
+      throw error;
+    }
+  }
+
+  route(vector: number, address: number, data: number): void {
+    const { gsi } = this.#vectors[vector] as Vector;
+    this.#irq.addMsiRoute({ gsi, address: Math.min(address, ADDRESS_MAX), data });
+  }
+
+  trigger(vector: number): void {
+    this.#vectors[vector]?.event.write();
+  }
+}
+
+/** Answers the bus and turns the workers until main closes its end or says that the machine ends. */
+class DeviceLoop {
+  readonly #poll = new PollContext<'bus' | 'work'>(namedTokens('bus', 'work'));
+  readonly #workers: WorkerLoop;
+  readonly #server: ReturnType<typeof serveDevice>;
+  readonly #device: VirtioPciDevice;
+  #isEnding = false;
+
+  constructor(socket: Fd, device: VirtioPciDevice, workers: WorkerLoop) {
+    this.#device = device;
+    this.#workers = workers;
+    this.#server = serveDevice(socket, device, () => {
+      this.#isEnding = true;
+      device.close();
+    });
+    this.#poll.add(this.#server, 'bus');
+    this.#poll.add(workers, 'work');
+  }
+
+  /** The exit status. */
+  run(): number {
+    while (!this.#isEnding) {
+      for (const { token } of this.#poll.wait()) {
+        if (token === 'work') this.#workers.turn(0);
+        else if (this.#server.tryServeOne() === false) this.#isEnding = true;
+      }
+    }
+    this.#device.close();
+    return 0;
+  }
+}

@@ -1,0 +1,70 @@
+/** Disks and entropy of device processes, as Debian's drivers use them, with the jail and without. */
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, type TestContext, test } from 'node:test';
+import { writeScriptArchive } from '../../tools/guest/initramfs.ts';
+import { busyboxImage, kernelModules, MODULE_PREFIX, skipWithoutApt, vmlinuz } from './guest-files.ts';
+import { TestVm } from './test-vm.ts';
+
+const limit = { timeout: 180_000 };
+const MODULES = ['virtio_pci', 'virtio_blk', 'virtio-rng'];
+const DISK_BYTES = 8 << 20;
+
+const SCRIPT = `
+for module in /${MODULE_PREFIX}*; do insmod $module || echo "no $module"; done
+echo "disks $(ls /sys/block | grep vd | tr '\\n' ' ')"
+echo "serial $(cat /sys/block/vda/serial) ro $(cat /sys/block/vda/ro) size $(cat /sys/block/vda/size)"
+echo "driver $(basename $(readlink /sys/bus/pci/devices/0000:00:02.0/virtio*/driver))"
+echo "interrupts $(grep -c 'virtio.*-req' /proc/interrupts)"
+echo "sum $(sha256sum < /dev/vda | cut -d' ' -f1)"
+dd if=/dev/vda of=/dev/vdb bs=64k conv=fsync 2>/dev/null
+echo "copied $(sha256sum < /dev/vdb | cut -d' ' -f1)"
+echo x > /dev/vda; echo "write $?"
+echo "rng $(cat /sys/class/misc/hw_random/rng_current) $(head -c 4096 /dev/hwrng | gzip | wc -c)"
+`;
+
+function temporaryFolder(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'crosvm-virtio-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+async function runScript(folder: string, script: string, options: readonly string[]): Promise<TestVm> {
+  const archive = join(folder, 'script.cpio');
+  writeScriptArchive(archive, script, { programs: await kernelModules(MODULES) });
+  return new TestVm({ kernel: await vmlinuz(), initrds: [await busyboxImage(), archive], options });
+}
+
+describe('virtio devices', { skip: skipWithoutApt }, () => {
+  for (const { name, options } of [
+    { name: 'in their jails', options: [] },
+    { name: 'without a jail', options: ['--disable-sandbox'] },
+  ]) {
+    test(`two disks and the entropy device work ${name}`, limit, async (t) => {
+      const folder = temporaryFolder(t);
+      const [source, target] = [join(folder, 'source'), join(folder, 'target')];
+      const content = randomBytes(DISK_BYTES);
+      writeFileSync(source, content);
+      writeFileSync(target, new Uint8Array(DISK_BYTES));
+      const disks = [`--block=${source},ro,id=source-disk`, `--block=path=${target}`];
+      await using vm = await runScript(folder, SCRIPT, [...disks, ...options]);
+      const output = (): string => `${vm.console.slice(-3000)}\n${vm.errors}`;
+      assert.deepEqual(await vm.waitForExit({ timeoutMs: 120_000 }), { status: 0, signal: null }, output());
+      const sum = createHash('sha256').update(content).digest('hex');
+      const said = (word: string): string | undefined => new RegExp(`^${word} (.*?)\\s*$`, 'm').exec(vm.console)?.[1];
+      assert.equal(said('disks'), 'vda vdb', output());
+      assert.equal(said('serial'), `source-disk ro 1 size ${DISK_BYTES / 512}`);
+      assert.equal(said('driver'), 'virtio_blk');
+      assert.equal(said('interrupts'), '2');
+      assert.equal(said('sum'), sum);
+      assert.equal(said('copied'), sum);
+      assert.equal(said('write'), '1');
+      assert.match(said('rng') ?? '', /^virtio_rng\.0 4[01]\d\d$/);
+      assert.ok(readFileSync(target).equals(content), 'what the guest flushed is in the image');
+      assert.equal(statSync(source).size, DISK_BYTES);
+    });
+  }
+});
