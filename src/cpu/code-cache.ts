@@ -292,6 +292,8 @@ export class CodeCache implements CodeWatcher {
     }
     words[next >> 2] = HELPER;
     words[(next + RECORD.IMM) >> 2] = helperNumber('resync');
+    // Where to go on is not the place of the record that gives way: that may be the branch of a fused compare, or the end of the page.
+    words[(next + RECORD.IMM_HIGH) >> 2] = this.place(record) + this.length(record);
   }
 
   #mark(code: CodePage, from: number, to: number): void {

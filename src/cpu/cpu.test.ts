@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import type { CpuStop } from './cpu.ts';
 import { CODE_START, createTestMachine, NO_INTERRUPTS, STACK_TOP, type TestMachine } from './testing.ts';
 
 const RAX = 0;
 const RCX = 1;
 const RDX = 2;
+const RBX = 3;
 const RSI = 6;
 
 /** Runs to the next stop that is not the end of a budget. */
@@ -67,6 +68,38 @@ for (const { what, before } of [
     assert.equal(machine.register(3), 2n);
   });
 }
+describe('after an instruction that writes to a page with decoded code', () => {
+  const OTHER_PAGE = CODE_START + 0x2000;
+  /** Runs code with decoded code at RDI: call [OTHER_PAGE], which returns. */
+  const machineOf = (code: string): TestMachine => {
+    const machine = createTestMachine(`e8fb1f0000 488d3df41f0000 ${code}`);
+    machine.ram[OTHER_PAGE] = 0xc3;
+    return machine;
+  };
+
+  test('the next page is next at the end of a page', () => {
+    const machine = machineOf('e9ec0f0000'); // jmp to 3 bytes before the end of the page
+    // mov byte [rdi],c3h; mov ebx,7; hlt
+    machine.ram.set(Uint8Array.fromHex('c607c3bb07000000f4'), CODE_START + 0xffd);
+    runOn(machine);
+    assert.equal(machine.register(RBX), 7n);
+  });
+
+  test('a compare before a branch runs', () => {
+    // or eax,5; mov byte [rdi],c3h; cmp ebx,0; jne bad; mov ebx,7; hlt; bad: ud2
+    const machine = machineOf('83c805 c607c3 83fb00 7506 bb07000000 f4 0f0b');
+    machine.cpu.system.idt.limit = 0;
+    assert.deepEqual(runOn(machine), { reason: 'halt' });
+    assert.equal(machine.register(RBX), 7n);
+  });
+
+  test('instructions that need no operation of their own are passed', () => {
+    // mov byte [rdi],c3h; nop; nop; inc ebx; hlt
+    const machine = machineOf('c607c3 90 90 ffc3 f4');
+    runOn(machine);
+    assert.equal(machine.register(RBX), 1n);
+  });
+});
 
 test('code that another process writes is noticed when its page is mapped anew', () => {
   // mov al,1; hlt

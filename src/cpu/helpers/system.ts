@@ -148,8 +148,9 @@ export function systemHelpers(h: HelperContext) {
     compareExchangeWide: compareExchangeWide(h),
     undefined: () => h.fault(VECTOR.UD),
     generalProtection: () => h.gp(),
+    /** Looks up the code at the page offset in the upper immediate. */
     resync: (record: number) => {
-      cpu.setRipOf(record, 0);
+      cpu.setRipOf(record, h.high(record) - cpu.code.place(record));
       return STOP.LOOKUP;
     },
     crossPage: (record: number) => {
