@@ -87,6 +87,9 @@ export class Cpu {
   #instructions = 0;
   #given = 0;
   #poll = false;
+  /** Low half of RIP after the STI, MOV SS or POP SS that ran last, until an interrupt has waited there. */
+  #shadowLow = 0;
+  #hasShadow = false;
   /** The delivery of an interrupt has ended in a shutdown. */
   #down = false;
 
@@ -186,12 +189,11 @@ export class Cpu {
     this.#given = budget;
     try {
       for (;;) {
-        // After STI and MOV SS one more instruction runs before interrupts are looked at; with TF set each runs alone.
-        const alone = this.system.shadow || ((words[STATE.FLAGS >> 2] as number) & FLAG.TF) !== 0;
-        if (!this.system.shadow && this.#interrupt()) this.halted = false;
+        if (this.#interrupt()) this.halted = false;
         if (this.#down) return this.#shutdown();
         if (this.halted) return HALT;
-        if (alone) {
+        // After STI and MOV SS one more instruction runs before interrupts are looked at; with TF set each runs alone.
+        if (this.system.shadow || ((words[STATE.FLAGS >> 2] as number) & FLAG.TF) !== 0) {
           if (!this.#step()) return this.#shutdown();
           if ((words[STATE.BUDGET >> 2] as number) < 0) return BUDGET_USED;
           continue;
@@ -232,6 +234,21 @@ export class Cpu {
     this.#poll = true;
   }
 
+  /** An interrupt that comes right after the instruction at a record waits for one more. */
+  shadowAfter(record: number): void {
+    this.setRipAfter(record);
+    this.#shadowLow = this.words[STATE.RIP >> 2] as number;
+    this.#hasShadow = true;
+  }
+
+  /** Whether what waits must wait for one more instruction; asked once, so that a loop of one instruction does not keep it off. */
+  #inShadow(): boolean {
+    if (!this.#hasShadow || this.halted || this.words[STATE.RIP >> 2] !== this.#shadowLow) return false;
+    this.#hasShadow = false;
+    this.system.shadow = true;
+    return true;
+  }
+
   /** Whether an external interrupt would be taken now. */
   get interruptible(): boolean {
     return ((this.words[STATE.FLAGS >> 2] as number) & FLAG.IF) !== 0 && this.options.interrupts.pending();
@@ -270,16 +287,17 @@ export class Cpu {
 
   /** Delivers an external interrupt if one may be taken. */
   #interrupt(): boolean {
-    const { system, words } = this;
+    const { system } = this;
     const { interrupts } = this.options;
-    if (!system.nmiBlocked && interrupts.nmiPending()) {
+    const isNmi = !system.nmiBlocked && interrupts.nmiPending();
+    if ((!isNmi && !this.interruptible) || this.#inShadow()) return false;
+    if (isNmi) {
       interrupts.acknowledgeNmi();
       // Until IRET (SDM vol. 3 §6.7.1).
       system.nmiBlocked = true;
       this.#down = !this.exceptions.deliverExternal(VECTOR.NMI);
       return true;
     }
-    if (!interrupts.pending() || ((words[STATE.FLAGS >> 2] as number) & FLAG.IF) === 0) return false;
     const vector = interrupts.acknowledge();
     if (vector < 0) return false;
     this.#down = !this.exceptions.deliverExternal(vector);

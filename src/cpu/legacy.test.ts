@@ -99,6 +99,55 @@ describe('real mode', () => {
     assert.equal(machine.register(0), 1n);
   });
 
+  /** Code at 7C00h in segments that all begin at 0. */
+  function flatRealMode(code: string): TestMachine {
+    const machine = realMode('', 0);
+    put(machine, 0x7c00, code);
+    machine.setRegister(4, 0x7000n);
+    machine.cpu.setInstructionPointer(0x7c00, 0);
+    return machine;
+  }
+
+  for (const [name, load] of [
+    ['MOV', '8ed8'],
+    ['PUSH and POP', '501f'],
+    ['LDS', 'a30205c5160005'], // mov [502h],ax; lds dx,[500h]
+  ] as const) {
+    test(`code that ran without segment bases runs with them after ${name}`, () => {
+      // xor ax,ax; call f; mov ax,1000h; call f; hlt; f: load ds; mov bx,[10h]; xor cx,cx; mov ds,cx; ret
+      const machine = flatRealMode(`31c0e80700b80010e80100f4${load}8b1e100031c98ed9c3`);
+      machine.ram[0x1_0010] = 0x55;
+      halt(machine.cpu);
+      assert.deepEqual([machine.register(3), machine.register(4)], [0x55n, 0x7000n]);
+    });
+  }
+
+  test('an interrupt waits until the instruction after POP SS, and until LSS is over', () => {
+    for (const [code, handled] of [
+      ['31c050fb1790f4', 0x7c06], // xor ax,ax; push ax; sti; pop ss; nop; hlt
+      ['fb0fb2260005f4', 0x7c06], // sti; lss sp,[500h]; hlt
+    ] as const) {
+      const machine = flatRealMode(code);
+      const { cpu, ram } = machine;
+      const view = new DataView(ram.buffer, ram.byteOffset);
+      view.setUint16(0x500, 0x7000, true);
+      view.setUint16(0x40 * 4, 0x600, true);
+      ram[0x600] = 0xf4;
+      let waiting = true;
+      Object.assign(cpu.options.interrupts, {
+        pending: () => waiting,
+        acknowledge: () => {
+          waiting = false;
+          return 0x40;
+        },
+      });
+      halt(cpu);
+      assert.equal(cpu.instructionPointerLow, 0x601);
+      assert.equal(machine.register(4), 0x7000n - 6n);
+      assert.equal(view.getUint16(0x7000 - 6, true), handled);
+    }
+  });
+
   test("the way of Linux's trampoline into 64-bit mode", () => {
     /*
      * cli; wbinvd; ax = ds = es = ss = cs; mov sp,800h; lidtl idt; lgdtl gdt; lmsw 1; ljmpl 38h:startup32

@@ -37,6 +37,20 @@ describe('interrupts', () => {
     assert.deepEqual([entered?.rip, system.machine.register(1)], [at(10), 1n]);
   });
 
+  test('an interrupt that comes after STI waits for one more instruction all the same', () => {
+    // nop; sti; hlt: the run ends at the end of STI's block
+    const system = new SystemMachine('90 fb f4 90');
+    assert.deepEqual(system.machine.cpu.run(0), { reason: 'budget' });
+    system.waiting.push(0x40);
+    assert.equal(system.run()?.rip, at(3));
+  });
+
+  test('an instruction after STI that goes back to itself does not keep interrupts off', () => {
+    const system = new SystemMachine('fb ebfe'); // sti; jmp to itself
+    system.waiting.push(0x40);
+    assert.equal(system.run()?.rip, at(1));
+  });
+
   test('an interrupt gate clears IF and a trap gate keeps it', () => {
     for (const { type, kept } of [
       { type: 0xe, kept: 0 },

@@ -1,5 +1,6 @@
 /** Segment registers, descriptor tables and far transfers (SDM vol. 2). */
 import { isLongMode, isProtected } from '../code-key.ts';
+import { WRITE_SEGMENT } from '../isa/lower-common.ts';
 import { FLAG, SEGMENT, type Size, STATE, STOP } from '../layout.ts';
 import { errorOf, isNull } from '../segments.ts';
 import { ATTRIBUTE, type Segment, type Table, VECTOR } from '../system-state.ts';
@@ -15,6 +16,7 @@ const LSL_TYPES = { LEGACY: 0x0a0e, LONG: 0x0a04 } as const;
 function registers(h: HelperContext) {
   const { cpu } = h;
   return {
+    /** c: whether further records of the instruction follow, and whether an interrupt may come right after it. */
     writeSegment: (record: number) => {
       const { segments, system, mmu } = cpu;
       const index = h.b(record);
@@ -22,11 +24,12 @@ function registers(h: HelperContext) {
       if (index === SEGMENT.CS || index > 5) return h.fault(VECTOR.UD);
       if (!isProtected(system)) segments.assignReal(index, selector);
       else if (!segments.load(index, selector)) return STOP.FAULT;
+      const key = mmu.codeKey;
       if (mmu.isLegacy) mmu.selectMode();
-      if (index !== SEGMENT.SS) return 0;
-      // Only where an interrupt waits does it matter that the next instruction comes first.
-      system.shadow = cpu.interruptible;
-      return system.shadow ? h.resyncAfter(record) : 0;
+      const c = h.c(record);
+      if (index === SEGMENT.SS && (c & WRITE_SEGMENT.NO_SHADOW) === 0) cpu.shadowAfter(record);
+      // Code that comes next may be decoded otherwise: bases count, or the stack has another size.
+      return mmu.codeKey === key || (c & WRITE_SEGMENT.GOES_ON) !== 0 ? 0 : h.resyncAfter(record);
     },
     readSegment: (record: number) => {
       if (h.b(record) > 5) return h.fault(VECTOR.UD);

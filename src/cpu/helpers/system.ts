@@ -39,14 +39,13 @@ function flagsAndHalt(h: HelperContext) {
       if (!ioAllowed()) return h.gp();
       const was = (words[f] as number) & FLAG.IF;
       words[f] = (words[f] as number) | FLAG.IF;
-      if (was !== 0 || !cpu.options.interrupts.pending()) return 0;
-      cpu.system.shadow = true;
-      return h.resyncAfter(record);
+      if (was !== 0) return 0;
+      cpu.shadowAfter(record);
+      return cpu.options.interrupts.pending() ? STOP.RESYNC : 0;
     },
     hlt: (record: number) => {
       if (!h.privileged) return h.gp();
       cpu.halted = true;
-      cpu.system.shadow = false;
       return h.resyncAfter(record);
     },
     stac: () => setAc(true),
@@ -148,6 +147,7 @@ export function systemHelpers(h: HelperContext) {
     compareExchangeWide: compareExchangeWide(h),
     undefined: () => h.fault(VECTOR.UD),
     generalProtection: () => h.gp(),
+    resyncAfter: (record: number) => h.resyncAfter(record),
     /** Looks up the code at the page offset in the upper immediate. */
     resync: (record: number) => {
       cpu.setRipOf(record, h.high(record) - cpu.code.place(record));

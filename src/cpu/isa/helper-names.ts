@@ -4,6 +4,7 @@ export const HELPER_NAMES = [
   'generalProtection',
   'crossPage',
   'resync',
+  'resyncAfter',
   'div',
   'idiv',
   'rcl',

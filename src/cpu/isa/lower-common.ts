@@ -24,6 +24,9 @@ export function sizeOf(t: Translator, operand: string): Size {
   }
 }
 
+/** Options of the helper writeSegment: further records of the instruction follow; an interrupt may come right after it. */
+export const WRITE_SEGMENT = { GOES_ON: 1, NO_SHADOW: 2 } as const;
+
 /** The register that the opcode's low three bits name. */
 export const zRegister = (t: Translator, size: Size): number =>
   t.d.register((t.d.opcode & 7) | ((t.d.rex & 1) << 3), size);

@@ -28,7 +28,7 @@ import {
   STORE,
   STORE_IMM,
 } from '../uops/data.ts';
-import { endBlock, helper, type Lowering, sizeOf, zRegister } from './lower-common.ts';
+import { endBlock, helper, type Lowering, sizeOf, WRITE_SEGMENT, zRegister } from './lower-common.ts';
 import type { Encoding } from './table.ts';
 import { TEMP0, TEMP1, type Translator } from './translator.ts';
 
@@ -224,6 +224,12 @@ const loop =
     endBlock(t);
   };
 
+/** Ends a block after a segment register has been written: legacy code that comes next may be decoded otherwise. */
+function endSegment(t: Translator): void {
+  if (t.isLegacy) helper(t, 'resyncAfter');
+  endBlock(t);
+}
+
 export const STACK_LOWERINGS: Readonly<Record<string, Lowering>> = {
   PUSH: push,
   POP: pop,
@@ -256,9 +262,9 @@ export const STACK_LOWERINGS: Readonly<Record<string, Lowering>> = {
     const size = t.d.operandSize;
     loadTop(t, TEMP0, size);
     // The stack pointer moves once the descriptor has been found good.
-    helper(t, 'writeSegment', { a: TEMP0, b: row.attributes.n as number });
+    helper(t, 'writeSegment', { a: TEMP0, b: row.attributes.n as number, c: WRITE_SEGMENT.GOES_ON });
     moveStack(t, 1 << size);
-    endBlock(t);
+    endSegment(t);
   },
   /** LDS, LES, LFS, LGS and LSS: the selector lies behind the offset. */
   LOAD_FAR: (t, row) => {
@@ -266,8 +272,9 @@ export const STACK_LOWERINGS: Readonly<Record<string, Lowering>> = {
     t.memory(size < 2 ? LOAD_ZX[1] : LOAD[size], TEMP1);
     t.d.displacement += 1 << size;
     t.memory(LOAD_ZX[1], TEMP0);
-    helper(t, 'writeSegment', { a: TEMP0, b: row.attributes.n as number });
+    const c = WRITE_SEGMENT.GOES_ON | WRITE_SEGMENT.NO_SHADOW;
+    helper(t, 'writeSegment', { a: TEMP0, b: row.attributes.n as number, c });
     t.pure(MOV[size], t.gRegister(size), TEMP1);
-    endBlock(t);
+    endSegment(t);
   },
 };
