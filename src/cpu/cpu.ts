@@ -200,7 +200,8 @@ export class Cpu {
         }
         const record = this.code.lookup();
         if (record === 0) {
-          if (!this.exceptions.deliverPending()) return this.#shutdown();
+          if (!this.#deliverPending()) return this.#shutdown();
+          if ((words[STATE.BUDGET >> 2] as number) < 0) return BUDGET_USED;
           continue;
         }
         if (this.#poll) {
@@ -220,7 +221,7 @@ export class Cpu {
     }
   }
 
-  /** Branches of helpers count no instructions: a loop of nothing else must still come to the end of its budget. */
+  /** Branches of helpers and faults count no instructions: a loop of nothing else must still come to the end of its budget. */
   #shorten(): void {
     this.words[STATE.BUDGET >> 2] = (this.words[STATE.BUDGET >> 2] as number) - 1;
     this.#given--;
@@ -254,12 +255,17 @@ export class Cpu {
     return ((this.words[STATE.FLAGS >> 2] as number) & FLAG.IF) !== 0 && this.options.interrupts.pending();
   }
 
+  #deliverPending(): boolean {
+    this.#shorten();
+    return this.exceptions.deliverPending();
+  }
+
   /** Delivers the exception that the engine has stopped for; false when that ends in a shutdown. */
   #deliverFault(): boolean {
     const record = this.words[STATE.RECORD >> 2] as number;
     this.setRipOf(record, 0);
     if (this.mmu.nonCanonical && this.code.faultIsOfStack(record)) this.mmu.raise(VECTOR.SS, 0);
-    return this.exceptions.deliverPending();
+    return this.#deliverPending();
   }
 
   /** Runs one instruction, and the single-step trap after it if TF was set before (SDM vol. 3 §17.3.1.4). False: shutdown. */
@@ -268,7 +274,7 @@ export class Cpu {
     const traps = ((words[STATE.FLAGS >> 2] as number) & FLAG.TF) !== 0;
     system.shadow = false;
     const record = this.code.lookupSingle();
-    if (record === 0) return this.exceptions.deliverPending();
+    if (record === 0) return this.#deliverPending();
     const entersHandler = ENTERS_HANDLER.has(this.code.lastMnemonic);
     const left = words[STATE.BUDGET >> 2] as number;
     words[STATE.BUDGET >> 2] = 0;

@@ -182,6 +182,20 @@ describe('exceptions', () => {
     assert.deepEqual([entered?.vector, entered?.errorCode], [8, 0n]);
   });
 
+  test('handlers that fault at their first instruction come to the end of the budget', () => {
+    // #UD on a stack of its own, whose handler is undefined too; and a handler that may not be fetched
+    const undefinedHandler = new SystemMachine('0f0b');
+    undefinedHandler.setGate(6, { ist: 1 });
+    undefinedHandler.machine.ram.set([0x0f, 0x0b], AT.HANDLERS + 6);
+    assert.deepEqual(undefinedHandler.machine.cpu.run(1000), { reason: 'budget' });
+    const unmapped = new SystemMachine('0f0b');
+    for (const vector of [6, 14]) {
+      unmapped.setGate(vector, { ist: 1 });
+      unmapped.view.setUint32(AT.IDT + 16 * vector + 8, 0x7000, true);
+    }
+    assert.deepEqual(unmapped.machine.cpu.run(1000), { reason: 'budget' });
+  });
+
   test('a fault of the double fault is a shutdown', () => {
     const system = new SystemMachine('31c9 f7f1');
     system.setGate(0, { present: false });
