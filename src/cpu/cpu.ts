@@ -282,6 +282,8 @@ export class Cpu {
     words[STATE.BUDGET >> 2] = left + (words[STATE.BUDGET >> 2] as number);
     if (code === STOP.FAULT) return this.#deliverFault();
     if (!traps || entersHandler) return true;
+    // The trap after HLT ends it.
+    this.halted = false;
     system.dr6 |= DR6_SINGLE_STEP;
     this.mmu.raise(VECTOR.DB, -1);
     return this.exceptions.deliverPending();

@@ -33,6 +33,12 @@ interface Gate {
 
 const CONTRIBUTORY = new Set<number>([VECTOR.DE, VECTOR.TS, VECTOR.NP, VECTOR.SS, VECTOR.GP]);
 
+/** Whether a second fault while the first is delivered is a double fault (SDM vol. 3 table 6-5). */
+const isDouble = (first: number, second: number): boolean =>
+  CONTRIBUTORY.has(second)
+    ? CONTRIBUTORY.has(first) || first === VECTOR.PF
+    : first === VECTOR.PF && second === VECTOR.PF;
+
 export class ExceptionUnit {
   readonly #cpu: Cpu;
 
@@ -43,17 +49,13 @@ export class ExceptionUnit {
   /** Delivers the exception in the system state; false when that ends in a shutdown. */
   deliverPending(): boolean {
     const { system } = this.#cpu;
-    const vector = system.vector;
-    if (this.#deliver(vector, system.errorCode, false)) return true;
-    const second = system.vector;
-    const doubles =
-      (CONTRIBUTORY.has(vector) && CONTRIBUTORY.has(second)) ||
-      (vector === VECTOR.PF && (second === VECTOR.PF || CONTRIBUTORY.has(second)));
-    if (!doubles) {
-      // A fault while delivering a benign exception is delivered in its place.
-      if (this.#deliver(second, system.errorCode, false)) return true;
+    for (;;) {
+      const { vector } = system;
+      if (this.#deliver(vector, system.errorCode, false)) return true;
+      if (vector === VECTOR.DF) return false;
+      // A fault during delivery takes the place of the exception, or doubles it; the one that takes its place may fault too.
+      if (isDouble(vector, system.vector)) this.#fault(VECTOR.DF, 0);
     }
-    return this.#deliver(VECTOR.DF, 0, false);
   }
 
   /** An external interrupt; when its delivery faults, that exception is delivered. */

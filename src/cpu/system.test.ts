@@ -88,6 +88,14 @@ describe('single step', () => {
     assert.equal(system.machine.cpu.flags & FLAG.TF, 0);
   });
 
+  test('the trap after HLT ends it', () => {
+    const system = new SystemMachine('f4');
+    system.machine.ram.set([0xff, 0xc0, 0xf4], AT.HANDLERS + 1); // inc eax; hlt
+    system.machine.cpu.flags |= FLAG.TF;
+    system.run();
+    assert.equal(system.machine.register(0), 1n);
+  });
+
   test('a faulting instruction is not followed by a trap', () => {
     const system = new SystemMachine('0f0b');
     system.machine.cpu.flags |= FLAG.TF;
@@ -180,6 +188,15 @@ describe('exceptions', () => {
     system.setGate(0, { present: false });
     const entered = system.run();
     assert.deepEqual([entered?.vector, entered?.errorCode], [8, 0n]);
+  });
+
+  test('a fault that takes the place of another may itself give way to a page fault', () => {
+    // #UD, whose gate is not present: #NP, whose stack is not mapped
+    const system = new SystemMachine('0f0b');
+    system.setGate(6, { present: false });
+    system.setGate(11, { ist: 1 });
+    system.view.setBigUint64(AT.TSS + 0x24, 0x7fff_0000_0000n, true);
+    assert.deepEqual([system.run()?.vector, system.machine.cpu.system.cr2High], [14, 0x7ffe]);
   });
 
   test('handlers that fault at their first instruction come to the end of the budget', () => {
