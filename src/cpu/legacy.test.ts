@@ -122,6 +122,16 @@ describe('real mode', () => {
     });
   }
 
+  test('a string goes on at the beginning of its segment, wherever that lies in a page', () => {
+    // mov ax,1; mov es,ax; mov di,fff0h; mov cx,20h; mov al,55h; rep stosb; hlt
+    const { cpu, ram } = flatRealMode('b801008ec0bff0ffb92000b055f3aaf4');
+    halt(cpu);
+    assert.deepEqual(
+      [ram[0x1_000f], ram[0x1_0010], ram[0xf], ram[0x10], ram[0x1f], ram[0x20]],
+      [0x55, 0, 0, 0x55, 0x55, 0],
+    );
+  });
+
   test('an interrupt waits until the instruction after POP SS, and until LSS is over', () => {
     for (const [code, handled] of [
       ['31c050fb1790f4', 0x7c06], // xor ax,ax; push ax; sti; pop ss; nop; hlt

@@ -116,6 +116,14 @@ class StringUnit {
     return BigInt.asUintN(isLegacy ? 32 : 64, offset + this.#h.get64(STATE.SEGMENT_BASE + named * 8, 3));
   }
 
+  /** Bytes to the end of the page, or to where the offset in the segment wraps. */
+  #room(place: number, step: Step, address: bigint): number {
+    const inPage = 4096 - Number(address & 0xfffn);
+    if (step.addressSize === 3) return inPage;
+    const bits = 8 << step.addressSize;
+    return Math.min(inPage, 2 ** bits - ((this.#h.low(place) >>> 0) % 2 ** bits));
+  }
+
   /** MOVS and STOS upwards, within a page on each side: returns the elements done, 0 when it cannot, −1 after a fault. */
   #bulk(step: Step, record: number): number {
     const { cpu } = this.#h;
@@ -124,8 +132,8 @@ class StringUnit {
     if (((words[STATE.FLAGS >> 2] as number) & FLAG.DF) !== 0 || this.#isChecked(step)) return 0;
     const to = this.#address(RDI, step, false);
     const from = step.kind === KIND.MOVS ? this.#address(RSI, step, true) : 0n;
-    let room = 4096 - Number(to & 0xfffn);
-    if (step.kind === KIND.MOVS) room = Math.min(room, 4096 - Number(from & 0xfffn));
+    let room = this.#room(RDI, step, to);
+    if (step.kind === KIND.MOVS) room = Math.min(room, this.#room(RSI, step, from));
     const wanted = this.#counter(step);
     const elements = wanted > 4096n ? room >> step.size : Math.min(room >> step.size, Number(wanted));
     if (elements < 2) return 0;
