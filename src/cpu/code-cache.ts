@@ -1,6 +1,6 @@
 /** Decoded code, by physical page: finds it, makes it, and forgets it when its bytes change. */
 import { assert } from '#util/assert.ts';
-import { NEED_MORE, TOO_LONG } from './isa/decoder.ts';
+import { MAX_LENGTH, NEED_MORE, TOO_LONG } from './isa/decoder.ts';
 import { helperNumber } from './isa/helper-names.ts';
 import { LOWERINGS } from './isa/lower.ts';
 import { endBlock } from './isa/lower-common.ts';
@@ -327,7 +327,8 @@ export class CodeCache implements CodeWatcher {
         break;
       }
       this.#lower(result);
-      this.#mark(code, t.offset, Math.min(4096, t.offset + Math.max(result, 1)));
+      // Bytes that are no instruction may become one by any of those that could belong to it.
+      this.#mark(code, t.offset, Math.min(4096, t.offset + (result > 0 ? result : MAX_LENGTH)));
       t.offset += t.d.length;
       const joins = t.offset < 4096 && words[(code.table >> 2) + t.offset] !== 0;
       if (!t.ended && (t.count >= limit.instructions || joins || t.offset === 4096)) {

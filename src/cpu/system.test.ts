@@ -173,6 +173,14 @@ describe('exceptions', () => {
       const entered = system.run();
       assert.deepEqual([entered?.vector, entered?.rip], [13, BigInt(AT.USER_CODE)]);
     }
+  test('undefined bytes become an instruction when a later one of them is written', () => {
+    // mov byte [100040h],a2h; iretq; the bytes lie across what the decoder keeps in one piece
+    const system = new SystemMachine('eb3d');
+    const { ram } = system.machine;
+    ram.set([0x0f, 0x04, 0xf4], CODE_START + 0x3f);
+    assert.equal(system.run()?.vector, 6);
+    ram.set(Uint8Array.fromHex('c6042540001000a248cf'), AT.HANDLERS + 7);
+    assert.equal(system.run(), null);
   });
 
   test('a gate that is not present is #NP', () => {

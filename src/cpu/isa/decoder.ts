@@ -39,7 +39,7 @@ export const UNDEFINED = -2;
 /** Longer than 15 bytes: #GP. */
 export const TOO_LONG = -3;
 
-const MAX_LENGTH = 15;
+export const MAX_LENGTH = 15;
 
 /** The parts of the instruction that was decoded last; one object is used over and over. */
 export class Decoder {
