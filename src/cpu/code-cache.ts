@@ -50,6 +50,8 @@ export class CodeCache implements CodeWatcher {
   readonly #crossing = new Uint8Array(32);
   /** Physical page that the second half of a page-crossing instruction came from, by record. */
   readonly #secondPage = new Map<number, number>();
+  /** Whether the invalidation under way has reached the page that code runs in. */
+  #currentIsGone = false;
   /** Decoded instructions and flushes of everything, for statistics. */
   decoded = 0;
   flushes = 0;
@@ -73,8 +75,10 @@ export class CodeCache implements CodeWatcher {
       const code = this.#pages.get(page + key);
       for (let chunk = first; code !== undefined && chunk <= last; chunk++) {
         if (code.chunks[chunk] === 0) continue;
+        this.#currentIsGone = false;
         this.#invalidate(page);
-        this.#resyncAfter(record);
+        // Only within a page are blocks linked: any other one looks for the code of this page in its table.
+        if (this.#currentIsGone) this.#resyncAfter(record);
         return;
       }
     }
@@ -270,6 +274,7 @@ export class CodeCache implements CodeWatcher {
     for (let key = 0; key < CODE_KEY.COUNT; key++) {
       const code = this.#pages.get(page + key);
       if (code === undefined) continue;
+      this.#currentIsGone ||= code.table === this.#mmu.words[STATE.CODE_TABLE >> 2];
       this.#mmu.bytes.fill(0, code.table, code.table + CODE.TABLE_SIZE);
       code.chunks.fill(0);
       const dependents = [...code.dependents];
@@ -278,7 +283,7 @@ export class CodeCache implements CodeWatcher {
     }
   }
 
-  /** Makes the instruction after the one at `record` look up its code again: the page it runs in may be the one written. */
+  /** Makes the instruction after the one at `record` look up its code again. */
   #resyncAfter(record: number): void {
     if (record === 0) return;
     const { words } = this.#mmu;

@@ -68,21 +68,22 @@ for (const { what, before } of [
     assert.equal(machine.register(3), 2n);
   });
 }
-describe('after an instruction that writes to a page with decoded code', () => {
-  const OTHER_PAGE = CODE_START + 0x2000;
-  /** Runs code with decoded code at RDI: call [OTHER_PAGE], which returns. */
+
+describe('after an instruction that writes decoded code', () => {
+  const FUNCTION = CODE_START + 0x200;
+  /** Runs code with decoded code at RDI: call FUNCTION, which returns; lea rdi,[FUNCTION]. */
   const machineOf = (code: string): TestMachine => {
-    const machine = createTestMachine(`e8fb1f0000 488d3df41f0000 ${code}`);
-    machine.ram[OTHER_PAGE] = 0xc3;
+    const machine = createTestMachine(`e8fb010000 488d3df4010000 ${code}`);
+    machine.ram[FUNCTION] = 0xc3;
     return machine;
   };
 
   test('the next page is next at the end of a page', () => {
-    const machine = machineOf('e9ec0f0000'); // jmp to 3 bytes before the end of the page
+    const machine = machineOf('ffc0 e9ea0f0000'); // inc eax; jmp to 3 bytes before the end of the page
     // mov byte [rdi],c3h; mov ebx,7; hlt
     machine.ram.set(Uint8Array.fromHex('c607c3bb07000000f4'), CODE_START + 0xffd);
     runOn(machine);
-    assert.equal(machine.register(RBX), 7n);
+    assert.deepEqual([machine.register(RAX), machine.register(RBX)], [1n, 7n]);
   });
 
   test('a compare before a branch runs', () => {
@@ -98,6 +99,18 @@ describe('after an instruction that writes to a page with decoded code', () => {
     const machine = machineOf('c607c3 90 90 ffc3 f4');
     runOn(machine);
     assert.equal(machine.register(RBX), 1n);
+  });
+
+  test('code of another page goes on as it was', (context) => {
+    // call G; mov byte [G],c3h; inc ebx; hlt; G, on another page: ret
+    const machine = createTestMachine('e8fb1f0000 c605f41f0000c3 ffc3 f4');
+    machine.ram[CODE_START + 0x2000] = 0xc3;
+    runOn(machine);
+    const lookup = context.mock.method(machine.cpu.code, 'lookup');
+    machine.cpu.halted = false;
+    machine.cpu.setRip(CODE_START + 5, 0);
+    runOn(machine);
+    assert.deepEqual([machine.register(RBX), lookup.mock.callCount()], [2n, 1]);
   });
 });
 

@@ -173,6 +173,8 @@ describe('exceptions', () => {
       const entered = system.run();
       assert.deepEqual([entered?.vector, entered?.rip], [13, BigInt(AT.USER_CODE)]);
     }
+  });
+
   test('undefined bytes become an instruction when a later one of them is written', () => {
     // mov byte [100040h],a2h; iretq; the bytes lie across what the decoder keeps in one piece
     const system = new SystemMachine('eb3d');
