@@ -326,7 +326,7 @@ export class CodeCache implements CodeWatcher {
       const result = t.d.decode(host + t.offset, host + 4096, this.#mmu.bytes);
       t.count++;
       if (result === NEED_MORE) {
-        if (t.next === first) return this.#translateCrossing(code, start, limit);
+        if (t.offset === start) return this.#translateCrossing(code, start, limit);
         t.d.length = 0;
         endBlock(t);
         break;

@@ -155,6 +155,14 @@ test('an instruction across two pages notices that a device has written its seco
   }
 });
 
+test('an instruction across two pages runs after ones that need no operation of their own', () => {
+  const machine = createTestMachine('e9bb0f0000'); // jmp to 64 bytes before the end of the page
+  machine.ram.fill(0x90, CODE_START + 0xfc0, CODE_START + 0xffe);
+  machine.ram.set(Uint8Array.fromHex('b878563412f4'), CODE_START + 0xffe); // mov eax,12345678h; hlt
+  runOn(machine);
+  assert.equal(machine.register(RAX), 0x12345678n);
+});
+
 test('an instruction across two pages runs, and runs anew when its second half changes', () => {
   const machine = createTestMachine('e9f80f0000');
   machine.ram.set(Uint8Array.fromHex('b87856341283c001f4'), CODE_START + 0xffd); // mov eax,12345678h; add eax,1; hlt
