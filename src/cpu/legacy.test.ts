@@ -277,6 +277,14 @@ describe('compatibility mode', () => {
     assert.equal(system.view.getUint8(0x14_0000), 0x88);
   });
 
+  test('SWAPGS is undefined', () => {
+    const system = machineOf('');
+    setSegment(system.machine.cpu, SEGMENT.CS, { selector: SELECTOR32.CODE, attributes: 0xc09a });
+    system.machine.cpu.mmu.selectMode();
+    put(system.machine, CODE_START, '0f01f8');
+    assert.equal(system.run()?.vector, 6);
+  });
+
   test('an address that wraps at 4 GiB is not one that 64-bit code has used above it', () => {
     // mov rax,100000010h; mov rcx,[rax]; jmp far [p]; p: 38h:00100100h
     const system = machineOf('48b81000000001000000 488b08 ff2d00000000 00011000 3800');

@@ -185,6 +185,15 @@ describe('exceptions', () => {
     assert.equal(system.run(), null);
   });
 
+  test('CR4.TSD keeps the time stamp counter from user code', () => {
+    for (const code of ['0f31', '0f01f9']) {
+      const system = new SystemMachine('');
+      system.machine.cpu.system.cr4 |= 4;
+      system.enterUser(`${code} 0f0b`);
+      assert.deepEqual([system.run()?.vector, system.machine.cpu.system.errorCode], [13, 0]);
+    }
+  });
+
   test('a gate that is not present is #NP', () => {
     const system = new SystemMachine('0f0b');
     system.setGate(6, { present: false });

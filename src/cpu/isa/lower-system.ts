@@ -42,7 +42,7 @@ function group7(t: Translator): void {
     249: 'rdtscp',
   };
   const name = names[t.d.modrm];
-  if (!name) {
+  if (!name || (name === 'swapgs' && t.isLegacy)) {
     undefinedInstruction(t);
     return;
   }
