@@ -68,6 +68,11 @@ export class ExceptionUnit {
     return this.#deliver(vector, -1, true);
   }
 
+  /** INT1: no privilege is asked for (SDM vol. 2, INT n). False: the instruction faults. */
+  deliverInt1(): boolean {
+    return this.#deliver(VECTOR.DB, -1, false);
+  }
+
   #deliver(vector: number, errorCode: number, software: boolean): boolean {
     const event = { vector, errorCode, software };
     const { system } = this.#cpu;

@@ -137,6 +137,13 @@ describe('exceptions', () => {
     assert.deepEqual([entered?.vector, entered?.errorCode], [13, 0x41n * 8n + 2n]);
   });
 
+  test('INT1 of user code goes through a gate of a lower DPL', () => {
+    const system = new SystemMachine('');
+    system.enterUser('f1');
+    const entered = system.run();
+    assert.deepEqual([entered?.vector, entered?.rip], [1, BigInt(AT.USER_CODE + 1)]);
+  });
+
   test('INT n through a gate of DPL 3 saves the address behind it', () => {
     const system = new SystemMachine('');
     system.setGate(0x41, { dpl: 3 });

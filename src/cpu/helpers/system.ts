@@ -160,10 +160,12 @@ export function systemHelpers(h: HelperContext) {
       cpu.setRipOf(record, 0);
       return STOP.LOOKUP;
     },
+    /** b: INT1, which goes through its gate as an event of the processor does. */
     interrupt: (record: number) => {
       cpu.setRipAfter(record);
-      const vector = h.a(record) & 0xff;
-      return cpu.exceptions.deliverSoftware(vector) ? ENDS : STOP.FAULT;
+      const { exceptions } = cpu;
+      const delivered = h.b(record) === 1 ? exceptions.deliverInt1() : exceptions.deliverSoftware(h.a(record));
+      return delivered ? ENDS : STOP.FAULT;
     },
     clts: privileged(() => {
       cpu.system.cr0 &= ~CR0.TS;

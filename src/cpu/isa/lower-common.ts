@@ -53,13 +53,9 @@ export function undefinedInstruction(t: Translator): void {
 }
 
 export const simple =
-  (name: HelperName, options: { ends?: boolean; n?: boolean } = {}): Lowering =>
-  (t, row) =>
-    helper(t, name, {
-      a: options.n ? (row.attributes.n ?? t.d.immediate & 0xffff) : 0,
-      high: t.d.operandSize,
-      ends: options.ends ?? false,
-    });
+  (name: HelperName, options: { ends?: boolean } = {}): Lowering =>
+  (t) =>
+    helper(t, name, { high: t.d.operandSize, ends: options.ends ?? false });
 
 /** The helper gets the address of the memory operand, or the register's place with c = 1. */
 export const systemRm =

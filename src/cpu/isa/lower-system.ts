@@ -31,6 +31,8 @@ const port =
     helper(t, name, { a: sizeOf(t, accumulator), b: byDx ? 1 : 0, c: t.d.immediate & 0xff });
   };
 
+const INT1 = 0xf1;
+
 /** By modrm byte: instructions that stand where group 7 has no memory form. */
 function group7(t: Translator): void {
   const names: Readonly<Record<number, HelperName>> = {
@@ -84,7 +86,10 @@ export const SYSTEM_LOWERINGS: Readonly<Record<string, Lowering>> = {
   OUTS: string,
   IN: port('in'),
   OUT: port('out'),
-  INT: simple('interrupt', { n: true, ends: true }),
+  INT: (t, row) => {
+    const vector = row.attributes.n ?? t.d.immediate & 0xff;
+    helper(t, 'interrupt', { a: vector, b: t.d.opcode === INT1 ? 1 : 0, ends: true });
+  },
   IRET: simple('iret', { ends: true }),
   SYSCALL: simple('syscall', { ends: true }),
   SYSRET: simple('sysret', { ends: true }),
