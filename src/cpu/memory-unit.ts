@@ -277,8 +277,9 @@ export class MemoryUnit {
       return !(userPage && (s.cr4 & CR4.SMEP) !== 0);
     }
     if (access & PF.USER) return userPage && ((access & PF.WRITE) === 0 || (rights & PTE.WRITABLE) !== 0);
-    if (userPage && (s.cr4 & CR4.SMAP) !== 0 && ((this.words[STATE.FLAGS >> 2] as number) & FLAG.AC) === 0)
-      return false;
+    // RFLAGS.AC says nothing about what the processor does for itself on behalf of user code.
+    const allowsUserPages = s.cpl !== 3 && ((this.words[STATE.FLAGS >> 2] as number) & FLAG.AC) !== 0;
+    if (userPage && (s.cr4 & CR4.SMAP) !== 0 && !allowsUserPages) return false;
     return (access & PF.WRITE) === 0 || (rights & PTE.WRITABLE) !== 0 || (s.cr0 & CR0.WP) === 0;
   }
 

@@ -406,6 +406,22 @@ describe('paging', () => {
     }
   });
 
+  test("SMAP keeps a descriptor table out of user pages, whatever user code's RFLAGS.AC says", () => {
+    // mov eax,0fh; mov ds,eax
+    const system = setUp('b80f000000 8ed8', PTE.P | PTE.RW | PTE.US, { user: true, cr4: SMAP });
+    for (const page of [0, 1]) {
+      const at = TABLE + page * 8;
+      system.view.setUint32(at, system.view.getUint32(at, true) & ~PTE.US, true);
+    }
+    const { cpu } = system.machine;
+    Object.assign(cpu.system.ldt, { selector: 0x30, baseLow: PAGE, limit: 0xff });
+    system.view.setBigUint64(PAGE + 8, 0x00cf_f300_0000_ffffn, true);
+    cpu.flags |= FLAG.AC;
+    cpu.mmu.tlb.flush();
+    cpu.mmu.selectMode();
+    assert.deepEqual([system.run()?.vector, cpu.system.errorCode, cpu.system.cr2Low], [14, 1, PAGE + 8]);
+  });
+
   test('what the processor writes for user code stays closed to it', () => {
     // int 40h pushes a frame on the supervisor's stack; then mov eax,[rbx] reads there
     const system = new SystemMachine('');
