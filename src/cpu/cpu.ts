@@ -5,11 +5,12 @@ import { createEngine, type Engine } from './engine.ts';
 import { ExceptionUnit } from './exceptions.ts';
 import { FarTransfer } from './far-transfer.ts';
 import { createHelpers } from './helpers.ts';
-import { CC, CODE_KEY, FLAG, RAM_BASE, SEGMENT, STATE, STOP } from './layout.ts';
+import { CC, CODE_KEY, FLAG, GPR, RAM_BASE, RECORD, SEGMENT, STATE, STOP } from './layout.ts';
 import { MemoryUnit, type PhysicalDevices } from './memory-unit.ts';
 import { SegmentUnit } from './segments.ts';
 import { Stack } from './stack.ts';
 import { SystemState, VECTOR } from './system-state.ts';
+import { CALL_INDIRECT, JMP_INDIRECT, RET } from './uops/control.ts';
 
 /** Port I/O. Sizes are 1, 2 and 4 bytes; values are unsigned. */
 export interface Ports {
@@ -210,7 +211,7 @@ export class Cpu {
           words[STATE.BUDGET >> 2] = 0;
         }
         const code = engine.run(record);
-        if (code === STOP.FAULT) {
+        if (code === STOP.FAULT || this.#isWildBranch(code)) {
           if (!this.#deliverFault()) return this.#shutdown();
         } else if (code === STOP.POLL) return BUDGET_USED;
         else this.#shorten();
@@ -255,6 +256,26 @@ export class Cpu {
     return ((this.words[STATE.FLAGS >> 2] as number) & FLAG.IF) !== 0 && this.options.interrupts.pending();
   }
 
+  /**
+   * Whether the engine has left through an indirect branch to an address that is not canonical. *Measured*: the branch itself
+   * faults, with the stack pointer as it was; so it is undone, and the fault raised.
+   */
+  #isWildBranch(code: number): boolean {
+    const { words, quads } = this;
+    const high = (words[(STATE.RIP >> 2) + 1] as number) >> 15;
+    if (high === 0 || high === -1 || (code !== STOP.LOOKUP && code !== STOP.POLL)) return false;
+    const record = words[STATE.RECORD >> 2] as number;
+    const operation = (words[record >> 2] as number) & 0xffff;
+    const isReturn = operation === RET;
+    if (!isReturn && operation !== CALL_INDIRECT && operation !== JMP_INDIRECT) return false;
+    const sp = (STATE.GPR + GPR.RSP) / 8;
+    // What a return drops besides the address is its immediate.
+    if (isReturn) quads[sp] = (quads[sp] as bigint) - BigInt(8 + (words[(record + RECORD.IMM) >> 2] as number));
+    else if (operation === CALL_INDIRECT) quads[sp] = (quads[sp] as bigint) + 8n;
+    this.mmu.raise(VECTOR.GP, 0);
+    return true;
+  }
+
   #deliverPending(): boolean {
     this.#shorten();
     return this.exceptions.deliverPending();
@@ -280,7 +301,7 @@ export class Cpu {
     words[STATE.BUDGET >> 2] = 0;
     const code = this.engine.run(record);
     words[STATE.BUDGET >> 2] = left + (words[STATE.BUDGET >> 2] as number);
-    if (code === STOP.FAULT) return this.#deliverFault();
+    if (code === STOP.FAULT || this.#isWildBranch(code)) return this.#deliverFault();
     if (!traps || entersHandler) return true;
     // The trap after HLT ends it.
     this.halted = false;

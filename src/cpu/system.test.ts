@@ -192,6 +192,23 @@ describe('exceptions', () => {
     assert.equal(system.run(), null);
   });
 
+  for (const [name, code, pushed] of [
+    ['JMP', 'ffe0', 0],
+    ['CALL', 'ffd0', 0],
+    ['RET', '50 c20800', 1], // push rax; ret 8
+  ] as const) {
+    test(`${name} to an address that is not canonical is #GP of that instruction, with the stack as it was`, () => {
+      for (const budgetIsUsedUp of [false, true]) {
+        // mov rax,4141414141414141h
+        const system = new SystemMachine(`48b84141414141414141 ${code}`);
+        if (budgetIsUsedUp) assert.equal(system.machine.cpu.run(0).reason, 'budget');
+        const entered = system.run();
+        assert.deepEqual([entered?.vector, entered?.errorCode, entered?.rip], [13, 0n, at(10 + pushed)]);
+        assert.equal(entered?.rsp, BigInt(AT.STACK - 8 * pushed));
+      }
+    });
+  }
+
   test('CR4.TSD keeps the time stamp counter from user code', () => {
     for (const code of ['0f31', '0f01f9']) {
       const system = new SystemMachine('');
