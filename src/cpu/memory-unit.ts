@@ -1,8 +1,8 @@
 /** Address translation, the TLB's fills, and accesses that the engine's fast path cannot do. */
 import { assert } from '#util/assert.ts';
 import { codeKey, isChecked } from './code-key.ts';
-import { PHYSICAL_BITS } from './cpuid.ts';
 import { ACCESS_MODE, CODE_KEY, CODE_TLB, FLAG, RAM_BASE, STATE, TLB } from './layout.ts';
+import { ADDRESS_HIGH, isCanonical, NX_HIGH, PTE, RESERVED_4M, RESERVED_HIGH, RESERVED_LARGE } from './page-entry.ts';
 import { CR0, CR4, EFER, PF, type SystemState, VECTOR } from './system-state.ts';
 import { Tlb } from './tlb.ts';
 
@@ -14,21 +14,8 @@ export interface PhysicalDevices {
 
 export const ACCESS = { READ: 0, WRITE: PF.WRITE, USER: PF.USER, FETCH: PF.FETCH } as const;
 
-const PTE = { PRESENT: 1, WRITABLE: 2, USER: 4, ACCESSED: 0x20, DIRTY: 0x40, LARGE: 0x80, GLOBAL: 0x100 } as const;
 const PAGE_MASK = ~0xfff;
-/** Physical address bits of an entry's upper half. */
-const ADDRESS_HIGH = 2 ** (PHYSICAL_BITS - 32) - 1;
-/** Those up to bit 51 that this processor does not have are reserved. */
-const RESERVED_HIGH = 0x000fffff & ~ADDRESS_HIGH;
-/** Reserved bits of the lower half of entries that map 2 MiB and 1 GiB, by level; bit 12 is PAT. */
-const RESERVED_LARGE = [0, 0x001fe000, 0x3fffe000] as const;
-/** The same of 4 MiB pages; there is no PSE-36. */
-const RESERVED_4M = 0x003fe000;
-const NX_HIGH = 1 << 31;
 const TWO_32 = 0x100000000;
-
-/** Whether bits 63 to 47 of an address are alike, from its upper half. */
-const isCanonical = (high: number): boolean => high >> 15 === 0 || high >> 15 === -1;
 
 /** Told before bytes of a page with decoded code change. */
 export interface CodeWatcher {
@@ -83,6 +70,11 @@ export class MemoryUnit {
   describeCodeEntry(at: number): void {
     this.bytes[at + CODE_TLB.PAGE_SHIFT] = this.#pageShift;
     this.bytes[at + CODE_TLB.GLOBAL] = this.#isGlobal ? 1 : 0;
+    this.#noteSize(this.words[(at >> 2) + 1] as number);
+  }
+
+  #noteSize(high: number): void {
+    if (this.#pageShift !== 12) this.tlb.noteLarge(high, this.#isGlobal);
   }
 
   /** Whether code is not 64-bit code: addresses have 32 bits. */
@@ -304,6 +296,7 @@ export class MemoryUnit {
     words[at + 3] = write ? high : -1;
     words[at + (TLB.PAGE_SHIFT >> 2)] = this.#pageShift;
     words[at + (TLB.GLOBAL >> 2)] = this.#isGlobal ? 1 : 0;
+    this.#noteSize(high);
     words[at + (TLB.ADDEND >> 2)] = (RAM_BASE + page - (pageLow >>> 0)) | 0;
   }
 

@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { SystemMachine } from './testing-system.ts';
+
+/** Tables of the upper half, whose first MiB and more is the memory from 8 MiB on, in pages of 4 KiB. */
+const TABLE = { PML4: 0x1000, PDPT: 0x5000, PD: 0x6000, PT: 0x7000 } as const;
+const UPPER = 0xffff_8000_0000_0000n;
+const PHYSICAL = 0x80_0000;
+const PRESENT_WRITABLE = 3;
+
+function machineOf(code: string): SystemMachine {
+  const system = new SystemMachine(code);
+  const put = (at: number, value: number): void => system.view.setBigUint64(at, BigInt(value), true);
+  put(TABLE.PML4 + 256 * 8, TABLE.PDPT | PRESENT_WRITABLE);
+  put(TABLE.PDPT, TABLE.PD | PRESENT_WRITABLE);
+  put(TABLE.PD, TABLE.PT | PRESENT_WRITABLE);
+  for (let i = 0; i < 512; i++) put(TABLE.PT + 8 * i, (PHYSICAL + 0x1000 * i) | PRESENT_WRITABLE);
+  return system;
+}
+
+test('INVLPG forgets data and code of one page of 4 KiB, and no other', () => {
+  /*
+   * call rbx; call rbp; mov [rcx],rdx; mov [rsi],rdx (both pages are now the third); call rbx; call rbp; invlpg [rbx];
+   * call rbx; call rbp; hlt
+   */
+  const system = machineOf('ffd3 ffd5 488911 488916 ffd3 ffd5 0f013b ffd3 ffd5 f4');
+  const { ram, setRegister, register } = system.machine;
+  const pages = [0, 0x41, 0x82];
+  pages.forEach((page, i) => {
+    // add eax,[page + ffah]; add r8d,imm8; ret: both add what tells the page
+    const at = PHYSICAL + page * 0x1000;
+    ram.set(Uint8Array.fromHex('0305f40f0000'), at);
+    ram.set([0x41, 0x83, 0xc0, 1 << (2 * i), 0xc3], at + 6);
+    system.view.setUint32(at + 0xffa, 1 << (2 * i), true);
+  });
+  const [first, second, third] = pages as [number, number, number];
+  setRegister(3, UPPER + BigInt(first * 0x1000));
+  setRegister(5, UPPER + BigInt(second * 0x1000));
+  setRegister(1, BigInt(TABLE.PT + 8 * first));
+  setRegister(6, BigInt(TABLE.PT + 8 * second));
+  setRegister(2, BigInt((PHYSICAL + third * 0x1000) | PRESENT_WRITABLE));
+  assert.equal(system.run(), null);
+  // The first page ran twice as it was and once anew, the second three times as it was: its translation stays.
+  const sum = BigInt(2 * 1 + 16 + 3 * 4);
+  assert.deepEqual([register(0), register(8)], [sum, sum]);
+});
