@@ -57,6 +57,7 @@ export interface CpuOptions {
 export type CpuStop =
   | { readonly reason: 'halt' }
   | { readonly reason: 'budget' }
+  /** The vector is that of the exception which all began with. */
   | { readonly reason: 'triple-fault'; readonly vector: number };
 
 /** Instructions that clear TF as they go to a handler, so that no trap follows them. */
@@ -311,7 +312,7 @@ export class Cpu {
   }
 
   #shutdown(): CpuStop {
-    return { reason: 'triple-fault', vector: this.system.vector };
+    return { reason: 'triple-fault', vector: this.exceptions.firstVector };
   }
 
   /** Delivers an external interrupt if one may be taken. */

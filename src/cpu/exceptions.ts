@@ -41,6 +41,8 @@ const isDouble = (first: number, second: number): boolean =>
 
 export class ExceptionUnit {
   readonly #cpu: Cpu;
+  /** Of the exception that was to be delivered last, before any that its delivery raised. */
+  firstVector = -1;
 
   constructor(cpu: Cpu) {
     this.#cpu = cpu;
@@ -49,6 +51,7 @@ export class ExceptionUnit {
   /** Delivers the exception in the system state; false when that ends in a shutdown. */
   deliverPending(): boolean {
     const { system } = this.#cpu;
+    this.firstVector = system.vector;
     for (;;) {
       const { vector } = system;
       if (this.#deliver(vector, system.errorCode, false)) return true;

@@ -260,7 +260,7 @@ describe('exceptions', () => {
     const system = new SystemMachine('31c9 f7f1');
     system.setGate(0, { present: false });
     system.setGate(8, { present: false });
-    assert.throws(() => system.run(), /triple fault/);
+    assert.throws(() => system.run(), /triple fault; vector 0/);
   });
 });
 
