@@ -1,10 +1,7 @@
 /** Main's side of device processes: gives each device its addresses, interrupts and descriptors, and has it forked and jailed. */
 import { allocateBars } from '#devices/pci/pci-bar.ts';
 import type { ProxiedFunction } from '#devices/proxy/proxied-function.ts';
-import { block } from '#devices/virtio/block/block.ts';
-import { rng } from '#devices/virtio/rng/rng.ts';
 import { queueNotifyOffset, VIRTIO_BAR, virtioVectorCount } from '#devices/virtio/virtio-pci-device.ts';
-import { RawDisk } from '#disk/raw.ts';
 import type { IrqRouter } from '#hypervisor/irq-router.ts';
 import { BASE_JAIL, type JailConfig } from '#jail/jail-config.ts';
 import { X86_64 } from '#jail/seccomp/architecture.ts';
@@ -15,12 +12,11 @@ import type { GuestMemory } from '#memory/guest-memory.ts';
 import type { ProtocolServer } from '#msg-socket/protocol.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import type { SystemAllocator } from '#resources/system-allocator.ts';
-import { Fd } from '#sys/fd.ts';
-import { OpenFlag } from '#sys/file.ts';
-import { CodedError } from '#util/errors.ts';
 import { type MsiHost, msiHandlers, VmIrq } from '#vm-control/vm-irq.ts';
-import { ConfigError, type DiskConfig, pathMistake } from '../config.ts';
-import type { BlockParameters, DeviceName } from './registry.ts';
+import type { DiskConfig } from '../config.ts';
+import { blockPlan } from './plans/block.ts';
+import type { DevicePlan } from './plans/plan.ts';
+import { rngPlan } from './plans/rng.ts';
 import type { VirtioParameters } from './virtio-process.ts';
 
 /** Nobody, on Debian and most others: what root's devices are outside of their user namespace. */
@@ -47,16 +43,6 @@ export interface CreatedDevice {
   readonly irqServer: ProtocolServer;
 }
 
-/** What is made for one device before its process is. */
-interface Plan {
-  readonly device: DeviceName;
-  readonly name: string;
-  readonly policy: string;
-  readonly queueCount: number;
-  readonly parameters: unknown;
-  readonly fds: readonly Fd[];
-}
-
 /**
  * Makes the devices of a machine that has disks, and an entropy device with them. `owned` gets what must live as long as the
  * machine. Throws ConfigError for a disk that cannot be used, WardenError when no process can be made.
@@ -65,43 +51,16 @@ export function createDevices(options: CreateDevicesOptions, owned: DisposableSt
   const { disks } = options;
   if (disks.length === 0) return [];
   using opened = new DisposableStack();
-  const plans = [rngPlan(opened), ...disks.map((disk, index) => diskPlan(disk, index, opened))];
+  const plans = [rngPlan(opened), ...disks.map((disk, index) => blockPlan(disk, index, opened))];
   return plans.map((plan, index) => createDevice(plan, index + 1, options, owned));
 }
 
-function rngPlan(opened: DisposableStack): Plan {
-  const fds = [opened.use(Fd.open('/dev/urandom', OpenFlag.RDONLY))];
-  const { name, policy, queueSizes } = rng;
-  return { device: 'rng', name, policy, queueCount: queueSizes.length, parameters: null, fds };
-}
-
-function diskPlan(disk: DiskConfig, index: number, opened: DisposableStack): Plan {
-  const { path, readOnly, sparse, blockSizeBytes, id, lock } = disk;
-  const parameters: BlockParameters = { readOnly, sparse, blockSizeBytes, id };
-  const fd = opened.use(openDisk(path, readOnly, lock));
-  const { policy, queueSizes } = block;
-  return { device: 'block', name: `block${index}`, policy, queueCount: queueSizes.length, parameters, fds: [fd] };
-}
-
-/** Opens and locks an image, so that what is wrong with it is said before anything runs. */
-function openDisk(path: string, readOnly: boolean, lock: boolean): Fd {
-  try {
-    const fd = Fd.open(path, (readOnly ? OpenFlag.RDONLY : OpenFlag.RDWR) | OpenFlag.NONBLOCK);
-    try {
-      // It only looks: the duplicate shares the lock, which is the open file's.
-      using _ = new RawDisk(fd.duplicate(), { readOnly, lock });
-      return fd;
-    } catch (error) {
-      fd.close();
-      throw error;
-    }
-  } catch (error) {
-    if (error instanceof CodedError) throw new ConfigError([pathMistake('--block', path, error)]);
-    throw error;
-  }
-}
-
-function createDevice(plan: Plan, slot: number, options: CreateDevicesOptions, owned: DisposableStack): CreatedDevice {
+function createDevice(
+  plan: DevicePlan,
+  slot: number,
+  options: CreateDevicesOptions,
+  owned: DisposableStack,
+): CreatedDevice {
   const { warden, memory, allocator } = options;
   const { name, queueCount } = plan;
   const bars = allocateBars([VIRTIO_BAR], allocator, name);

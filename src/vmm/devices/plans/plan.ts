@@ -1,0 +1,17 @@
+import type { Fd } from '#sys/fd.ts';
+import type { DeviceName } from '../registry.ts';
+
+/** What main makes for one device before its process is made. */
+export interface DevicePlan {
+  /** Which maker of the registry. */
+  readonly device: DeviceName;
+  /** What the device is called in messages. */
+  readonly name: string;
+  /** Its seccomp policy. */
+  readonly policy: string;
+  readonly queueCount: number;
+  /** Goes to the maker; plain data. */
+  readonly parameters: unknown;
+  /** The kind's own descriptors, which the process gets copies of; whoever asked for the plan closes them. */
+  readonly fds: readonly Fd[];
+}
