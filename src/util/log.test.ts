@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Logger, type LogLevel } from './log.ts';
+import { Logger, type LogLevel, type LogSink, logLine } from './log.ts';
 
 function createLogger(level: LogLevel) {
   const lines: string[] = [];
   const clock = { now: 0, nowNs: () => clock.now };
-  return { lines, clock, logger: new Logger('serial0', { level, clock, sink: (line) => lines.push(line) }) };
+  const sink: LogSink = (...message) => void lines.push(logLine(...message));
+  return { lines, clock, logger: new Logger('serial0', { level, clock, sink }) };
 }
 
 test('messages above the level are dropped', () => {

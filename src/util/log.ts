@@ -4,8 +4,10 @@ import type { Clock } from './clock.ts';
 export const LOG_LEVELS = ['off', 'error', 'warn', 'info', 'debug', 'trace'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** Takes one line without its end. Must not throw. */
-export type LogSink = (line: string) => void;
+export type MessageLevel = Exclude<LogLevel, 'off'>;
+
+/** Takes one message, which may have control characters in it. Must not throw. */
+export type LogSink = (level: MessageLevel, source: string, message: string) => void;
 
 /** What code that reports gets: it knows neither the sink nor the level. */
 export interface Log {
@@ -72,7 +74,7 @@ export class Logger implements Log {
     this.#log('trace', message);
   }
 
-  #log(level: LogLevel, message: string): void {
+  #log(level: MessageLevel, message: string): void {
     if (!this.isEnabled(level)) return;
     const nowNs = this.#options.clock.nowNs();
     if (nowNs - this.#windowStartNs >= WINDOW_NS) this.#openWindow(nowNs);
@@ -81,19 +83,20 @@ export class Logger implements Log {
       return;
     }
     this.#written += 1;
-    this.#write(level, message);
+    this.#options.sink(level, this.#source, message);
   }
 
   #openWindow(nowNs: number): void {
-    if (this.#suppressed > 0) this.#write('warn', `${this.#suppressed} messages left out`);
+    if (this.#suppressed > 0) this.#options.sink('warn', this.#source, `${this.#suppressed} messages left out`);
     this.#windowStartNs = nowNs;
     this.#written = 0;
     this.#suppressed = 0;
   }
+}
 
-  #write(level: LogLevel, message: string): void {
-    this.#options.sink(`${level}: ${this.#source}: ${printable(message)}`);
-  }
+/** A message as it is shown, without a line's end. */
+export function logLine(level: MessageLevel, source: string, message: string): string {
+  return `${level}: ${source}: ${printable(message)}`;
 }
 
 /** Control characters of a guest must not reach the user's terminal. */

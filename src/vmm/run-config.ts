@@ -7,6 +7,7 @@ import { EventFd } from '#poll/event-fd.ts';
 import { SystemAllocator } from '#resources/system-allocator.ts';
 import { MiB } from '#util/bits.ts';
 import { type Clock, clockSince, monotonicNs } from '#util/clock.ts';
+import { Logger } from '#util/log.ts';
 import { type Config, type DiskConfig, type SerialConfig, withDefaultConsole } from './config.ts';
 import { DeviceSet } from './devices/device-set.ts';
 import type { ExitReport } from './exit-codes.ts';
@@ -15,6 +16,7 @@ import { type ControlEnd, runControl } from './run-control.ts';
 import type { RunConfig, RunEnvironment } from './run-environment.ts';
 import { RunState } from './run-state.ts';
 import { type OpenOutput, openOutput } from './serial-output.ts';
+import { stderrSink } from './stderr-sink.ts';
 import type { VcpuThreadData, VcpuThreadReport } from './vcpu-thread.ts';
 import { VcpuWorker } from './vcpu-worker.ts';
 import { packageVersion } from './version.ts';
@@ -28,7 +30,8 @@ export const runConfig: RunConfig = async (config, environment) => {
   const machine = owned.use(buildMachine(config, environment, { clock, ports }));
   // After the loaders, which may refuse the user's files: opening an output can create one.
   const outputs = openOutputs(ports, owned);
-  const devices = config.disks.length > 0 ? owned.use(createDeviceSet(config, machine, owned)) : undefined;
+  const devices =
+    config.disks.length > 0 ? owned.use(createDeviceSet({ config, environment, clock }, machine, owned)) : undefined;
   const run: Run = {
     machine,
     devices,
@@ -65,9 +68,17 @@ interface Run {
   readonly stop: EventFd;
 }
 
-function createDeviceSet({ disks, sandbox }: Config, { vm, memory, board }: RunnableLinuxVm, owned: DisposableStack) {
+function createDeviceSet(
+  { config, environment, clock }: { config: Config; environment: RunEnvironment; clock: Clock },
+  { vm, memory, board }: RunnableLinuxVm,
+  owned: DisposableStack,
+): DeviceSet {
+  const { disks, sandbox, logLevel } = config;
   const allocator = new SystemAllocator(systemResources(board.highMmio));
-  return new DeviceSet({ memory, allocator, irqRouter: owned.use(vm.createIrqRouter()), disks, sandbox });
+  const irqRouter = owned.use(vm.createIrqRouter());
+  const sink = stderrSink(environment.terminal !== undefined);
+  const logOf = (name: string): Logger => new Logger(name, { level: logLevel, sink, clock });
+  return new DeviceSet({ memory, allocator, irqRouter, disks, sandbox, logLevel, logOf });
 }
 
 function openOutputs(ports: readonly SerialConfig[], owned: DisposableStack): Map<SerialConfig, OpenOutput> {

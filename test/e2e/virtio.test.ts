@@ -1,7 +1,7 @@
 /** Disks and entropy of device processes, as Debian's drivers use them, with the jail and without. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
@@ -24,6 +24,9 @@ dd if=/dev/vda of=/dev/vdb bs=64k conv=fsync 2>/dev/null
 echo "copied $(sha256sum < /dev/vdb | cut -d' ' -f1)"
 echo x > /dev/vda; echo "write $?"
 echo "rng $(cat /sys/class/misc/hw_random/rng_current) $(head -c 4096 /dev/hwrng | gzip | wc -c)"
+echo "truncate it"; read answer
+echo 3 > /proc/sys/vm/drop_caches
+dd if=/dev/vdb of=/dev/null bs=64k 2>/dev/null; echo "read $?"
 `;
 
 function temporaryFolder(t: TestContext): string {
@@ -52,6 +55,10 @@ describe('virtio devices', { skip: skipWithoutApt }, () => {
       const disks = [`--block=${source},ro,id=source-disk`, `--block=path=${target}`];
       await using vm = await runScript(folder, SCRIPT, [...disks, ...options]);
       const output = (): string => `${vm.console.slice(-3000)}\n${vm.errors}`;
+      await vm.waitFor(/^truncate it/m, { timeoutMs: 120_000 });
+      assert.ok(readFileSync(target).equals(content), 'what the guest flushed is in the image');
+      truncateSync(target, DISK_BYTES / 2);
+      vm.send('done\n');
       assert.deepEqual(await vm.waitForExit({ timeoutMs: 120_000 }), { status: 0, signal: null }, output());
       const sum = createHash('sha256').update(content).digest('hex');
       const said = (word: string): string | undefined => new RegExp(`^${word} (.*?)\\s*$`, 'm').exec(vm.console)?.[1];
@@ -63,7 +70,8 @@ describe('virtio devices', { skip: skipWithoutApt }, () => {
       assert.equal(said('copied'), sum);
       assert.equal(said('write'), '1');
       assert.match(said('rng') ?? '', /^virtio_rng\.0 4[01]\d\d$/);
-      assert.ok(readFileSync(target).equals(content), 'what the guest flushed is in the image');
+      assert.equal(said('read'), '1');
+      assert.match(vm.errors, /^crosvm: error: block1: a request failed: the image ended at \d+: it was truncated$/m);
       assert.equal(statSync(source).size, DISK_BYTES);
     });
   }

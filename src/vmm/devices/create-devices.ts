@@ -9,9 +9,12 @@ import { encode } from '#jail/seccomp/bpf.ts';
 import { compilePolicy, policyPath } from '#jail/seccomp/compile.ts';
 import type { Warden } from '#jail/warden.ts';
 import type { GuestMemory } from '#memory/guest-memory.ts';
-import type { ProtocolServer } from '#msg-socket/protocol.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import type { SystemAllocator } from '#resources/system-allocator.ts';
+import { Fd, type HasFd } from '#sys/fd.ts';
+import { SocketType, socketpair } from '#sys/socket.ts';
+import type { Log, LogLevel } from '#util/log.ts';
+import { DeviceLogServer } from '#vm-control/device-log.ts';
 import { type MsiHost, msiHandlers, VmIrq } from '#vm-control/vm-irq.ts';
 import type { DiskConfig } from '../config.ts';
 import { blockPlan } from './plans/block.ts';
@@ -31,6 +34,15 @@ export interface CreateDevicesOptions {
   readonly irqRouter: IrqRouter;
   readonly disks: readonly DiskConfig[];
   readonly sandbox: boolean;
+  readonly logLevel: LogLevel;
+  /** The log of a device of that name. */
+  readonly logOf: (name: string) => Log;
+}
+
+/** One conversation with a device's process. */
+export interface DeviceServer extends HasFd {
+  /** Serves what waits: undefined when that is nothing, false when the process has closed its end. Throws CodedError. */
+  tryServeOne(): boolean | undefined;
 }
 
 /** A device as main goes on with it. */
@@ -39,8 +51,8 @@ export interface CreatedDevice {
   readonly id: number;
   readonly name: string;
   readonly pciFunction: ProxiedFunction;
-  /** Answers what the device asks of its interrupts. */
-  readonly irqServer: ProtocolServer;
+  /** Main's ends of what the device's process asks or reports. */
+  readonly servers: readonly DeviceServer[];
 }
 
 /**
@@ -69,22 +81,26 @@ function createDevice(
   using irqClient = irq.client;
   const host = msiHost(options.irqRouter, allocator, name);
   const irqServer = owned.use(VmIrq.server(irq.server, msiHandlers(host, virtioVectorCount(queueCount))));
+  const [ourLog, theirLog] = socketpair(SocketType.SEQPACKET);
+  const logServer = owned.use(new DeviceLogServer(new Fd(ourLog), options.logOf(name)));
+  using logClient = new Fd(theirLog);
   const parameters: VirtioParameters = {
     regions: memory.regions,
     queueCount,
     bars,
+    logLevel: options.logLevel,
     device: plan.parameters,
   };
   const forked = warden.fork(
     { device: plan.device, name, jail: jailOf(plan.policy, options.sandbox), usesGuestMemory: true, parameters },
-    [irqClient, ...queueEvents, ...plan.fds].map(({ fd }) => fd),
+    [irqClient, logClient, ...queueEvents, ...plan.fds].map(({ fd }) => fd),
   );
   owned.use(forked.pidfd);
   owned.use(forked.socket);
   return {
     id: forked.id,
     name,
-    irqServer,
+    servers: [irqServer, logServer],
     pciFunction: {
       address: { device: slot, function: 0 },
       debugLabel: name,

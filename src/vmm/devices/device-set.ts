@@ -7,9 +7,10 @@ import { PollContext } from '#poll/poll-context.ts';
 import type { SystemAllocator } from '#resources/system-allocator.ts';
 import type { HasFd } from '#sys/fd.ts';
 import { CodedError } from '#util/errors.ts';
+import type { Log, LogLevel } from '#util/log.ts';
 import { u64AsNumber } from '#util/struct.ts';
 import type { DiskConfig } from '../config.ts';
-import { type CreatedDevice, createDevices } from './create-devices.ts';
+import { type CreatedDevice, createDevices, type DeviceServer } from './create-devices.ts';
 
 export interface DeviceSetOptions {
   readonly memory: GuestMemory;
@@ -17,9 +18,11 @@ export interface DeviceSetOptions {
   readonly irqRouter: IrqRouter;
   readonly disks: readonly DiskConfig[];
   readonly sandbox: boolean;
+  readonly logLevel: LogLevel;
+  readonly logOf: (name: string) => Log;
 }
 
-const TOKEN = { WARDEN: 0, IRQ_ROUTER: 1, DEVICES: 2 } as const;
+const TOKEN = { WARDEN: 0, IRQ_ROUTER: 1, SERVERS: 2 } as const;
 
 /** The device processes of a machine, as its control loop sees them: something to wait for, and what comes of it. */
 export class DeviceSet implements Disposable {
@@ -28,6 +31,7 @@ export class DeviceSet implements Disposable {
   readonly #warden: Warden;
   readonly #irqRouter: IrqRouter;
   readonly #devices: readonly CreatedDevice[];
+  readonly #servers: readonly { readonly name: string; readonly server: DeviceServer }[];
 
   /** Starts the warden and has the devices forked. Throws ConfigError, WardenError, SyscallError. */
   constructor(options: DeviceSetOptions) {
@@ -40,7 +44,8 @@ export class DeviceSet implements Disposable {
       this.#devices = createDevices({ ...options, warden: this.#warden }, this.#owned);
       this.#poll.add(this.#warden, TOKEN.WARDEN);
       if (irqRouter.waiting !== undefined) this.#poll.add(irqRouter.waiting, TOKEN.IRQ_ROUTER);
-      for (const [index, { irqServer }] of this.#devices.entries()) this.#poll.add(irqServer, TOKEN.DEVICES + index);
+      this.#servers = this.#devices.flatMap(({ name, servers }) => servers.map((server) => ({ name, server })));
+      for (const [index, { server }] of this.#servers.entries()) this.#poll.add(server, TOKEN.SERVERS + index);
     } catch (error) {
       this.#owned.dispose();
       throw error;
@@ -64,7 +69,7 @@ export class DeviceSet implements Disposable {
       const { token } = events.at(index);
       if (token === TOKEN.IRQ_ROUTER) this.#irqRouter.turn();
       else {
-        const failure = token === TOKEN.WARDEN ? this.#hearWarden() : this.#serve(token - TOKEN.DEVICES);
+        const failure = token === TOKEN.WARDEN ? this.#hearWarden() : this.#serve(token - TOKEN.SERVERS);
         if (failure !== undefined) return failure;
       }
     }
@@ -99,14 +104,15 @@ export class DeviceSet implements Disposable {
 
   /** Answers a device; one that does not keep to the protocol ends the machine. */
   #serve(index: number): string | undefined {
-    const device = this.#devices[index];
-    if (device === undefined) return undefined;
+    const served = this.#servers[index];
+    if (served === undefined) return undefined;
+    const { name, server } = served;
     try {
       // At its end of file the device is gone, of which the warden tells.
-      if (device.irqServer.tryServeOne() === false) this.#poll.remove(device.irqServer);
+      if (server.tryServeOne() === false) this.#poll.remove(server);
       return undefined;
     } catch (error) {
-      if (error instanceof CodedError) return `${device.name}: ${error.message}`;
+      if (error instanceof CodedError) return `${name}: ${error.message}`;
       throw error;
     }
   }

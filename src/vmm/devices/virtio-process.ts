@@ -15,8 +15,10 @@ import { namedTokens } from '#poll/token.ts';
 import { Fd } from '#sys/fd.ts';
 import { dup } from '#sys/file.ts';
 import { assert } from '#util/assert.ts';
+import { hostClock } from '#util/clock.ts';
 import { CodedError } from '#util/errors.ts';
-import type { Log } from '#util/log.ts';
+import { type Log, Logger, type LogLevel } from '#util/log.ts';
+import { deviceLogSink } from '#vm-control/device-log.ts';
 import { VmIrq } from '#vm-control/vm-irq.ts';
 
 /** What main says of a device besides its descriptors. */
@@ -24,6 +26,7 @@ export interface VirtioParameters<Own = unknown> {
   readonly regions: GuestMemoryDescription['regions'];
   readonly queueCount: number;
   readonly bars: readonly PlacedBar[];
+  readonly logLevel: LogLevel;
   /** The kind's own. */
   readonly device: Own;
 }
@@ -37,26 +40,24 @@ export interface OwnResources<Own> {
   readonly log: Log;
 }
 
-/** The descriptors of a request begin with these; a queue's events follow, then the kind's own. */
-export const VIRTIO_FDS_BEFORE_QUEUES = 1;
+/** The descriptors of a request begin with these, the sockets of VmIrq and of DeviceLog; a queue's events follow, then the kind's own. */
+export const VIRTIO_FDS_BEFORE_QUEUES = 2;
 
 /** Main has this long to give an interrupt. */
 const IRQ_TIMEOUT_MS = 5000;
 /** MSI addresses are below 4 GiB; what a guest writes above is no interrupt's either way. */
 const ADDRESS_MAX = Number.MAX_SAFE_INTEGER;
 
-/** A jailed process has no place to write to yet: what its devices report is lost. */
-const NO_LOG: Log = { error: () => {}, warn: () => {}, info: () => {}, debug: () => {}, trace: () => {} };
-
 /** The maker of a kind of virtio device, for the warden. */
 export function virtioMaker<Own>(create: (own: OwnResources<Own>) => VirtioDevice): DeviceMaker {
   return (resources) => {
     const { name, socket, fds, guestMemory } = resources;
-    const { regions, queueCount, bars, device: own } = resources.parameters as VirtioParameters<Own>;
+    const { regions, queueCount, bars, logLevel, device: own } = resources.parameters as VirtioParameters<Own>;
     assert(guestMemory !== undefined, 'a virtio device uses guest memory');
     const memory = GuestMemory.borrowing(guestMemory, regions);
-    const { irq, queueEvents, ownFds } = sortFds(fds, queueCount);
-    const device = create({ name, parameters: own, fds: ownFds, log: NO_LOG });
+    const { irq, logSocket, queueEvents, ownFds } = sortFds(fds, queueCount);
+    const log = new Logger(name, { level: logLevel, sink: deviceLogSink(logSocket), clock: hostClock });
+    const device = create({ name, parameters: own, fds: ownFds, log });
     const workers = new WorkerLoop();
     const pci = new VirtioPciDevice({
       device,
@@ -65,7 +66,7 @@ export function virtioMaker<Own>(create: (own: OwnResources<Own>) => VirtioDevic
       bars,
       interrupts: new IrqfdInterrupts(irq, virtioVectorCount(queueCount)),
       workers,
-      log: NO_LOG,
+      log,
     });
     const loop = new DeviceLoop(new Fd(socket), pci, workers);
     return () => loop.run();
@@ -74,11 +75,14 @@ export function virtioMaker<Own>(create: (own: OwnResources<Own>) => VirtioDevic
 
 function sortFds(fds: DeviceResources['fds'], queueCount: number) {
   const owned = fds.map((fd) => new Fd(fd));
-  const [irq] = owned;
+  const [irq, logSocket] = owned;
   const ownStart = VIRTIO_FDS_BEFORE_QUEUES + queueCount;
-  assert(irq !== undefined && owned.length >= ownStart, 'the descriptors of a virtio device');
+  assert(
+    irq !== undefined && logSocket !== undefined && owned.length >= ownStart,
+    'the descriptors of a virtio device',
+  );
   const queueEvents = owned.slice(VIRTIO_FDS_BEFORE_QUEUES, ownStart).map((fd) => EventFd.fromFd(fd));
-  return { irq, queueEvents, ownFds: owned.slice(ownStart) };
+  return { irq, logSocket, queueEvents, ownFds: owned.slice(ownStart) };
 }
 
 interface Vector {
