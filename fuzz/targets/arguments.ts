@@ -8,6 +8,7 @@ import { inputTarget } from '../target.ts';
 const VALUES = [
   ...['1', '0', '64', '3328', '3329', '-1', '1e9', '99999999999', ''],
   ...['auto', 'kvm', 'software', 'debug', 'type=sink', 'stdout,num=2', 'type=file,path=x', 'type=stdout,stdin,num=3'],
+  ...['disk,ro', 'path=disk,root,id=a b,lock=false', 'disk,block-size=4096,sparse=false', 'disk,block-size=1'],
   ...['quiet', 'a=b c', 'a\nb', '\x1b[31m', '\x9b', '\0', 'x'.repeat(2100), '-', '--', '-c', '--mem', '__proto__'],
 ];
 
@@ -46,6 +47,11 @@ function written(config: Config): string[] {
       const pairs = Object.entries(plain).map(([key, value]) => `${key}=${value}`);
       return `--serial=${[...pairs, ...(path === undefined ? [] : [`path="${path}"`])].join(',')}`;
     }),
+    ...config.disks.map(({ path, readOnly, blockSizeBytes, ...plain }) => {
+      const pairs = Object.entries(plain).map(([key, value]) => `${key}=${value}`);
+      return `--block=${[...pairs, `ro=${readOnly}`, `block-size=${blockSizeBytes}`, `path="${path}"`].join(',')}`;
+    }),
+    ...(config.sandbox ? [] : ['--disable-sandbox']),
     '--',
     config.kernelPath,
   ];
