@@ -225,7 +225,17 @@ export class Board implements VcpuBus, DeadlineSource {
 
   /** Port 0xcf9 in the midst of the configuration ports is the reset control's. */
   #insertPci(configIoState: Int32Array, rootState: Int32Array, { highMmio, pciFunctions = [] }: BoardOptions): void {
-    const root = new PciRoot(rootState);
+    const unclaimed = this.#unclaimed;
+    const root = new PciRoot(
+      rootState,
+      unclaimed &&
+        ((access, space, address, data) =>
+          unclaimed(
+            `${access} ${access === 'read' ? 'of' : 'to'} ${space === 'io' ? 'port' : 'address'}`,
+            address,
+            data,
+          )),
+    );
     for (const pciFunction of pciFunctions) root.addDevice(pciFunction);
     const configIo = new PciConfigIo(configIoState, root);
     const afterReset = PORT.RESET_CONTROL + 1;

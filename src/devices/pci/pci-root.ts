@@ -16,6 +16,8 @@ interface Slot {
   readonly ioevents: readonly IoEvent[];
 }
 
+export type UnclaimedAccess = (access: 'read' | 'write', space: PciSpace, address: number, data: Uint8Array) => void;
+
 /**
  * Bus 0 and its functions, as one thread sees them: every thread makes its own over the same state, with its own objects for
  * the same devices. Whatever the bus asks of a device is asked with that function's lock held, so that a device which is behind
@@ -31,8 +33,14 @@ export class PciRoot {
   readonly #decoder: BarDecoder;
   readonly #slots: (Slot | undefined)[] = new Array<Slot | undefined>(FUNCTIONS_PER_BUS).fill(undefined);
 
-  /** `state` holds STATE_WORDS words, zeroed when the machine is new. The host bridge is at 00:00.0. */
-  constructor(state: Int32Array) {
+  readonly #unclaimed: UnclaimedAccess | undefined;
+
+  /**
+   * `state` holds STATE_WORDS words, zeroed when the machine is new. The host bridge is at 00:00.0. `unclaimed` is told of accesses
+   * to memory and ports that no BAR has.
+   */
+  constructor(state: Int32Array, unclaimed?: UnclaimedAccess) {
+    this.#unclaimed = unclaimed;
     assert(state.length >= PciRoot.STATE_WORDS, 'the state is too small');
     const carve = carver(state);
     this.#locks = carve(FUNCTIONS_PER_BUS);
@@ -98,6 +106,7 @@ export class PciRoot {
     const hit = this.#decoder.find(space, address);
     if (hit === undefined) {
       data.fill(NOBODY_BYTE);
+      this.#unclaimed?.('read', space, address, data);
       return;
     }
     const inside = insideBar(hit, address, data);
@@ -113,7 +122,10 @@ export class PciRoot {
 
   #writeBar(space: PciSpace, address: number, data: Uint8Array): void {
     const hit = this.#decoder.find(space, address);
-    if (hit === undefined) return;
+    if (hit === undefined) {
+      this.#unclaimed?.('write', space, address, data);
+      return;
+    }
     const { device, lock, ioevents } = this.#slots[hit.functionNumber]!;
     const offset = address - hit.start;
     for (let i = 0; i < ioevents.length; i++) {
