@@ -60,8 +60,8 @@ export type CpuStop =
   /** The vector is that of the exception which all began with. */
   | { readonly reason: 'triple-fault'; readonly vector: number };
 
-/** Instructions that clear TF as they go to a handler, so that no trap follows them. */
-const ENTERS_HANDLER: ReadonlySet<string> = new Set(['INT', 'SYSCALL', 'SYSENTER']);
+/** Instructions after which no trap follows if they have cleared TF: they have gone to a handler. */
+const ENTERS_HANDLER: ReadonlySet<string> = new Set(['INT', 'INTO', 'SYSCALL']);
 /** DR6.BS. */
 const DR6_SINGLE_STEP = 1 << 14;
 
@@ -297,13 +297,13 @@ export class Cpu {
     system.shadow = false;
     const record = this.code.lookupSingle();
     if (record === 0) return this.#deliverPending();
-    const entersHandler = ENTERS_HANDLER.has(this.code.lastMnemonic);
+    const mayEnterHandler = ENTERS_HANDLER.has(this.code.lastMnemonic);
     const left = words[STATE.BUDGET >> 2] as number;
     words[STATE.BUDGET >> 2] = 0;
     const code = this.engine.run(record);
     words[STATE.BUDGET >> 2] = left + (words[STATE.BUDGET >> 2] as number);
     if (code === STOP.FAULT || this.#isWildBranch(code)) return this.#deliverFault();
-    if (!traps || entersHandler) return true;
+    if (!traps || (mayEnterHandler && ((words[STATE.FLAGS >> 2] as number) & FLAG.TF) === 0)) return true;
     // The trap after HLT ends it.
     this.halted = false;
     system.dr6 |= DR6_SINGLE_STEP;
