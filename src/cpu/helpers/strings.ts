@@ -189,6 +189,17 @@ class StringUnit {
     );
   }
 
+  /** Whether the pages of an element may be written; false after the fault. */
+  #mayStore(address: bigint, sizeBytes: number): boolean {
+    const { mmu } = this.#h.cpu;
+    const access = mmu.userBit | ACCESS.WRITE;
+    const low = Number(address & 0xffffffffn) | 0;
+    const high = Number(address >> 32n) | 0;
+    if (mmu.translate(low, high, access) < 0) return false;
+    const first = 4096 - (low & 0xfff);
+    return first >= sizeBytes || mmu.translate((low + first) | 0, mmu.highAfter(low, high, first), access) >= 0;
+  }
+
   /** One element. */
   #one(step: Step, record: number): number {
     const h = this.#h;
@@ -218,10 +229,8 @@ class StringUnit {
         );
         break;
       case KIND.INS: {
-        // The page must be writable before the port is read, for the read has effects.
-        const { mmu } = h.cpu;
-        const low = Number(destination & 0xffffffffn) | 0;
-        if (mmu.translate(low, Number(destination >> 32n) | 0, mmu.userBit | ACCESS.WRITE) < 0) return STOP.FAULT;
+        // All must be writable before the port is read, for the read has effects.
+        if (!this.#mayStore(destination, width)) return STOP.FAULT;
         h.set64(SOURCE, 3, BigInt(h.cpu.options.ports.read(h.low(RDX) & 0xffff, width)));
         if (!this.#store(destination, SOURCE, width, record)) return STOP.FAULT;
         break;
