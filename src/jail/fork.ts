@@ -5,21 +5,11 @@ import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { type Fd, openPipe } from '#sys/fd.ts';
 import { close, OpenFlag, open, writeAll } from '#sys/file.ts';
 import { setParentDeathSignal, setThreadName } from '#sys/prctl.ts';
-import {
-  type AddressRange,
-  type ChildStatus,
-  exitNow,
-  fork,
-  forkableRanges,
-  getpid,
-  getppid,
-  pidfdOpen,
-  waitPid,
-} from '#sys/process.ts';
+import { type ChildStatus, exitNow, fork, getpid, getppid, pidfdOpen, waitPid } from '#sys/process.ts';
 import { changeSignalMask, kill, MaskChange, resetSignals, Signal } from '#sys/signal.ts';
-import { Errno, SyscallError } from '#sys/syscall-error.ts';
 import { assert } from '#util/assert.ts';
 import { errorMessage } from '#util/errors.ts';
+import { makeForkable } from './forkable.ts';
 import { ChildExit, ForkError, ForkedProcess, READY } from './forked-process.ts';
 import { dropPrivileges, enterNamespaces, lockDown } from './jail.ts';
 import type { JailConfig } from './jail-config.ts';
@@ -65,15 +55,17 @@ export class Forker {
   readonly #installSeccomp: (program: Uint8Array) => void;
   /** The eventfds of libuv's loops, which V8 and Node write to from anywhere, as when memory outside of V8's heap is freed. */
   readonly #loopFds: readonly number[];
-  #ranges: readonly AddressRange[];
 
-  /** Throws ForkError NOT_FORKABLE when the process was started without FORKABLE_NODE_OPTIONS. */
+  /**
+   * Leaves a filter on this thread, under which memory cannot be kept from children. Throws ForkError NOT_FORKABLE when the process was
+   * started without FORKABLE_NODE_OPTIONS, SyscallError when the kernel takes no filters.
+   */
   constructor({ installSeccomp }: ForkerOptions) {
     const missing = FORKABLE_NODE_OPTIONS.filter((option) => !process.execArgv.includes(option));
     if (missing.length > 0) throw new ForkError('NOT_FORKABLE', `node was started without ${missing.join(' ')}`);
     this.#installSeccomp = installSeccomp;
     this.#loopFds = openEventfds();
-    this.#ranges = forkableRanges();
+    makeForkable(installSeccomp);
   }
 
   /** The numbers that are /dev/null in every child, besides standard input, output and error. */
@@ -89,7 +81,7 @@ export class Forker {
     const parentPid = getpid();
     const { reader, writer } = openPipe();
     try {
-      const pid = this.#fork();
+      const pid = fork();
       if (pid === 0) this.#becomeChild(options, { parentPid, report: writer.release() });
       return adopt(pid, reader);
     } catch (error) {
@@ -97,17 +89,6 @@ export class Forker {
       throw error;
     } finally {
       writer.close();
-    }
-  }
-
-  /** As fork(2). */
-  #fork(): number {
-    try {
-      return fork(this.#ranges);
-    } catch (error) {
-      if (!(error instanceof SyscallError) || error.errno !== Errno.EINVAL) throw error;
-      this.#ranges = forkableRanges();
-      return fork(this.#ranges);
     }
   }
 
@@ -144,7 +125,7 @@ export class Forker {
   /** Returns in the second child, which is the first process of its pid namespace, in the jail. The first waits for it. */
   #forkAgain(options: ForkOptions, first: { isParentAlive: () => boolean; report: number }): void {
     const ownPidfd = pidfdOpen(getpid());
-    const pid = jailStep('second fork', () => this.#fork());
+    const pid = jailStep('second fork', () => fork());
     if (pid !== 0) this.#waitFor(pid, options.jail, first);
     // The C library's fork has let libuv make a pipe for signals, in this child too.
     jailStep('descriptors', () => this.#closeDescriptors([...STDIO, ...options.keepFds, first.report, ownPidfd]));

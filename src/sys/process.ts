@@ -47,47 +47,27 @@ const c = {
   ),
 };
 
-/** A part of the address space: [start, end). */
-export interface AddressRange {
-  readonly start: number;
-  readonly end: number;
-}
+/** Where the kernel's half begins, with [vsyscall]. */
+const USER_SPACE_END = 2 ** 63;
 
-/** Where user space may map: the first page is not given out, and the last address is below 2^47. */
-const USER_SPACE: AddressRange = { start: 0x1_0000, end: 0x7fff_ffff_0000 };
-
-function doFork({ start, end }: AddressRange): boolean {
-  // ENOMEM tells of gaps in the range and comes after all of it was dealt with.
-  return c.madvise(start, end - start, Advice.DOFORK) === 0 || errno() === Errno.ENOMEM;
-}
-
-/**
- * The address space without the mappings that MADV_DOFORK refuses (the kernel's own: [vvar], rings of io_uring). The call stops at
- * the first of these with EINVAL, and what lies above it would be missing in the child.
- */
-export function forkableRanges(): AddressRange[] {
-  const ranges: AddressRange[] = [];
-  let { start } = USER_SPACE;
+/** Undoes MADV_DONTFORK for all that is mapped, save the kernel's own, which cannot be inherited: [vvar], rings of io_uring. */
+export function inheritMappings(): void {
   for (const line of readFileSync('/proc/self/maps', 'latin1').split('\n')) {
     const [, low = '', high = ''] = /^([0-9a-f]+)-([0-9a-f]+) /.exec(line) ?? [];
-    const mapping = { start: Number.parseInt(low, 16), end: Number.parseInt(high, 16) };
-    if (low === '' || mapping.start >= USER_SPACE.end || doFork(mapping)) continue;
-    if (mapping.start > start) ranges.push({ start, end: mapping.start });
-    start = mapping.end;
+    const start = Number.parseInt(low, 16);
+    if (low === '' || start >= USER_SPACE_END) continue;
+    if (c.madvise(start, Number.parseInt(high, 16) - start, Advice.DOFORK) === 0) continue;
+    // ENOMEM: unmapped in the meantime.
+    const failure = errno();
+    if (failure !== Errno.EINVAL && failure !== Errno.ENOMEM) throw lastError('madvise');
   }
-  ranges.push({ start, end: USER_SPACE.end });
-  return ranges;
 }
 
 /**
  * Forks. Returns 0 in the child, which has the calling thread alone: it must not return to libuv's event loop, whose epoll descriptor
- * is the parent's, and ends with `exitNow`. `ranges` are those of `forkableRanges`: V8 marks its heap and code MADV_DONTFORK,
- * and anything that was allocated since then too, so this is undone at the last moment.
- *
- * EINVAL: a mapping has come that cannot be inherited; ask for the ranges anew.
+ * is the parent's, and ends with `exitNow`. Memory that is marked MADV_DONTFORK, as V8 marks its own, is missing there.
  */
-export function fork(ranges: readonly AddressRange[]): number {
-  for (const range of ranges) if (!doFork(range)) throw lastError('madvise');
+export function fork(): number {
   const pid = c.fork();
   if (pid < 0) throw lastError('fork');
   return pid;

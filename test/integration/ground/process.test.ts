@@ -7,7 +7,7 @@ import { Fd, openPipe } from '#sys/fd.ts';
 import { FcntlCommand, fcntl, OpenFlag, tryRead } from '#sys/file.ts';
 import { chdir, mount, pivotRoot, umount } from '#sys/namespaces.ts';
 import { isDumpable } from '#sys/prctl.ts';
-import { forkableRanges, pidfdOpen, pidfdSendSignal, tryWaitPidfd, waitPid } from '#sys/process.ts';
+import { pidfdOpen, pidfdSendSignal, tryWaitPidfd, waitPid } from '#sys/process.ts';
 
 /** No process has it: above pid_max. */
 const NO_PID = 2 ** 30;
@@ -66,17 +66,3 @@ test('a limit can be set to itself and not above the hard limit', () => {
 });
 
 test('a process of tests can be traced', () => assert.equal(isDumpable(), true));
-
-test('the ranges that a fork takes are in order, and leave out [vvar] alone of what is named', () => {
-  const ranges = forkableRanges();
-  for (const [index, { start, end }] of ranges.entries()) {
-    assert.ok(start < end);
-    assert.ok(start >= (ranges[index - 1]?.end ?? 0));
-  }
-  for (const line of readFileSync('/proc/self/maps', 'latin1').split('\n')) {
-    const [, low = '', name = ''] = /^([0-9a-f]+)-.*?(\[heap\]|\[stack\]|\[vvar\])$/.exec(line) ?? [];
-    const address = Number.parseInt(low, 16);
-    const isIn = ranges.some(({ start, end }) => address >= start && address < end);
-    if (name !== '') assert.equal(isIn, name !== '[vvar]', name);
-  }
-});

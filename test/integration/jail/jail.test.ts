@@ -101,6 +101,10 @@ for (const runner of ['self', 'nobody'] satisfies Runner[]) {
       assert.ok(after.maps < before.maps + 50, `${before.maps} mappings before, ${after.maps} after`);
     });
 
+    test('has the memory that V8 keeps from children', () => {
+      assert.deepEqual(observe(runner, 'inherited'), { status: { exitCode: 23 }, kept: [] });
+    });
+
     test("frees memory without writing to a device's descriptor in place of libuv's", () => {
       assert.deepEqual(observe(runner, 'freedMemory'), { status: { exitCode: 9 }, written: 0 });
     });

@@ -8,7 +8,7 @@ import { JailError } from '#jail/jail-error.ts';
 import { Fd } from '#sys/fd.ts';
 import { bufferOver } from '#sys/ffi.ts';
 import { OpenFlag, open, read, write } from '#sys/file.ts';
-import { MapFlag, memfdCreate, mmap, Prot } from '#sys/memory.ts';
+import { Advice, MapFlag, madvise, memfdCreate, mmap, Prot } from '#sys/memory.ts';
 import { getSecureBits, isDumpable } from '#sys/prctl.ts';
 import { type ChildStatus, getpid } from '#sys/process.ts';
 import { installSeccompFilter } from '#sys/seccomp.ts';
@@ -215,6 +215,35 @@ function refused() {
   }
 }
 
+/** Memory that was marked as V8 marks its own is in both children, whose own memory is marked in between. */
+function inherited() {
+  const marked = (): Uint8Array => {
+    const address = mmap({ sizeBytes: 4096, prot: Prot.READ | Prot.WRITE, flags: MapFlag.PRIVATE | MapFlag.ANONYMOUS });
+    madvise(address, 4096, Advice.DONTFORK);
+    return new Uint8Array(bufferOver(address, 4096));
+  };
+  const ours = marked();
+  ours[0] = 20;
+  let theirs: Uint8Array | undefined;
+  using child = forker.fork({
+    name: 'heir',
+    jail: BASE_JAIL,
+    keepFds: [],
+    prepare: () => {
+      theirs = marked();
+      theirs[0] = 3;
+    },
+    run: () => (ours[0] ?? 0) + (theirs?.[0] ?? 0),
+  });
+  child.waitReady();
+  // What is mapped at any time must not be kept from the next child.
+  marked();
+  // proc(5), VmFlags: `dc` is a mapping that a fork does not copy. The kernel has some of its own.
+  const mappings = readFileSync('/proc/self/smaps', 'latin1').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
+  const kept = mappings.filter((mapping) => /^VmFlags:.* dc /m.test(mapping) && !/\[vvar/.test(mapping));
+  return { status: child.wait(), kept };
+}
+
 /** Prints its children's ids and waits to be killed. */
 function orphans(): unknown {
   const { child } = waitingChild(BASE_JAIL);
@@ -232,6 +261,7 @@ const scenarios: Record<string, (parameter: string | undefined) => unknown> = {
   freedMemory,
   refused,
   orphans,
+  inherited,
 };
 
 const [name = '', parameter] = process.argv.slice(2);
