@@ -1,7 +1,7 @@
 import { fstatSync } from 'node:fs';
 import { Fd, type HasFd } from '#sys/fd.ts';
 import { dup } from '#sys/file.ts';
-import { getSeals, PAGE_SIZE_BYTES, Seal } from '#sys/memory.ts';
+import { Advice, getSeals, madvise, PAGE_SIZE_BYTES, Seal } from '#sys/memory.ts';
 import { assert } from '#util/assert.ts';
 import { isAligned, isSize } from '#util/bits.ts';
 import { viewOf } from '#util/struct.ts';
@@ -159,6 +159,15 @@ export class GuestMemory implements VolatileMemory, HasFd, Disposable {
   /** Where a range lies in `whole`; -1, without an error object, when it is not one piece of RAM. */
   offsetOf(address: number, sizeBytes: number): number {
     return this.#find(address, sizeBytes);
+  }
+
+  /**
+   * Gives pages back to the host, which read as zeros from then on: whole pages at `offset` in `whole`. Throws SyscallError.
+   */
+  discard(offset: number, sizeBytes: number): void {
+    const { mapping } = this.#shared;
+    assert(isSize(offset) && isSize(sizeBytes) && offset + sizeBytes <= mapping.sizeBytes, 'pages of the memory');
+    madvise(mapping.address + offset, sizeBytes, Advice.REMOVE);
   }
 
   /** Where a range lies in this process, for system calls. */

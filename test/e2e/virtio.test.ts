@@ -10,7 +10,7 @@ import { busyboxImage, kernelModules, MODULE_PREFIX, skipWithoutApt, vmlinuz } f
 import { TestVm } from './test-vm.ts';
 
 const limit = { timeout: 180_000 };
-const MODULES = ['virtio_pci', 'virtio_blk', 'virtio-rng'];
+const MODULES = ['virtio_pci', 'virtio_blk', 'virtio-rng', 'virtio_balloon'];
 const DISK_BYTES = 8 << 20;
 
 const SCRIPT = `
@@ -18,6 +18,7 @@ for module in /${MODULE_PREFIX}*; do insmod $module || echo "no $module"; done
 echo "disks $(ls /sys/block | grep vd | tr '\\n' ' ')"
 echo "serial $(cat /sys/block/vda/serial) ro $(cat /sys/block/vda/ro) size $(cat /sys/block/vda/size)"
 echo "driver $(basename $(readlink /sys/bus/pci/devices/0000:00:02.0/virtio*/driver))"
+echo "balloon $(basename $(readlink /sys/bus/pci/devices/0000:00:04.0/virtio*/driver))"
 echo "interrupts $(grep -c 'virtio.*-req' /proc/interrupts)"
 echo "sum $(sha256sum < /dev/vda | cut -d' ' -f1)"
 dd if=/dev/vda of=/dev/vdb bs=64k conv=fsync 2>/dev/null
@@ -65,6 +66,7 @@ describe('virtio devices', { skip: skipWithoutApt }, () => {
       assert.equal(said('disks'), 'vda vdb', output());
       assert.equal(said('serial'), `source-disk ro 1 size ${DISK_BYTES / 512}`);
       assert.equal(said('driver'), 'virtio_blk');
+      assert.equal(said('balloon'), 'virtio_balloon');
       assert.equal(said('interrupts'), '2');
       assert.equal(said('sum'), sum);
       assert.equal(said('copied'), sum);

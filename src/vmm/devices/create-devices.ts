@@ -17,6 +17,7 @@ import type { Log, LogLevel } from '#util/log.ts';
 import { DeviceLogServer } from '#vm-control/device-log.ts';
 import { type MsiHost, msiHandlers, VmIrq } from '#vm-control/vm-irq.ts';
 import type { DiskConfig } from '../config.ts';
+import { type BalloonClient, balloonPlan } from './plans/balloon.ts';
 import { blockPlan } from './plans/block.ts';
 import type { DevicePlan } from './plans/plan.ts';
 import { rngPlan } from './plans/rng.ts';
@@ -55,16 +56,21 @@ export interface CreatedDevice {
   readonly servers: readonly DeviceServer[];
 }
 
+export interface CreatedDevices {
+  readonly devices: readonly CreatedDevice[];
+  readonly balloon: BalloonClient;
+}
+
 /**
- * Makes the devices of a machine that has disks, and an entropy device with them. `owned` gets what must live as long as the
+ * Makes the devices of a machine: its disks, and an entropy device and a balloon with them. `owned` gets what must live as long as the
  * machine. Throws ConfigError for a disk that cannot be used, WardenError when no process can be made.
  */
-export function createDevices(options: CreateDevicesOptions, owned: DisposableStack): readonly CreatedDevice[] {
-  const { disks } = options;
-  if (disks.length === 0) return [];
+export function createDevices(options: CreateDevicesOptions, owned: DisposableStack): CreatedDevices {
   using opened = new DisposableStack();
-  const plans = [rngPlan(opened), ...disks.map((disk, index) => blockPlan(disk, index, opened))];
-  return plans.map((plan, index) => createDevice(plan, index + 1, options, owned));
+  const { plan, client } = balloonPlan(options.memory.sizeBytes, opened, owned);
+  const plans = [rngPlan(opened), ...options.disks.map((disk, index) => blockPlan(disk, index, opened)), plan];
+  const devices = plans.map((each, index) => createDevice(each, index + 1, options, owned));
+  return { devices, balloon: client };
 }
 
 function createDevice(

@@ -11,6 +11,7 @@ import type { Log, LogLevel } from '#util/log.ts';
 import { u64AsNumber } from '#util/struct.ts';
 import type { DiskConfig } from '../config.ts';
 import { type CreatedDevice, createDevices, type DeviceServer } from './create-devices.ts';
+import type { BalloonClient } from './plans/balloon.ts';
 
 export interface DeviceSetOptions {
   readonly memory: GuestMemory;
@@ -26,6 +27,8 @@ const TOKEN = { WARDEN: 0, IRQ_ROUTER: 1, SERVERS: 2 } as const;
 
 /** The device processes of a machine, as its control loop sees them: something to wait for, and what comes of it. */
 export class DeviceSet implements Disposable {
+  /** Main's end of the balloon's control. */
+  readonly balloon: BalloonClient;
   readonly #owned = new DisposableStack();
   readonly #poll = this.#owned.use(new PollContext(u64AsNumber));
   readonly #warden: Warden;
@@ -41,7 +44,9 @@ export class DeviceSet implements Disposable {
       const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js';
       const entry = new URL(`./warden-entry.${extension}`, import.meta.url);
       this.#warden = this.#owned.use(new Warden({ entry, guestMemoryFd: memory.fd }));
-      this.#devices = createDevices({ ...options, warden: this.#warden }, this.#owned);
+      const { devices, balloon } = createDevices({ ...options, warden: this.#warden }, this.#owned);
+      this.#devices = devices;
+      this.balloon = balloon;
       this.#poll.add(this.#warden, TOKEN.WARDEN);
       if (irqRouter.waiting !== undefined) this.#poll.add(irqRouter.waiting, TOKEN.IRQ_ROUTER);
       this.#servers = this.#devices.flatMap(({ name, servers }) => servers.map((server) => ({ name, server })));

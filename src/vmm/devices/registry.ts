@@ -1,11 +1,14 @@
 /** The devices that have processes: how each is made there. Main knows them by these names. */
+import { type Balloon, balloon } from '#devices/virtio/balloon/balloon.ts';
 import { block } from '#devices/virtio/block/block.ts';
 import { UrandomSource } from '#devices/virtio/rng/entropy-source.ts';
 import { rng } from '#devices/virtio/rng/rng.ts';
 import { RawDisk } from '#disk/raw.ts';
 import type { DeviceMaker } from '#jail/warden-process.ts';
+import type { ProtocolServer } from '#msg-socket/protocol.ts';
 import type { Fd } from '#sys/fd.ts';
 import { assert } from '#util/assert.ts';
+import { BalloonControl } from '#vm-control/balloon-control.ts';
 import { virtioMaker } from './virtio-process.ts';
 
 /** What main says of a disk; its image is the one descriptor. */
@@ -16,7 +19,11 @@ export interface BlockParameters {
   readonly id: string;
 }
 
-export type DeviceName = 'rng' | 'block';
+export interface BalloonParameters {
+  readonly ramSizeBytes: number;
+}
+
+export type DeviceName = 'rng' | 'balloon' | 'block';
 
 function only(fds: readonly Fd[]): Fd {
   const [fd] = fds;
@@ -25,11 +32,22 @@ function only(fds: readonly Fd[]): Fd {
 }
 
 export const DEVICE_MAKERS: Readonly<Record<DeviceName, DeviceMaker>> = {
-  rng: virtioMaker<null>(({ fds }) => rng.create({ entropy: new UrandomSource(only(fds)) })),
+  rng: virtioMaker<null>(({ fds }) => ({ device: rng.create({ entropy: new UrandomSource(only(fds)) }) })),
+  balloon: virtioMaker<BalloonParameters>(({ parameters, fds, log }) => {
+    const device = balloon.create({ log, ramSizeBytes: parameters.ramSizeBytes });
+    return { device, control: serveBalloon(only(fds), device) };
+  }),
   block: virtioMaker<BlockParameters>(({ name, parameters, fds, log }) => {
     const { readOnly, sparse, blockSizeBytes, id } = parameters;
     // Main has locked the image: the lock is the open file's, which this descriptor is.
     const disk = new RawDisk(only(fds), { readOnly, lock: false });
-    return block.create({ disk, log, name, id, blockSizeBytes, sparse });
+    return { device: block.create({ disk, log, name, id, blockSizeBytes, sparse }) };
   }),
 };
+
+function serveBalloon(socket: Fd, device: Balloon): ProtocolServer {
+  return BalloonControl.server(socket, {
+    adjust: ({ sizeBytes }) => device.adjust(sizeBytes),
+    state: () => device.state(),
+  });
+}

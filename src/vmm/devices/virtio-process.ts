@@ -8,7 +8,7 @@ import { VirtioPciDevice, virtioVectorCount } from '#devices/virtio/virtio-pci-d
 import { WorkerLoop } from '#devices/virtio/worker-loop.ts';
 import type { DeviceMaker, DeviceResources } from '#jail/warden-process.ts';
 import { GuestMemory, type GuestMemoryDescription } from '#memory/guest-memory.ts';
-import type { Client } from '#msg-socket/protocol.ts';
+import type { Client, ProtocolServer } from '#msg-socket/protocol.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { PollContext } from '#poll/poll-context.ts';
 import { namedTokens } from '#poll/token.ts';
@@ -48,8 +48,14 @@ const IRQ_TIMEOUT_MS = 5000;
 /** MSI addresses are below 4 GiB; what a guest writes above is no interrupt's either way. */
 const ADDRESS_MAX = Number.MAX_SAFE_INTEGER;
 
+/** A device and what else its process answers: a request of main never waits for the guest. */
+export interface MadeDevice {
+  readonly device: VirtioDevice;
+  readonly control?: ProtocolServer;
+}
+
 /** The maker of a kind of virtio device, for the warden. */
-export function virtioMaker<Own>(create: (own: OwnResources<Own>) => VirtioDevice): DeviceMaker {
+export function virtioMaker<Own>(create: (own: OwnResources<Own>) => MadeDevice): DeviceMaker {
   return (resources) => {
     const { name, socket, fds, guestMemory } = resources;
     const { regions, queueCount, bars, logLevel, device: own } = resources.parameters as VirtioParameters<Own>;
@@ -57,7 +63,7 @@ export function virtioMaker<Own>(create: (own: OwnResources<Own>) => VirtioDevic
     const memory = GuestMemory.borrowing(guestMemory, regions);
     const { irq, logSocket, queueEvents, ownFds } = sortFds(fds, queueCount);
     const log = new Logger(name, { level: logLevel, sink: deviceLogSink(logSocket), clock: hostClock });
-    const device = create({ name, parameters: own, fds: ownFds, log });
+    const { device, control } = create({ name, parameters: own, fds: ownFds, log });
     const workers = new WorkerLoop();
     const pci = new VirtioPciDevice({
       device,
@@ -68,7 +74,7 @@ export function virtioMaker<Own>(create: (own: OwnResources<Own>) => VirtioDevic
       workers,
       log,
     });
-    const loop = new DeviceLoop(new Fd(socket), pci, workers);
+    const loop = new DeviceLoop({ socket: new Fd(socket), device: pci, workers, control });
     return () => loop.run();
   };
 }
@@ -127,23 +133,33 @@ class IrqfdInterrupts implements MsixInterrupts {
   }
 }
 
-/** Answers the bus and turns the workers until main closes its end or says that the machine ends. */
+interface DeviceLoopParts {
+  readonly socket: Fd;
+  readonly device: VirtioPciDevice;
+  readonly workers: WorkerLoop;
+  readonly control: ProtocolServer | undefined;
+}
+
+/** Answers the bus and the VMM and turns the workers until main closes its end or says that the machine ends. */
 class DeviceLoop {
-  readonly #poll = new PollContext<'bus' | 'work'>(namedTokens('bus', 'work'));
+  readonly #poll = new PollContext<'bus' | 'work' | 'control'>(namedTokens('bus', 'work', 'control'));
   readonly #workers: WorkerLoop;
-  readonly #server: ReturnType<typeof serveDevice>;
+  readonly #server: ProtocolServer;
+  readonly #control: ProtocolServer | undefined;
   readonly #device: VirtioPciDevice;
   #isEnding = false;
 
-  constructor(socket: Fd, device: VirtioPciDevice, workers: WorkerLoop) {
+  constructor({ socket, device, workers, control }: DeviceLoopParts) {
     this.#device = device;
     this.#workers = workers;
+    this.#control = control;
     this.#server = serveDevice(socket, device, () => {
       this.#isEnding = true;
       device.close();
     });
     this.#poll.add(this.#server, 'bus');
     this.#poll.add(workers, 'work');
+    if (control !== undefined) this.#poll.add(control, 'control');
   }
 
   /** The exit status. */
@@ -151,7 +167,7 @@ class DeviceLoop {
     while (!this.#isEnding) {
       for (const { token } of this.#poll.wait()) {
         if (token === 'work') this.#workers.turn(0);
-        else if (this.#server.tryServeOne() === false) this.#isEnding = true;
+        else if ((token === 'bus' ? this.#server : this.#control)?.tryServeOne() === false) this.#isEnding = true;
       }
     }
     this.#device.close();

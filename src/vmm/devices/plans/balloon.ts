@@ -1,0 +1,27 @@
+import { balloon } from '#devices/virtio/balloon/balloon.ts';
+import type { Client } from '#msg-socket/protocol.ts';
+import { BalloonControl } from '#vm-control/balloon-control.ts';
+import type { BalloonParameters } from '../registry.ts';
+import type { DevicePlan } from './plan.ts';
+
+/** Main has this long to hear from the balloon. */
+const TIMEOUT_MS = 5000;
+
+export type BalloonClient = Client<typeof BalloonControl>;
+
+/** `owned` gets main's end of the control socket, which lives as long as the machine. */
+export function balloonPlan(
+  ramSizeBytes: number,
+  opened: DisposableStack,
+  owned: DisposableStack,
+): { readonly plan: DevicePlan; readonly client: BalloonClient } {
+  const pair = BalloonControl.pair();
+  const client = owned.adopt(
+    BalloonControl.client(pair.client, { sendMs: TIMEOUT_MS, receiveMs: TIMEOUT_MS }),
+    (each) => each.close(),
+  );
+  const parameters: BalloonParameters = { ramSizeBytes };
+  const { name, policy, queueSizes } = balloon;
+  const fds = [opened.use(pair.server)];
+  return { plan: { device: 'balloon', name, policy, queueCount: queueSizes.length, parameters, fds }, client };
+}
