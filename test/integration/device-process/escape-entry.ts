@@ -1,0 +1,45 @@
+/** A warden whose devices are the real ones until they are jailed; then each makes one attempt to get out, which the guest memory names. */
+import { readFileSync } from 'node:fs';
+import { type DeviceMaker, runWarden } from '#jail/warden-process.ts';
+import { GuestMemory } from '#memory/guest-memory.ts';
+import { functionAt } from '#sys/native-code.ts';
+import { installSeccompFilter } from '#sys/seccomp.ts';
+import { DEVICE_MAKERS, type DeviceName } from '#vmm/devices/registry.ts';
+import { VIRTIO_FDS_BEFORE_QUEUES, type VirtioParameters } from '#vmm/devices/virtio-process.ts';
+import { ATTEMPTS, call, type Tools } from './attempts.ts';
+import { MADE, ORDERS } from './orders.ts';
+
+/** The end of the first mapping that can be written and executed. */
+function writableCodeEnd(): number {
+  const line = /^[0-9a-f]+-([0-9a-f]+) rwx/m.exec(readFileSync('/proc/self/maps', 'latin1'));
+  return line === null ? 0 : Number.parseInt(line[1] ?? '', 16);
+}
+
+function escaping(kind: DeviceName, make: DeviceMaker): DeviceMaker {
+  return (resources) => {
+    make(resources);
+    const { regions, queueCount } = resources.parameters as VirtioParameters;
+    const { fds, socket, guestMemory = -1 } = resources;
+    const memory = GuestMemory.borrowing(guestMemory, regions);
+    const own = fds[VIRTIO_FDS_BEFORE_QUEUES + queueCount] ?? -1;
+    const victim = memory.readU32(ORDERS.VICTIM);
+    const tools: Tools = { call, victim, socket, guestMemory, own, writableCodeEnd: writableCodeEnd() };
+    return () => {
+      const result = ATTEMPTS[memory.readU32(ORDERS.ATTEMPT)]?.make(tools) ?? -1;
+      // An address counts as 0: what is of interest is the errno.
+      memory.writeU32(ORDERS.RESULT[kind], Math.min(result, 0) >>> 0);
+      return MADE;
+    };
+  };
+}
+
+runWarden({
+  devices: { rng: escaping('rng', DEVICE_MAKERS.rng), block: escaping('block', DEVICE_MAKERS.block) },
+  installSeccomp: installSeccompFilter,
+  warmUp: () => {
+    new Date().toISOString();
+    // The first use of either binds, compiles and maps.
+    call('getpid');
+    functionAt(0x1000);
+  },
+});

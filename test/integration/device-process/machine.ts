@@ -1,0 +1,59 @@
+/** What device processes need of a machine, without a guest: memory, addresses, a router of interrupts, a disk image. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { IrqRouter } from '#hypervisor/irq-router.ts';
+import { GuestMemory } from '#memory/guest-memory.ts';
+import { SystemAllocator } from '#resources/system-allocator.ts';
+import type { Fd } from '#sys/fd.ts';
+import { GiB, MiB } from '#util/bits.ts';
+import type { DiskConfig } from '#vmm/config.ts';
+import type { DeviceSetOptions } from '#vmm/devices/device-set.ts';
+
+export const MEMORY_BYTES = MiB;
+export const DISK_BYTES = MiB;
+
+/** The object owns its memory, its folder and the interrupts' descriptors. */
+export class TestMachine implements Disposable {
+  readonly memory = GuestMemory.create([{ start: 0, sizeBytes: MEMORY_BYTES }]);
+  readonly folder = mkdtempSync(join(tmpdir(), 'crosvm-device-process-'));
+  readonly diskPath = join(this.folder, 'disk');
+  /** Messages by GSI, and the eventfds that send them. */
+  readonly routes = new Map<number, { readonly address: number; readonly data: number }>();
+  readonly irqfds = new Map<number, Fd>();
+
+  constructor() {
+    writeFileSync(this.diskPath, new Uint8Array(DISK_BYTES));
+  }
+
+  options({ sandbox = true, readOnly = false } = {}): DeviceSetOptions {
+    const { memory } = this;
+    const allocator = new SystemAllocator({
+      lowMmio: { start: 3 * GiB, sizeBytes: GiB / 2 },
+      highMmio: { start: 4 * GiB, sizeBytes: GiB },
+      ioPorts: { start: 0xc000, sizeBytes: 0x1000 },
+      gsis: { first: 24, count: 64 },
+    });
+    return { memory, allocator, irqRouter: this.#irqRouter(), disks: [this.#disk(readOnly)], sandbox };
+  }
+
+  [Symbol.dispose](): void {
+    for (const fd of this.irqfds.values()) fd.close();
+    this.memory.close();
+    rmSync(this.folder, { recursive: true });
+  }
+
+  #disk(readOnly: boolean): DiskConfig {
+    return { path: this.diskPath, readOnly, root: false, sparse: true, blockSizeBytes: 512, id: 'test', lock: true };
+  }
+
+  #irqRouter(): IrqRouter {
+    return {
+      addIrqfd: (gsi, irqfd) => void this.irqfds.set(gsi, irqfd),
+      setMsiRoute: (gsi, address, data) => void this.routes.set(gsi, { address, data }),
+      waiting: undefined,
+      turn: () => {},
+      [Symbol.dispose]: () => {},
+    };
+  }
+}
