@@ -1,7 +1,8 @@
+import { MsgError } from '#msg-socket/errors.ts';
 import type { Client } from '#msg-socket/protocol.ts';
 import type { HasFd } from '#sys/fd.ts';
 import { assert } from '#util/assert.ts';
-import { CodedError, errorMessage } from '#util/errors.ts';
+import { CodedError } from '#util/errors.ts';
 import type { PciBusDevice } from '../pci/pci-device.ts';
 import { NOBODY } from '../pci/registers.ts';
 import { ACCESS_BYTES_MAX, DeviceProxy } from './device-protocol.ts';
@@ -17,6 +18,8 @@ export interface ProxyDeviceOptions {
   readonly sequence: Uint32Array;
   /** The device hangs or is gone: the machine cannot go on. Called for every access that fails. */
   readonly onFailure: (label: string, reason: string) => void;
+  /** By default 5000. It is the socket's: of several proxies over one, the last one's holds. */
+  readonly answerTimeoutMs?: number;
 }
 
 /**
@@ -27,13 +30,15 @@ export class ProxyDevice implements PciBusDevice {
   readonly debugLabel: string;
   readonly #client: Client<typeof DeviceProxy>;
   readonly #onFailure: ProxyDeviceOptions['onFailure'];
+  readonly #answerTimeoutMs: number;
   /** Filled anew for each write. */
   readonly #data = new Uint8Array(ACCESS_BYTES_MAX);
 
-  constructor({ debugLabel, socket, sequence, onFailure }: ProxyDeviceOptions) {
+  constructor({ debugLabel, socket, sequence, onFailure, answerTimeoutMs = ANSWER_TIMEOUT_MS }: ProxyDeviceOptions) {
     this.debugLabel = debugLabel;
     this.#onFailure = onFailure;
-    const timeouts = { sendMs: ANSWER_TIMEOUT_MS, receiveMs: ANSWER_TIMEOUT_MS };
+    this.#answerTimeoutMs = answerTimeoutMs;
+    const timeouts = { sendMs: answerTimeoutMs, receiveMs: answerTimeoutMs };
     this.#client = DeviceProxy.client({ borrowed: socket }, { ...timeouts, sequence });
   }
 
@@ -68,8 +73,14 @@ export class ProxyDevice implements PciBusDevice {
       return question();
     } catch (error) {
       if (!(error instanceof CodedError)) throw error;
-      this.#onFailure(this.debugLabel, errorMessage(error));
+      this.#onFailure(this.debugLabel, this.#reasonOf(error));
       return undefined;
     }
+  }
+
+  #reasonOf(error: CodedError): string {
+    if (!(error instanceof MsgError)) return error.message;
+    if (error.code === 'TIMED_OUT') return `its process has not answered for ${this.#answerTimeoutMs / 1000} s`;
+    return error.code === 'DISCONNECTED' ? 'its process is gone' : `its process answered wrongly: ${error.message}`;
   }
 }

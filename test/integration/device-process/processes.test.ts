@@ -1,0 +1,141 @@
+/** Device processes as main has them made: what /proc says of each, and what main learns when one goes wrong. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { block } from '#devices/virtio/block/block.ts';
+import { rng } from '#devices/virtio/rng/rng.ts';
+import { probeJail } from '#jail/probe.ts';
+import { kill, Signal } from '#sys/signal.ts';
+import { runs, type View, viewOf } from '../jail/observe.ts';
+import { isRoot, NOBODY } from '../jail/run-scenario.ts';
+import { pssKib, RunningDevices } from './running.ts';
+
+const limit = { timeout: 60_000 };
+const refusals = probeJail();
+const hostRefuses = refusals.length === 0 ? false : `the host refuses: ${refusals.map(({ what }) => what).join(', ')}`;
+/** The processes are not dumpable, so their own user cannot look into them. */
+const skipViews = hostRefuses || (isRoot ? false : 'only root can look into a process that is not dumpable');
+/** Of all kinds of today's kernels but `time`, which jails do not unshare: it only sets clocks off. */
+const UNSHARED = ['cgroup', 'ipc', 'mnt', 'net', 'pid', 'uts', 'user'];
+const SETS = ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'];
+const DEVICES = [
+  { name: 'rng', id: 0x1044, queueCount: rng.queueSizes.length },
+  { name: 'block0', id: 0x1042, queueCount: block.queueSizes.length },
+] as const;
+type Device = (typeof DEVICES)[number];
+
+/** What a device's descriptors lead to, sorted; numbers of inodes left out. */
+function leadsTo({ fds }: View): string[] {
+  return Object.values(fds)
+    .map((link) => link.replace(/:\[\d+\]$/, ''))
+    .sort();
+}
+
+/** What a device needs, and nothing else. */
+function expectedDescriptors({ name, queueCount }: Device, diskPath: string): string[] {
+  const vectorCount = queueCount + 1;
+  return [
+    // Standard input, output and error, and the eventfds of libuv's.
+    ...Array(6).fill('/dev/null'),
+    // One a queue; an eventfd a vector and the duplicate that goes to main.
+    ...Array(queueCount + 2 * vectorCount).fill('anon_inode:[eventfd]'),
+    // The device's loop, and that of the workers.
+    ...Array(2).fill('anon_inode:[eventpoll]'),
+    // The bus, and the interrupts.
+    ...Array(2).fill('socket'),
+    '/memfd:guest-ram (deleted)',
+    name === 'rng' ? '/dev/urandom' : diskPath,
+  ].sort();
+}
+
+const namespacesOf = ({ namespaces }: View): (string | undefined)[] => UNSHARED.map((name) => namespaces[name]);
+
+function checkPrivileges({ status }: View): void {
+  for (const set of SETS) assert.equal(Number(`0x${status[set]}`), 0, set);
+  assert.deepEqual([status['NoNewPrivs'], status['Threads']], ['1', '1']);
+}
+
+describe('a device process in its jail', { skip: skipViews, ...limit }, () => {
+  for (const device of DEVICES) {
+    test(`${device.name}: shares no namespace, has a filter, no privilege, no file and the descriptors that it needs`, (t) => {
+      const started = performance.now();
+      using running = new RunningDevices({ sandbox: true });
+      assert.equal(running.proxy(device.name).readConfigRegister(0), device.id * 2 ** 16 + 0x1af4);
+      const ms = performance.now() - started;
+      const processes = running.process(device.name);
+      const [view, waiter, own] = [viewOf(processes.device), viewOf(processes.waiter), viewOf(process.pid)];
+      t.diagnostic(`warden started, both devices forked, ${device.name} has answered: ${ms.toFixed(0)} ms`);
+      t.diagnostic(`Pss: device ${pssKib(processes.device)} KiB, its waiter ${pssKib(processes.waiter)} KiB`);
+      const shared = namespacesOf(view).filter((link) => link === undefined || namespacesOf(own).includes(link));
+      assert.deepEqual(shared, []);
+      for (const each of [view, waiter]) checkPrivileges(each);
+      assert.equal(view.status['Seccomp'], '2');
+      assert.equal(view.status['Uid'], Array(4).fill(NOBODY).join('\t'));
+      assert.equal(view.status['NSpid']?.split(/\s+/).at(-1), '1');
+      assert.deepEqual(view.rootEntries, []);
+      assert.equal(view.mounts.length, 1);
+      assert.match(view.mounts[0] ?? '', / \/ \/ ro,nosuid,nodev,noexec\S* - tmpfs /);
+      assert.deepEqual(leadsTo(view), expectedDescriptors(device, running.machine.diskPath));
+      assert.deepEqual(leadsTo(waiter), Array(3).fill('/dev/null'));
+      assert.deepEqual(running.failures, []);
+    });
+  }
+});
+
+describe('a device process without its jail', limit, () => {
+  for (const device of DEVICES) {
+    test(`${device.name}: has no privilege and the descriptors that it needs all the same`, () => {
+      using running = new RunningDevices({ sandbox: false });
+      assert.equal(running.proxy(device.name).readConfigRegister(0), device.id * 2 ** 16 + 0x1af4);
+      const processes = running.process(device.name);
+      assert.equal(processes.waiter, processes.device);
+      const view = viewOf(processes.device);
+      checkPrivileges(view);
+      assert.deepEqual(namespacesOf(view), namespacesOf(viewOf(process.pid)));
+      assert.equal(view.status['Seccomp'], viewOf(process.pid).status['Seccomp']);
+      assert.deepEqual(leadsTo(view), expectedDescriptors(device, running.machine.diskPath));
+    });
+  }
+});
+
+for (const { how, sandbox, skip } of [
+  { how: 'in its jail', sandbox: true, skip: hostRefuses },
+  { how: 'without a jail', sandbox: false, skip: false as const },
+]) {
+  describe(`a device process that goes wrong, ${how}`, { skip, ...limit }, () => {
+    for (const { name } of DEVICES) {
+      test(`${name}: its death is told with the signal, and it reads as all ones`, () => {
+        using running = new RunningDevices({ sandbox });
+        const proxy = running.proxy(name);
+        assert.notEqual(proxy.readConfigRegister(0), 0xffff_ffff);
+        kill(running.process(name).device, Signal.SIGKILL);
+        assert.equal(running.failure(), `${name}: its process ended: killed by SIGKILL`);
+        assert.equal(proxy.readConfigRegister(0), 0xffff_ffff);
+        assert.deepEqual(running.failures, [`${name}: its process is gone`]);
+      });
+
+      test(`${name}: one that hangs is given up with its name, and the other goes on`, () => {
+        using running = new RunningDevices({ sandbox });
+        const [proxy, other] = [running.proxy(name, 100), running.proxy(name === 'rng' ? 'block0' : 'rng')];
+        const before = [proxy, other].map((each) => each.readConfigRegister(0));
+        assert.ok(!before.includes(0xffff_ffff));
+        kill(running.process(name).device, Signal.SIGSTOP);
+        assert.equal(proxy.readConfigRegister(0), 0xffff_ffff);
+        assert.deepEqual(running.failures, [`${name}: its process has not answered for 0.1 s`]);
+        assert.equal(other.readConfigRegister(0), before[1]);
+      });
+    }
+
+    test('the death of the warden is told, and ends every device', () => {
+      using running = new RunningDevices({ sandbox });
+      const pids = DEVICES.map(({ name }) => {
+        running.proxy(name).readConfigRegister(0);
+        return running.process(name);
+      }).flatMap(({ waiter, device }) => [waiter, device]);
+      kill(running.warden, Signal.SIGKILL);
+      assert.equal(running.failure(), 'the warden process has ended');
+      const deadlineMs = performance.now() + 20_000;
+      while (pids.some(runs) && performance.now() < deadlineMs);
+      assert.deepEqual(pids.filter(runs), []);
+    });
+  });
+}

@@ -1,0 +1,71 @@
+/** A DeviceSet as `crosvm run` makes it, and what /proc shows of its processes. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { ProxyDevice } from '#devices/proxy/proxy-device.ts';
+import { PollFlag, pollFd } from '#sys/epoll.ts';
+import { DeviceSet } from '#vmm/devices/device-set.ts';
+import { childrenOf, statusOf } from '../jail/observe.ts';
+import { TestMachine } from './machine.ts';
+
+const TIMEOUT_MS = 20_000;
+
+/** The two processes of a jailed device; without a jail they are one. */
+export interface DeviceProcess {
+  readonly waiter: number;
+  readonly device: number;
+}
+
+/** The object owns the machine and the processes. */
+export class RunningDevices implements Disposable {
+  readonly #owned = new DisposableStack();
+  readonly machine = this.#owned.use(new TestMachine());
+  readonly set: DeviceSet;
+  readonly warden: number;
+  /** What the proxies reported: `label: reason`. */
+  readonly failures: string[] = [];
+
+  constructor(options: { readonly sandbox: boolean }) {
+    const before = ownChildren();
+    this.set = this.#owned.use(new DeviceSet(this.machine.options(options)));
+    this.warden = ownChildren().find((pid) => !before.includes(pid)) ?? 0;
+  }
+
+  /** The bus's side of a device, which gives up after a time that suits a test. */
+  proxy(name: string, answerTimeoutMs = TIMEOUT_MS): ProxyDevice {
+    const found = this.set.pciFunctions.find(({ debugLabel }) => debugLabel === name);
+    if (found === undefined) throw new Error(`no device ${name}`);
+    const { debugLabel, socketFd, sequence } = found;
+    const onFailure = (label: string, reason: string): void => void this.failures.push(`${label}: ${reason}`);
+    return new ProxyDevice({ debugLabel, socket: { fd: socketFd }, sequence, onFailure, answerTimeoutMs });
+  }
+
+  process(name: string): DeviceProcess {
+    const waiter = childrenOf(this.warden).find((pid) => statusOf(pid)['Name'] === name);
+    if (waiter === undefined) throw new Error(`no process ${name}`);
+    return { waiter, device: childrenOf(waiter)[0] ?? waiter };
+  }
+
+  /** Turns until the set says why the machine cannot go on; undefined when nothing has come for a time. */
+  failure(): string | undefined {
+    for (;;) {
+      if (pollFd(this.set.waiting.fd, PollFlag.IN, TIMEOUT_MS) === 0) return undefined;
+      const failure = this.set.turn();
+      if (failure !== undefined) return failure;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#owned.dispose();
+  }
+}
+
+/** Of every thread of this process. */
+function ownChildren(): number[] {
+  return readdirSync('/proc/self/task').flatMap((task) =>
+    readFileSync(`/proc/self/task/${task}/children`, 'latin1').split(' ').filter(Boolean).map(Number),
+  );
+}
+
+/** The proportional set size in KiB. */
+export function pssKib(pid: number): number {
+  return Number(/^Pss: +(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1'))?.[1]);
+}
