@@ -51,6 +51,8 @@ export interface CreatedDevice {
   /** The warden's number for it. */
   readonly id: number;
   readonly name: string;
+  /** The seccomp policy that its process has; undefined without a jail. */
+  readonly policy: string | undefined;
   readonly pciFunction: ProxiedFunction;
   /** Main's ends of what the device's process asks or reports. */
   readonly servers: readonly DeviceServer[];
@@ -107,6 +109,7 @@ function createDevice(
     id: forked.id,
     name,
     servers: [irqServer, logServer],
+    policy: options.sandbox ? plan.policy : undefined,
     pciFunction: {
       address: { device: slot, function: 0 },
       debugLabel: name,

@@ -6,6 +6,7 @@ import type { GuestMemory } from '#memory/guest-memory.ts';
 import { PollContext } from '#poll/poll-context.ts';
 import type { SystemAllocator } from '#resources/system-allocator.ts';
 import type { HasFd } from '#sys/fd.ts';
+import { Signal } from '#sys/signal.ts';
 import { CodedError } from '#util/errors.ts';
 import type { Log, LogLevel } from '#util/log.ts';
 import { u64AsNumber } from '#util/struct.ts';
@@ -24,6 +25,8 @@ export interface DeviceSetOptions {
 }
 
 const TOKEN = { WARDEN: 0, IRQ_ROUTER: 1, SERVERS: 2 } as const;
+/** TASK_COMM_LEN without its NUL, linux/sched.h. */
+const THREAD_NAME_CHARACTERS = 15;
 
 /** The device processes of a machine, as its control loop sees them: something to wait for, and what comes of it. */
 export class DeviceSet implements Disposable {
@@ -100,9 +103,10 @@ export class DeviceSet implements Disposable {
   }
 
   #failureOf(event: WardenEvent): string | undefined {
-    const name = this.#devices.find(({ id }) => id === event.id)?.name ?? `device process ${event.id}`;
+    const device = this.#devices.find(({ id }) => id === event.id);
+    const name = device?.name ?? `device process ${event.id}`;
     if (event.kind === 'ready') return undefined;
-    if (event.kind === 'ended') return `${name}: its process ended: ${statusText(event.status)}`;
+    if (event.kind === 'ended') return `${name}: its process ended: ${statusText(event.status)}${hint(event, device)}`;
     const { step, message } = event.refusal;
     return `${name}: it cannot be jailed: ${step}: ${message} (--disable-sandbox runs it without a jail)`;
   }
@@ -121,4 +125,12 @@ export class DeviceSet implements Disposable {
       throw error;
     }
   }
+}
+
+/** What to do about a device that its filter killed: kernels with audit log the call, seccomp(2), "Seccomp auditing"; type 1326 is AUDIT_SECCOMP. */
+function hint({ status }: WardenEvent & { kind: 'ended' }, device: CreatedDevice | undefined): string {
+  if (device?.policy === undefined || !('signal' in status) || status.signal !== Signal.SIGSYS) return '';
+  const { name, policy } = device;
+  const line = `type=1326, comm="${name.slice(0, THREAD_NAME_CHARACTERS)}", syscall=NUMBER`;
+  return `: it made a system call that ${policy}.policy forbids; the kernel's log or audit log says which (${line})`;
 }

@@ -125,6 +125,18 @@ for (const { how, sandbox, skip } of [
       });
     }
 
+    test('one that its filter kills is told with the policy and where the call is logged', () => {
+      using running = new RunningDevices({ sandbox });
+      running.proxy('block0').readConfigRegister(0);
+      // As it ends when the device has ended so.
+      kill(running.process('block0').waiter, Signal.SIGSYS);
+      const ended = 'block0: its process ended: killed by SIGSYS';
+      const more =
+        ": it made a system call that block_device.policy forbids; the kernel's log or audit log says which" +
+        ' (type=1326, comm="block0", syscall=NUMBER)';
+      assert.equal(running.failure(), `${ended}${sandbox ? more : ''}`);
+    });
+
     test('the death of the warden is told, and ends every device', () => {
       using running = new RunningDevices({ sandbox });
       const pids = DEVICES.map(({ name }) => {

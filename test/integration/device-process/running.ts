@@ -1,9 +1,9 @@
 /** A DeviceSet as `crosvm run` makes it, and what /proc shows of its processes. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { ProxyDevice } from '#devices/proxy/proxy-device.ts';
 import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { DeviceSet } from '#vmm/devices/device-set.ts';
-import { childrenOf, statusOf } from '../jail/observe.ts';
+import { childrenOf, childrenOfThreads, statusOf } from '../jail/observe.ts';
 import { TestMachine } from './machine.ts';
 
 const TIMEOUT_MS = 20_000;
@@ -24,9 +24,9 @@ export class RunningDevices implements Disposable {
   readonly failures: string[] = [];
 
   constructor(options: { readonly sandbox: boolean }) {
-    const before = ownChildren();
+    const before = childrenOfThreads(process.pid);
     this.set = this.#owned.use(new DeviceSet(this.machine.options(options)));
-    this.warden = ownChildren().find((pid) => !before.includes(pid)) ?? 0;
+    this.warden = childrenOfThreads(process.pid).find((pid) => !before.includes(pid)) ?? 0;
   }
 
   /** The bus's side of a device, which gives up after a time that suits a test. */
@@ -56,13 +56,6 @@ export class RunningDevices implements Disposable {
   [Symbol.dispose](): void {
     this.#owned.dispose();
   }
-}
-
-/** Of every thread of this process. */
-function ownChildren(): number[] {
-  return readdirSync('/proc/self/task').flatMap((task) =>
-    readFileSync(`/proc/self/task/${task}/children`, 'latin1').split(' ').filter(Boolean).map(Number),
-  );
 }
 
 /** The proportional set size in KiB. */

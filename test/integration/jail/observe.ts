@@ -47,6 +47,13 @@ export function childrenOf(pid: number): number[] {
   return list.split(' ').filter(Boolean).map(Number);
 }
 
+/** The children of all threads of a process. */
+export function childrenOfThreads(pid: number): number[] {
+  return readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
+    readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
+  );
+}
+
 /** Whether a process runs: one that has ended and was not waited for does not. */
 export function runs(pid: number): boolean {
   try {
