@@ -2,7 +2,8 @@ import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { Fd, type HasFd } from '#sys/fd.ts';
-import { type ChildStatus, pidfdOpen } from '#sys/process.ts';
+import { type ChildStatus, pidfdOpen, pidfdSendSignal } from '#sys/process.ts';
+import { Signal } from '#sys/signal.ts';
 import { SocketType, socketpair } from '#sys/socket.ts';
 import { assert } from '#util/assert.ts';
 import { FORKABLE_NODE_OPTIONS } from './fork.ts';
@@ -47,6 +48,8 @@ const DIED = 'the warden process has ended';
 
 /** The warden starts Node and loads the devices; on a loaded machine that takes seconds. */
 const ANSWER_TIMEOUT_MS = 30_000;
+/** It has nothing to do at its end. */
+const END_TIMEOUT_MS = 1000;
 
 /**
  * The warden process, as main knows it: main's end of the control socket, which is `fd`, readable when there is an event. When it is
@@ -127,11 +130,14 @@ export class Warden implements HasFd, Disposable {
     this.pidfd.close();
   }
 
-  /** As `close`, and waits for the warden's end. */
+  /** As `close`, and waits for the warden's end; one that does not end, as when it is stopped, is killed. */
   [Symbol.dispose](): void {
     if (!this.#control.isOpen) return;
     this.#control.close();
-    pollFd(this.pidfd.fd, PollFlag.IN, ANSWER_TIMEOUT_MS);
+    if (pollFd(this.pidfd.fd, PollFlag.IN, END_TIMEOUT_MS) === 0) {
+      pidfdSendSignal(this.pidfd.fd, Signal.SIGKILL);
+      pollFd(this.pidfd.fd, PollFlag.IN, END_TIMEOUT_MS);
+    }
     this.pidfd.close();
   }
 

@@ -44,6 +44,9 @@ const ENDING_SIGNALS: readonly number[] = [Signal.SIGINT, Signal.SIGTERM, Signal
 /** Only a terminal has job control to look after; else these act on the process as they always do. */
 const JOB_SIGNALS: readonly number[] = [Signal.SIGTSTP, Signal.SIGCONT];
 
+/** The status of a process that has closed its socket comes after it. */
+const DEVICE_END_MS = 300;
+
 /** Input that waits for a port whose lock a vCPU holds is offered again this often. */
 const HELD_UP_RETRY_MS = 20;
 
@@ -67,7 +70,7 @@ export async function runControl(options: ControlOptions): Promise<ControlEnd> {
   for (;;) {
     if (stdin?.isHeldUp === true) stdin.deliver();
     for (const { token } of poll.wait(stdin?.isHeldUp === true ? HELD_UP_RETRY_MS : TURN_INTERVAL_MS)) {
-      if (token === 'exit') return { reason: 'machine' };
+      if (token === 'exit') return endOfMachine(options);
       if (token === 'signal') {
         const signal = handleSignal(signals, terminal);
         if (signal !== undefined) return { reason: 'signal', signal };
@@ -81,6 +84,12 @@ export async function runControl(options: ControlOptions): Promise<ControlEnd> {
     }
     await setImmediate();
   }
+}
+
+/** A vCPU that ended the machine because a device failed knows less of it than the device's process can tell. */
+function endOfMachine({ runState, devices }: ControlOptions): ControlEnd {
+  const message = runState.outcome === 'host-error' ? devices?.failure(DEVICE_END_MS) : undefined;
+  return message === undefined ? { reason: 'machine' } : { reason: 'device-failed', message };
 }
 
 /** The number of a signal that ends the run. */

@@ -5,6 +5,7 @@ import { Warden, type WardenEvent } from '#jail/warden.ts';
 import type { GuestMemory } from '#memory/guest-memory.ts';
 import { PollContext } from '#poll/poll-context.ts';
 import type { SystemAllocator } from '#resources/system-allocator.ts';
+import { PollFlag, pollFd } from '#sys/epoll.ts';
 import type { HasFd } from '#sys/fd.ts';
 import { Signal } from '#sys/signal.ts';
 import { CodedError } from '#util/errors.ts';
@@ -80,6 +81,17 @@ export class DeviceSet implements Disposable {
         const failure = token === TOKEN.WARDEN ? this.#hearWarden() : this.#serve(token - TOKEN.SERVERS);
         if (failure !== undefined) return failure;
       }
+    }
+    return undefined;
+  }
+
+  /** As `turn`, for up to `timeoutMs` until there is a reason: a vCPU sees a device's end before the warden tells of it. */
+  failure(timeoutMs: number): string | undefined {
+    const deadlineMs = performance.now() + timeoutMs;
+    for (let leftMs = timeoutMs; leftMs > 0; leftMs = Math.ceil(deadlineMs - performance.now())) {
+      if (pollFd(this.waiting.fd, PollFlag.IN, leftMs) === 0) return undefined;
+      const failure = this.turn();
+      if (failure !== undefined) return failure;
     }
     return undefined;
   }

@@ -84,5 +84,19 @@ for (const { how, options, skip, more } of [
         [EXIT_CODES['host-error'], null, ['crosvm: block0: its process ended: killed by SIGKILL', '']],
       );
     });
+
+    test('ends while the warden is stopped ends with a host error and one line about it', limit, async (t) => {
+      const block = `--block=path=${diskImage(t)}`;
+      await using guest = new TinyGuest([code.print('up'), askDiskForEver], [block, ...options]);
+      await guest.printed('up');
+      const waiter = descendant(guest.child.pid ?? 0, 'block0') ?? 0;
+      kill(Number(statusOf(waiter)['PPid']), Signal.SIGSTOP);
+      kill(childrenOfThreads(waiter)[0] ?? waiter, Signal.SIGKILL);
+      const ended = await guest.end();
+      assert.deepEqual(
+        [ended.status, ended.signal, ended.errors.split('\n').slice(1)],
+        [EXIT_CODES['host-error'], null, ['crosvm: block0: its process is gone', '']],
+      );
+    });
   });
 }

@@ -1,7 +1,6 @@
 /** A DeviceSet as `crosvm run` makes it, and what /proc shows of its processes. */
 import { readFileSync } from 'node:fs';
 import { ProxyDevice } from '#devices/proxy/proxy-device.ts';
-import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { DeviceSet } from '#vmm/devices/device-set.ts';
 import { childrenOf, childrenOfThreads, statusOf } from '../jail/observe.ts';
 import { TestMachine } from './machine.ts';
@@ -46,11 +45,7 @@ export class RunningDevices implements Disposable {
 
   /** Turns until the set says why the machine cannot go on; undefined when nothing has come for a time. */
   failure(): string | undefined {
-    for (;;) {
-      if (pollFd(this.set.waiting.fd, PollFlag.IN, TIMEOUT_MS) === 0) return undefined;
-      const failure = this.set.turn();
-      if (failure !== undefined) return failure;
-    }
+    return this.set.failure(TIMEOUT_MS);
   }
 
   [Symbol.dispose](): void {

@@ -157,4 +157,13 @@ describe('the end of a warden', { skip }, () => {
     assert.equal(runs(pid), false);
     assert.deepEqual(endsOf(device), [PollFlag.IN, PollFlag.HUP]);
   });
+
+  test('comes even when it is stopped, and ends the devices', () => {
+    const { warden, device } = startWithDevice();
+    const { pid } = warden;
+    pidfdSendSignal(warden.pidfd.fd, Signal.SIGSTOP);
+    warden[Symbol.dispose]();
+    assert.equal(runs(pid), false);
+    assert.deepEqual(endsOf(device), [PollFlag.IN, PollFlag.HUP]);
+  });
 });
