@@ -65,7 +65,7 @@ export class Forker {
     if (missing.length > 0) throw new ForkError('NOT_FORKABLE', `node was started without ${missing.join(' ')}`);
     this.#installSeccomp = installSeccomp;
     this.#loopFds = openEventfds();
-    makeForkable(installSeccomp);
+    makeForkable();
   }
 
   /** The numbers that are /dev/null in every child, besides standard input, output and error. */

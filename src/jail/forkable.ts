@@ -1,7 +1,7 @@
 /** Makes a process of V8's one whose children have all of its memory. docs/decisions/0011-fork-without-exec.md has the reasons. */
 import { Advice } from '#sys/memory.ts';
 import { inheritMappings } from '#sys/process.ts';
-import { setNoNewPrivileges } from '#sys/seccomp.ts';
+import { installSeccompFilter, SeccompFlag, setNoNewPrivileges } from '#sys/seccomp.ts';
 import { assert } from '#util/assert.ts';
 import { returnValue } from './seccomp/action.ts';
 import { AARCH64, type Architecture, X86_64 } from './seccomp/architecture.ts';
@@ -34,10 +34,11 @@ export function keepForkableFilter({ auditArch, systemCalls }: Architecture): re
 }
 
 /** Once, before the first fork: what is mapped now and from now on is in every child. Throws SyscallError. */
-export function makeForkable(installSeccomp: (program: Uint8Array) => void): void {
+export function makeForkable(): void {
   const architecture = ARCHITECTURES[process.arch];
   assert(architecture !== undefined, 'an architecture that is supported');
   setNoNewPrivileges();
-  installSeccomp(encode(keepForkableFilter(architecture)));
+  // In every thread: measured, V8's worker maps pages too.
+  installSeccompFilter(encode(keepForkableFilter(architecture)), SeccompFlag.TSYNC);
   inheritMappings();
 }

@@ -4,10 +4,10 @@ import { type DeviceMaker, runWarden } from '#jail/warden-process.ts';
 import { GuestMemory } from '#memory/guest-memory.ts';
 import { functionAt } from '#sys/native-code.ts';
 import { installSeccompFilter } from '#sys/seccomp.ts';
-import { DEVICE_MAKERS, type DeviceName } from '#vmm/devices/registry.ts';
+import { DEVICE_MAKERS } from '#vmm/devices/registry.ts';
 import { VIRTIO_FDS_BEFORE_QUEUES, type VirtioParameters } from '#vmm/devices/virtio-process.ts';
 import { ATTEMPTS, call, type Tools } from './attempts.ts';
-import { MADE, ORDERS } from './orders.ts';
+import { KINDS, type Kind, MADE, ORDERS } from './orders.ts';
 
 /** The end of the first mapping that can be written and executed. */
 function writableCodeEnd(): number {
@@ -15,7 +15,7 @@ function writableCodeEnd(): number {
   return line === null ? 0 : Number.parseInt(line[1] ?? '', 16);
 }
 
-function escaping(kind: DeviceName, make: DeviceMaker): DeviceMaker {
+function escaping(kind: Kind, make: DeviceMaker): DeviceMaker {
   return (resources) => {
     make(resources);
     const { regions, queueCount } = resources.parameters as VirtioParameters;
@@ -34,7 +34,7 @@ function escaping(kind: DeviceName, make: DeviceMaker): DeviceMaker {
 }
 
 runWarden({
-  devices: { rng: escaping('rng', DEVICE_MAKERS.rng), block: escaping('block', DEVICE_MAKERS.block) },
+  devices: Object.fromEntries(KINDS.map((kind) => [kind, escaping(kind, DEVICE_MAKERS[kind])])),
   installSeccomp: installSeccompFilter,
   warmUp: () => {
     new Date().toISOString();

@@ -2,11 +2,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { silentLog } from '#devices/virtio/testing/fakes.ts';
 import type { IrqRouter } from '#hypervisor/irq-router.ts';
 import { GuestMemory } from '#memory/guest-memory.ts';
 import { SystemAllocator } from '#resources/system-allocator.ts';
 import type { Fd } from '#sys/fd.ts';
 import { GiB, MiB } from '#util/bits.ts';
+import type { Log } from '#util/log.ts';
 import type { DiskConfig } from '#vmm/config.ts';
 import type { DeviceSetOptions } from '#vmm/devices/device-set.ts';
 
@@ -28,13 +30,22 @@ export class TestMachine implements Disposable {
 
   options({ sandbox = true, readOnly = false } = {}): DeviceSetOptions {
     const { memory } = this;
+    const logOf = (): Log => silentLog;
     const allocator = new SystemAllocator({
       lowMmio: { start: 3 * GiB, sizeBytes: GiB / 2 },
       highMmio: { start: 4 * GiB, sizeBytes: GiB },
       ioPorts: { start: 0xc000, sizeBytes: 0x1000 },
       gsis: { first: 24, count: 64 },
     });
-    return { memory, allocator, irqRouter: this.#irqRouter(), disks: [this.#disk(readOnly)], sandbox };
+    return {
+      memory,
+      allocator,
+      irqRouter: this.#irqRouter(),
+      disks: [this.#disk(readOnly)],
+      sandbox,
+      logLevel: 'warn',
+      logOf,
+    };
   }
 
   [Symbol.dispose](): void {

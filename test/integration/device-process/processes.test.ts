@@ -1,6 +1,7 @@
 /** Device processes as main has them made: what /proc says of each, and what main learns when one goes wrong. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { balloon } from '#devices/virtio/balloon/balloon.ts';
 import { block } from '#devices/virtio/block/block.ts';
 import { rng } from '#devices/virtio/rng/rng.ts';
 import { probeJail } from '#jail/probe.ts';
@@ -20,6 +21,7 @@ const SETS = ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'];
 const DEVICES = [
   { name: 'rng', id: 0x1044, queueCount: rng.queueSizes.length },
   { name: 'block0', id: 0x1042, queueCount: block.queueSizes.length },
+  { name: 'balloon', id: 0x1045, queueCount: balloon.queueSizes.length },
 ] as const;
 type Device = (typeof DEVICES)[number];
 
@@ -40,12 +42,16 @@ function expectedDescriptors({ name, queueCount }: Device, diskPath: string): st
     ...Array(queueCount + 2 * vectorCount).fill('anon_inode:[eventfd]'),
     // The device's loop, and that of the workers.
     ...Array(2).fill('anon_inode:[eventpoll]'),
-    // The bus, and the interrupts.
-    ...Array(2).fill('socket'),
+    // The bus, the interrupts and the reports.
+    ...Array(3).fill('socket'),
     '/memfd:guest-ram (deleted)',
-    name === 'rng' ? '/dev/urandom' : diskPath,
+    { rng: '/dev/urandom', block0: diskPath, balloon: 'socket' }[name],
   ].sort();
 }
+
+/** The warden's own, which keeps its memory forkable. */
+const WARDEN_FILTERS = 1;
+const filtersOf = ({ status }: View): number => Number(status['Seccomp_filters']);
 
 const namespacesOf = ({ namespaces }: View): (string | undefined)[] => UNSHARED.map((name) => namespaces[name]);
 
@@ -69,6 +75,7 @@ describe('a device process in its jail', { skip: skipViews, ...limit }, () => {
       assert.deepEqual(shared, []);
       for (const each of [view, waiter]) checkPrivileges(each);
       assert.equal(view.status['Seccomp'], '2');
+      assert.equal(filtersOf(view), filtersOf(own) + WARDEN_FILTERS + 1);
       assert.equal(view.status['Uid'], Array(4).fill(NOBODY).join('\t'));
       assert.equal(view.status['NSpid']?.split(/\s+/).at(-1), '1');
       assert.deepEqual(view.rootEntries, []);
@@ -91,7 +98,7 @@ describe('a device process without its jail', limit, () => {
       const view = viewOf(processes.device);
       checkPrivileges(view);
       assert.deepEqual(namespacesOf(view), namespacesOf(viewOf(process.pid)));
-      assert.equal(view.status['Seccomp'], viewOf(process.pid).status['Seccomp']);
+      assert.equal(filtersOf(view), filtersOf(viewOf(process.pid)) + WARDEN_FILTERS);
       assert.deepEqual(leadsTo(view), expectedDescriptors(device, running.machine.diskPath));
     });
   }
