@@ -4,6 +4,34 @@ import { FLAG, SEGMENT } from './layout.ts';
 import { CODE_START } from './testing.ts';
 import { AT, SELECTOR, SystemMachine } from './testing-system.ts';
 
+const at = (offset: number): bigint => BigInt(CODE_START + offset);
+
+describe('single step', () => {
+  test('with TF set each instruction is followed by #DB with BS in DR6', () => {
+    // pushf; or qword [rsp],100h; popf; inc eax; inc eax; hlt
+    const system = new SystemMachine('9c 48810c2400010000 9d ffc0 ffc0 f4');
+    const entered = system.run();
+    assert.deepEqual([entered?.vector, entered?.rip, system.machine.register(0)], [1, at(12), 1n]);
+    assert.equal((entered?.rflags ?? 0n) & BigInt(FLAG.TF), BigInt(FLAG.TF));
+    assert.equal(system.machine.cpu.system.dr6 & (1 << 14), 1 << 14);
+    assert.equal(system.machine.cpu.flags & FLAG.TF, 0);
+  });
+
+  test('the trap after HLT ends it', () => {
+    const system = new SystemMachine('f4');
+    system.machine.ram.set([0xff, 0xc0, 0xf4], AT.HANDLERS + 1); // inc eax; hlt
+    system.machine.cpu.flags |= FLAG.TF;
+    system.run();
+    assert.equal(system.machine.register(0), 1n);
+  });
+
+  test('a faulting instruction is not followed by a trap', () => {
+    const system = new SystemMachine('0f0b');
+    system.machine.cpu.flags |= FLAG.TF;
+    assert.equal(system.run()?.vector, 6);
+  });
+});
+
 describe('single steps of 32-bit user code', () => {
   function stepping(code: string): SystemMachine {
     const system = new SystemMachine('90');
