@@ -10,18 +10,13 @@ import { ACCESS, type CodeWatcher, type MemoryUnit } from './memory-unit.ts';
 import { VECTOR } from './system-state.ts';
 import { CALL, CMP_JCC, CMP_JCC_IMM, HELPER, JCC, JMP, TEST_JCC, TEST_JCC_IMM } from './uops/control.ts';
 
-/** Longest block in instructions: bounds the time to the next look at interrupts. */
+/** Most instructions of a block without a branch: bounds the time to the next look at interrupts. */
 const MAX_BLOCK = 64;
 const CHUNK_SHIFT = 6;
 const CHUNK_WORDS = 2 ** CHUNK_SHIFT / 4;
 
-/** How far a block goes, and whether it may be found again. */
-interface BlockLimit {
-  readonly instructions: number;
-  readonly kept: boolean;
-}
-const WHOLE_BLOCK: BlockLimit = { instructions: MAX_BLOCK, kept: true };
-const SINGLE: BlockLimit = { instructions: 1, kept: false };
+/** A block goes as far as it may and is found again; or it is one instruction, and is not. */
+type BlockKind = 'whole' | 'single';
 
 /** Instructions that use the stack without a memory operand saying so, and how far from the stack pointer. */
 const IMPLIED_STACK: ReadonlySet<string> = new Set([
@@ -94,7 +89,7 @@ export class CodeCache implements CodeWatcher {
     const code = this.#enterPage();
     if (code === null) return 0;
     const known = words[(code.table >> 2) + (low & 0xfff)] as number;
-    return known !== 0 ? known : this.#translate(code, low & 0xfff);
+    return known !== 0 ? known : this.#translate(code, low & 0xfff, 'whole');
   }
 
   /** As `lookup`, for a block of one instruction that nobody else runs. */
@@ -102,7 +97,7 @@ export class CodeCache implements CodeWatcher {
     const { words } = this.#mmu;
     const low = words[STATE.RIP >> 2] as number;
     const code = this.#enterPage();
-    return code === null ? 0 : this.#translate(code, low & 0xfff, SINGLE);
+    return code === null ? 0 : this.#translate(code, low & 0xfff, 'single');
   }
 
   /** What was decoded last. */
@@ -315,7 +310,7 @@ export class CodeCache implements CodeWatcher {
   }
 
   /** Decodes a block that starts at this page offset; returns its first record, or 0 after a fault of the fetch. */
-  #translate(code: CodePage, start: number, limit: BlockLimit = WHOLE_BLOCK): number {
+  #translate(code: CodePage, start: number, kind: BlockKind): number {
     const t = this.#translator;
     const { words } = this.#mmu;
     const first = t.next;
@@ -326,7 +321,7 @@ export class CodeCache implements CodeWatcher {
       const result = t.d.decode(host + t.offset, host + 4096, this.#mmu.bytes);
       t.count++;
       if (result === NEED_MORE) {
-        if (t.offset === start) return this.#translateCrossing(code, start, limit);
+        if (t.offset === start) return this.#translateCrossing(code, start, kind);
         t.d.length = 0;
         endBlock(t);
         break;
@@ -336,19 +331,19 @@ export class CodeCache implements CodeWatcher {
       this.#mark(code, t.offset, Math.min(4096, t.offset + (result > 0 ? result : MAX_LENGTH)));
       t.offset += t.d.length;
       const joins = t.offset < 4096 && words[(code.table >> 2) + t.offset] !== 0;
-      if (!t.ended && (t.count >= limit.instructions || joins || t.offset === 4096)) {
+      if (!t.ended && (kind === 'single' || t.count >= MAX_BLOCK || joins || t.offset === 4096)) {
         t.d.length = 0;
         endBlock(t);
       }
     }
     this.#sentinel();
-    this.#keep(code, start, { first, limit });
+    this.#keep(code, start, { first, kind });
     return first;
   }
 
   /** Enters a block into its page's table, or leaves its records to whoever comes next. */
-  #keep(code: CodePage, start: number, { first, limit }: { first: number; limit: BlockLimit }): void {
-    if (limit.kept) this.#mmu.words[(code.table >> 2) + start] = first;
+  #keep(code: CodePage, start: number, { first, kind }: { first: number; kind: BlockKind }): void {
+    if (kind === 'whole') this.#mmu.words[(code.table >> 2) + start] = first;
     else this.#translator.next = first;
   }
 
@@ -368,7 +363,7 @@ export class CodeCache implements CodeWatcher {
   }
 
   /** An instruction whose bytes lie in two pages: a block of its own that first checks that the second is still there. */
-  #translateCrossing(code: CodePage, start: number, limit: BlockLimit): number {
+  #translateCrossing(code: CodePage, start: number, kind: BlockKind): number {
     const t = this.#translator;
     const { words, bytes } = this.#mmu;
     const nextLow = ((words[STATE.CODE_PAGE >> 2] as number) + 0x1000) | 0;
@@ -397,7 +392,7 @@ export class CodeCache implements CodeWatcher {
     this.#mark(code, start, 4096);
     this.#mark(other, 0, Math.max(1, t.d.length - inFirst));
     this.#secondPage.set(first, second);
-    this.#keep(code, start, { first, limit });
+    this.#keep(code, start, { first, kind });
     return first;
   }
 

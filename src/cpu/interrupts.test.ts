@@ -15,6 +15,14 @@ describe('interrupts', () => {
     assert.deepEqual([entered?.vector, entered?.rip, system.machine.register(0)], [0x40, at(3), 1n]);
   });
 
+  test('that one instruction may be a conditional branch that is not taken', () => {
+    const system = new SystemMachine('fb 7502 ffc0 f4'); // sti; jnz over inc eax; hlt
+    system.machine.cpu.flags = FLAG.ZF;
+    system.waiting.push(0x40);
+    const entered = system.run();
+    assert.deepEqual([entered?.vector, entered?.rip, system.machine.register(0)], [0x40, at(3), 0n]);
+  });
+
   test('between STI and CLI nothing is taken, with a branch or without', () => {
     // sti; cli; jmp +0; hlt
     const system = new SystemMachine('fb fa eb00 f4');

@@ -17,6 +17,18 @@ describe('single step', () => {
     assert.equal(system.machine.cpu.flags & FLAG.TF, 0);
   });
 
+  test('a conditional branch is followed by a trap, taken or not', () => {
+    for (const [zero, target] of [
+      [0, 4],
+      [FLAG.ZF, 2],
+    ] as const) {
+      const system = new SystemMachine('7502 ffc0 f4'); // jnz over inc eax; hlt
+      system.machine.cpu.flags = FLAG.TF | zero;
+      const entered = system.run();
+      assert.deepEqual([entered?.vector, entered?.rip, system.machine.register(0)], [1, at(target), 0n]);
+    }
+  });
+
   test('the trap after HLT ends it', () => {
     const system = new SystemMachine('f4');
     system.machine.ram.set([0xff, 0xc0, 0xf4], AT.HANDLERS + 1); // inc eax; hlt
