@@ -37,6 +37,7 @@ interface CodePage {
 }
 
 export class CodeCache implements CodeWatcher {
+  readonly #kind: BlockKind;
   readonly #mmu: MemoryUnit;
   readonly #translator: Translator;
   /** By physical address of the page plus the CODE_KEY under which it was decoded. */
@@ -51,7 +52,9 @@ export class CodeCache implements CodeWatcher {
   decoded = 0;
   flushes = 0;
 
-  constructor(memory: ArrayBuffer, mmu: MemoryUnit) {
+  /** `keepsBlocks`: false has every instruction decoded alone each time that it runs. */
+  constructor(memory: ArrayBuffer, mmu: MemoryUnit, keepsBlocks: boolean) {
+    this.#kind = keepsBlocks ? 'whole' : 'single';
     this.#mmu = mmu;
     this.#translator = new Translator(memory);
     this.#hasCode = new Uint8Array(Math.ceil(mmu.ramSizeBytes / 4096));
@@ -89,7 +92,7 @@ export class CodeCache implements CodeWatcher {
     const code = this.#enterPage();
     if (code === null) return 0;
     const known = words[(code.table >> 2) + (low & 0xfff)] as number;
-    return known !== 0 ? known : this.#translate(code, low & 0xfff, 'whole');
+    return known !== 0 ? known : this.#translate(code, low & 0xfff, this.#kind);
   }
 
   /** As `lookup`, for a block of one instruction that nobody else runs. */

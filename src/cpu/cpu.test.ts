@@ -143,6 +143,23 @@ test('code that a device writes runs as written once the processor is told', () 
   assert.deepEqual([machine.register(RAX), machine.register(RCX)], [2n, 2n]);
 });
 
+test('without kept blocks each instruction is decoded whenever it runs', () => {
+  const code = 'b903000000 ffc9 75fc f4'; // mov ecx,3; dec ecx; jnz to the instruction before; hlt
+  for (const [keepsBlocks, decoded] of [
+    [true, 0],
+    [false, 8],
+  ] as const) {
+    const machine = createTestMachine(code, { keepsBlocks });
+    const { cpu } = machine;
+    runOn(machine);
+    const before = cpu.code.decoded;
+    cpu.halted = false;
+    cpu.setRip(CODE_START, 0);
+    runOn(machine);
+    assert.equal(cpu.code.decoded - before, decoded);
+  }
+});
+
 test('an instruction across two pages notices that a device has written its second half', () => {
   const machine = createTestMachine('e9fa0f0000'); // jmp to the last byte of the page: mov eax,imm32; hlt
   machine.ram.set(Uint8Array.fromHex('b801000000f4'), CODE_START + 0xfff);

@@ -51,6 +51,8 @@ export interface CpuOptions {
   readonly random: (target: Uint8Array) => void;
   /** The leaves of CPUID as [eax, ebx, ecx, edx]. */
   readonly cpuid: (leaf: number, subleaf: number) => readonly [number, number, number, number];
+  /** False decodes each instruction whenever it runs: what tests compare the code cache with. True when left out. */
+  readonly keepsBlocks?: boolean;
 }
 
 /** Why `run` returned. */
@@ -102,7 +104,7 @@ export class Cpu {
     this.words = this.mmu.words;
     this.bytes = this.mmu.bytes;
     this.quads = new BigInt64Array(buffer, 0, 0x800 / 8);
-    this.code = new CodeCache(buffer, this.mmu);
+    this.code = new CodeCache(buffer, this.mmu, options.keepsBlocks ?? true);
     this.exceptions = new ExceptionUnit(this);
     this.segments = new SegmentUnit(this);
     this.stack = new Stack(this);
