@@ -1,6 +1,7 @@
 /** Random instructions: most of them valid, from the table of encodings; their addresses are often those of a program's pages. */
 import { ENCODINGS, type Encoding } from '#cpu/isa/table.ts';
 import type { Random } from '../random.ts';
+import { PROGRAM, SELECTOR } from './layout.ts';
 
 export type Mode = 'long' | 'compatibility' | 'real';
 
@@ -56,6 +57,13 @@ const STRINGS: ReadonlySet<string> = new Set(['MOVS', 'STOS', 'LODS', 'CMPS', 'S
 const SEGMENT_PREFIXES = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65] as const;
 const ESCAPES = [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]] as const;
 const SP = 4;
+
+/** Where far transfers with an address of their own go, which 64-bit code has none of. */
+const FAR_SELECTORS: Readonly<Record<Mode, readonly number[]>> = {
+  long: [SELECTOR.USER_CODE64],
+  compatibility: [SELECTOR.USER_CODE32, SELECTOR.USER_CODE32, SELECTOR.USER_CODE64],
+  real: [PROGRAM.REAL >> 4],
+};
 
 /** Rows by mnemonic, so that one with many encodings is no likelier than others. */
 interface Choices {
@@ -145,7 +153,8 @@ interface Sizes {
 
 function immediate(random: Random, context: Context, operand: string, sizes: Sizes): number[] {
   if (operand === 'IwIb') return [...little(random.below(64), 2), random.below(4)];
-  if (operand === 'Ap') return [...little(context.address(), sizes.z), ...little(SELECTOR_OF[context.mode], 2)];
+  if (operand === 'Ap')
+    return [...little(context.address(), sizes.z), ...little(random.pick(FAR_SELECTORS[context.mode]), 2)];
   const kind = operand[0];
   if (kind === 'O') return little(context.address(), sizes.address);
   if (kind !== 'I' && kind !== 'J') return [];
@@ -153,9 +162,6 @@ function immediate(random: Random, context: Context, operand: string, sizes: Siz
   if (kind === 'J') return little(random.oneIn(4) ? -random.below(40) : random.below(24), size);
   return little(random.oneIn(2) ? random.below(8) : someValue(random), size);
 }
-
-/** Code segments that far transfers go to. */
-const SELECTOR_OF: Readonly<Record<Mode, number>> = { long: 0x33, compatibility: 0x23, real: 0x3000 };
 
 function prefixes(random: Random, row: Encoding): number[] {
   const list: number[] = [];

@@ -4,6 +4,7 @@ import { SEGMENT, STATE } from '#cpu/layout.ts';
 import { CR0, CR4, EFER, SystemState } from '#cpu/system-state.ts';
 import { createTestMachine, NO_INTERRUPTS, type TestMachine } from '#cpu/testing.ts';
 import { Random } from '../random.ts';
+import type { Mode } from './instructions.ts';
 import {
   PAGE,
   PROGRAM,
@@ -16,7 +17,7 @@ import {
   writeInterruptTable,
   writeSupervisor,
 } from './layout.ts';
-import { type Program, resumeAddress } from './program.ts';
+import { type Program, type Resume, resumeAddress } from './program.ts';
 
 export type End = 'halt' | 'triple-fault' | 'budget';
 
@@ -124,7 +125,7 @@ export class ProgramMachine {
       }
       const resume = resumes[resumed++];
       if (reason === 'triple-fault' || resume === undefined || !this.#mayGoOn()) return reason;
-      this.#goOn(resumeAddress(this.#program, resume));
+      this.#goOn(resume);
     }
   }
 
@@ -172,16 +173,16 @@ export class ProgramMachine {
     const random = new Random(dataSeed);
     for (let quad = 0; quad < XMM_QUADS; quad++) cpu.quads[STATE.XMM / 8 + quad] = random.u64();
     cpu.flags = flags;
-    this.#setSegments();
+    this.#setSegments(this.#program.mode);
     cpu.mmu.tlb.flush();
     cpu.mmu.selectMode();
     if (isReal(this.#program)) cpu.setRip(PROGRAM.REAL + offset, 0);
     else cpu.setRip(PROGRAM.LINEAR + offset, 0);
   }
 
-  #setSegments(): void {
+  #setSegments(mode: Mode): void {
     const { cpu } = this.test;
-    const { mode, segments } = this.#program;
+    const { segments } = this.#program;
     const code = mode === 'long' ? SELECTOR.USER_CODE64 : SELECTOR.USER_CODE32;
     for (const [number, { base, limit, attributes }] of segments.entries()) {
       const register = cpu.segments.register(number);
@@ -202,16 +203,17 @@ export class ProgramMachine {
   }
 
   /** As a supervisor that returns to another place, with the program's stack and flags. */
-  #goOn(address: number): void {
+  #goOn(resume: Resume): void {
     const { cpu } = this.test;
+    const isLong = (this.#program.mode === 'long') !== resume.otherMode;
     const flags = this.#view.getUint32(SUPERVISOR.STACK - 24, true);
     const sp = this.#view.getBigInt64(SUPERVISOR.STACK - 16, true);
     cpu.system.cpl = 3;
     cpu.halted = false;
-    this.#setSegments();
+    this.#setSegments(isLong ? 'long' : 'compatibility');
     cpu.flags = flags;
     cpu.quads[RSP] = sp;
-    cpu.setRip(address, 0);
+    cpu.setRip(resumeAddress(this.#program, resume), 0);
     cpu.mmu.selectMode();
   }
 }

@@ -18,6 +18,8 @@ export interface Resume {
   readonly instruction: number;
   /** Through the alias of the code's pages. */
   readonly alias: boolean;
+  /** As 64-bit code where the program began as 32-bit code, or the other way round: the bytes mean something else. */
+  readonly otherMode: boolean;
 }
 
 export interface Program {
@@ -123,6 +125,7 @@ export function generateProgram(random: Random): Program {
     resumes: Array.from({ length: mode === 'real' ? 0 : RESUMES }, () => ({
       instruction: random.below(count),
       alias: random.oneIn(4),
+      otherMode: random.oneIn(6),
     })),
     segments,
   };
@@ -177,7 +180,7 @@ export function showProgram(program: Program): string {
     `${mode} code at ${start}: ${code}`,
     registers.map((value, number) => `${GPR_NAMES[number]} ${hex(value)}`).join(' '),
     `flags ${hex(flags)}, data ${program.dataSeed}, interrupts ${program.interruptSeed}`,
-    `goes on at ${resumes.map((resume) => hex(resumeAddress(program, resume))).join(' ')}`,
+    `goes on at ${resumes.map((resume) => hex(resumeAddress(program, resume)) + (resume.otherMode ? ' in the other mode' : '')).join(', ')}`,
   ];
   if (mode !== 'long') {
     const shown = segments.map(({ base, limit, attributes }) => `${hex(base)}+${hex(limit)}:${hex(attributes)}`);
