@@ -10,6 +10,8 @@ export interface Context {
   readonly mode: Mode;
   /** An address that may mean something to the program, as its code writes it. */
   address(): number;
+  /** One in its code. */
+  code(): number;
   /** One for its stack pointer. */
   stack(): number;
 }
@@ -57,6 +59,8 @@ const STRINGS: ReadonlySet<string> = new Set(['MOVS', 'STOS', 'LODS', 'CMPS', 'S
 const SEGMENT_PREFIXES = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65] as const;
 const ESCAPES = [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]] as const;
 const SP = 4;
+/** Bytes that branches go back at most. */
+const REACH = 64;
 
 /** Where far transfers with an address of their own go, which 64-bit code has none of. */
 const FAR_SELECTORS: Readonly<Record<Mode, readonly number[]>> = {
@@ -111,6 +115,15 @@ function loadRegister(random: Random, context: Context): number[] {
   return [0xb8 + register, ...little(value, context.mode === 'real' ? 2 : 4)];
 }
 
+/** MOV of a number to the program's own code. */
+function storeToCode(random: Random, context: Context): number[] {
+  const isByte = random.oneIn(2);
+  const form = { long: [0x04, 0x25], compatibility: [0x05], real: [0x06] }[context.mode];
+  const addressBytes = context.mode === 'real' ? 2 : 4;
+  const size = isByte ? 1 : addressBytes;
+  return [isByte ? 0xc6 : 0xc7, ...form, ...little(context.code(), addressBytes), ...little(random.u32(), size)];
+}
+
 function modrm16(random: Random, mod: number, rm: number): number[] {
   const displacement = random.oneIn(2) ? random.between(-64, 63) : random.u32();
   if (mod === 2 || (mod === 0 && rm === 6)) return little(displacement, 2);
@@ -159,7 +172,7 @@ function immediate(random: Random, context: Context, operand: string, sizes: Siz
   if (kind === 'O') return little(context.address(), sizes.address);
   if (kind !== 'I' && kind !== 'J') return [];
   const size = { b: 1, w: 2, v: sizes.v }[operand[1] as string] ?? sizes.z;
-  if (kind === 'J') return little(random.oneIn(4) ? -random.below(40) : random.below(24), size);
+  if (kind === 'J') return little(random.oneIn(3) ? -random.below(REACH) : random.below(24), size);
   return little(random.oneIn(2) ? random.below(8) : someValue(random), size);
 }
 
@@ -193,6 +206,7 @@ function fromTable(random: Random, context: Context): number[] {
 /** 1 to about 20 bytes. */
 export function randomInstruction(random: Random, context: Context): Uint8Array {
   if (random.oneIn(10)) return Uint8Array.from(randomBytes(random));
+  if (random.oneIn(10)) return Uint8Array.from(storeToCode(random, context));
   if (random.oneIn(5)) return Uint8Array.from(loadRegister(random, context));
   return Uint8Array.from(fromTable(random, context));
 }

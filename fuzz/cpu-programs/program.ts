@@ -40,6 +40,7 @@ export interface Program {
 
 const INSTRUCTIONS = { MIN: 3, MAX: 16 } as const;
 const RESUMES = 6;
+const GP_CX = 1;
 const GP_SP = 4;
 /** Longest part of a program that is written to on purpose. */
 const REACH = 100;
@@ -76,9 +77,15 @@ function segmentsOf(random: Random, mode: Mode): SegmentValue[] {
   });
 }
 
+/** A place in the program or in its alias, counted from its first page; often where an instruction lies across two pages. */
+function codePlaceOf(random: Random, codeOffset: number): number {
+  const place = random.oneIn(3) ? PAGE + random.between(-4, 8) : codeOffset + random.between(-8, REACH);
+  return place + (random.oneIn(3) ? ALIAS_DISTANCE : 0);
+}
+
 /** An address in one of the program's pages, counted from the first: in its code, at a page's end, or anywhere. */
 function placeOf(random: Random, codeOffset: number): number {
-  if (random.oneIn(3)) return codeOffset + random.between(-8, REACH) + (random.oneIn(3) ? ALIAS_DISTANCE : 0);
+  if (random.oneIn(3)) return codePlaceOf(random, codeOffset);
   const page = random.below(VIRTUAL_PAGES) * PAGE;
   return page + (random.oneIn(3) ? PAGE - random.between(1, 20) : random.below(PAGE));
 }
@@ -88,12 +95,14 @@ function contextOf(random: Random, mode: Mode, offset: number): Context {
     return {
       mode,
       address: () => (PROGRAM.REAL + placeOf(random, offset) - random.pick(REAL_BASES)) & 0xffff,
+      code: () => (PROGRAM.REAL + codePlaceOf(random, offset) - random.pick(REAL_BASES)) & 0xffff,
       stack: () => 0x8000 + random.below(0x400),
     };
   }
   return {
     mode,
     address: () => PROGRAM.LINEAR + placeOf(random, offset),
+    code: () => PROGRAM.LINEAR + codePlaceOf(random, offset),
     stack: () => PROGRAM.LINEAR + PROGRAM.STACK_OFFSET - random.below(64) * 8,
   };
 }
@@ -102,6 +111,8 @@ function registersOf(random: Random, context: Context): bigint[] {
   return Array.from({ length: 16 }, (_, number) => {
     if (number === GP_SP) return BigInt(context.stack());
     const low = BigInt(random.oneIn(3) ? someValue(random) : context.address());
+    // Without paging nothing stops a string with 32-bit addresses before RCX does: seconds for 2^32 elements.
+    if (context.mode === 'real' && number === GP_CX) return low & 0xffffn;
     return context.mode === 'long' && random.oneIn(20) ? low | (BigInt(random.u32()) << 32n) : low;
   });
 }

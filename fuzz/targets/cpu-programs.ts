@@ -28,6 +28,8 @@ function createForgetful(): ProgramMachine {
   return machine;
 }
 
+const slicesOf = ({ interruptSeed }: Program): number => (interruptSeed === 0 ? SLICES.ACTUAL : SLICES.INTERRUPTED);
+
 function checkProgram(program: Program, keeping: ProgramMachine, afresh: ProgramMachine): void {
   const image = imageOf(program);
   afresh.begin(program, image);
@@ -35,7 +37,7 @@ function checkProgram(program: Program, keeping: ProgramMachine, afresh: Program
   assert.ok(afresh.isIsolated(), 'without kept blocks, user code has changed what is the supervisor’s');
   keeping.begin(program, image);
   for (const run of ['first', 'second'] as const) {
-    const actualEnd = keeping.run(program.interruptSeed === 0 ? SLICES.ACTUAL : SLICES.INTERRUPTED, true);
+    const actualEnd = keeping.run(end === 'budget' ? SLICES.EXPECTED : slicesOf(program), true);
     assert.ok(keeping.isIsolated(), `user code has changed what is the supervisor’s in the ${run} run`);
     // Machines that have not come to an end are not at the same place.
     if (end === 'budget') continue;
