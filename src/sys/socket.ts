@@ -1,4 +1,5 @@
 /** Unix sockets. All throw SyscallError. */
+import { i32, struct, u32, viewOf } from '#util/struct.ts';
 import { bind, checkedPath, errno, lastError } from './ffi.ts';
 import { Errno, SyscallError } from './syscall-error.ts';
 
@@ -10,6 +11,13 @@ const SOCK_CLOEXEC = 0o2000000;
 
 /** `struct sockaddr_un`, uapi/linux/un.h: the family and 108 bytes of path, NUL included. */
 const SUN_PATH = { OFFSET: 2, SIZE_BYTES: 108 } as const;
+
+/** asm-generic/socket.h */
+const SOL_SOCKET = 1;
+const SO_PEERCRED = 17;
+
+/** `struct ucred`, sys/socket.h. */
+export const Ucred = struct({ pid: i32, uid: u32, gid: u32 });
 
 /** shutdown(2). */
 export const Shutdown = { READ: 0, WRITE: 1, BOTH: 2 } as const;
@@ -26,6 +34,9 @@ const c = {
     'int accept4(int, void*, void*, int)',
   ),
   shutdown: bind<(fd: number, how: number) => number>('int shutdown(int, int)'),
+  getsockopt: bind<(fd: number, level: number, option: number, value: Uint8Array, size: Uint8Array) => number>(
+    'int getsockopt(int, int, int, void*, void*)',
+  ),
 };
 
 /** A Unix socket of a SocketType, perhaps with NONBLOCK. */
@@ -78,6 +89,14 @@ export function tryAccept(fd: number, flags = 0): number | undefined {
     if (code === Errno.EAGAIN) return undefined;
     if (code !== Errno.EINTR) throw lastError('accept4', { fd });
   }
+}
+
+/** Who the other end was when it connected: its process and effective ids, as this process's namespaces number them. */
+export function peerCredentials(fd: number): { readonly pid: number; readonly uid: number; readonly gid: number } {
+  const value = new Uint8Array(Ucred.size);
+  const size = new Uint8Array(Uint32Array.of(value.length).buffer);
+  if (c.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, value, size) < 0) throw lastError('getsockopt', { fd });
+  return Ucred.decode(viewOf(value));
 }
 
 export function shutdown(fd: number, how: number): void {

@@ -11,6 +11,7 @@ import { Itimerspec } from '#sys/event.ts';
 import { Cmsghdr, Iovec, Msghdr, Timeval } from '#sys/message.ts';
 import { ChildSiginfo } from '#sys/process.ts';
 import { SockFprog } from '#sys/seccomp.ts';
+import { Ucred } from '#sys/socket.ts';
 import { Termios } from '#sys/terminal.ts';
 
 interface Declared {
@@ -22,6 +23,12 @@ interface Declared {
 }
 
 const DECLARED: readonly Declared[] = [
+  {
+    header: 'sys/socket.h',
+    name: 'struct ucred',
+    size: Ucred.size,
+    fields: { pid: Ucred.fields.pid.offset, uid: Ucred.fields.uid.offset, gid: Ucred.fields.gid.offset },
+  },
   {
     header: 'sys/epoll.h',
     name: 'struct epoll_event',

@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { decode, encode } from '#msg-socket/testing.ts';
+import { VmControlError, VmRequest, VmResponse } from './vm-request.ts';
+
+const request = (...body: number[]): Uint8Array<ArrayBuffer> => Uint8Array.from([...Buffer.from('CVMQ'), ...body]);
+
+describe('the wire of version 1, as docs/control-socket.md has it', () => {
+  const requests: readonly [VmRequest, number[]][] = [
+    [{ kind: 'hello', version: 0x0102 }, [0, 2, 1]],
+    [{ kind: 'status' }, [1]],
+    [{ kind: 'stop' }, [2]],
+    [{ kind: 'powerButton' }, [3]],
+  ];
+  for (const [value, body] of requests) {
+    test(`${value.kind} is request ${body[0]}`, () => {
+      assert.deepEqual([...encode(VmRequest, value).bytes], [...request(...body)]);
+      assert.deepEqual({ ...decode(VmRequest, request(...body)) }, value);
+    });
+  }
+
+  test('responses are hello, status, done and error', () => {
+    const status = {
+      state: 'running',
+      pid: 1,
+      version: '0',
+      hypervisor: 'software',
+      cpus: 1,
+      memoryMib: 2,
+      uptimeMs: 3,
+    };
+    const values: VmResponse[] = [
+      { kind: 'hello', version: 1 },
+      { kind: 'status', ...status },
+      { kind: 'done' },
+      { kind: 'error', code: 'UNKNOWN_REQUEST', message: 'no' },
+    ];
+    for (const [tag, value] of values.entries()) {
+      const { bytes } = encode(VmResponse, value);
+      assert.equal(Buffer.from(bytes.subarray(0, 4)).toString(), 'CVMA');
+      assert.equal(bytes[4], tag);
+      assert.deepEqual({ ...decode(VmResponse, bytes) }, value);
+    }
+  });
+});
+
+describe('bytes that are no request', () => {
+  test('a request of a later revision is UNKNOWN_REQUEST, whatever follows', () => {
+    const expected = (error: unknown): boolean => error instanceof VmControlError && error.code === 'UNKNOWN_REQUEST';
+    assert.throws(() => decode(VmRequest, request(200)), expected);
+    assert.throws(() => decode(VmRequest, request(200, 1, 2)), expected);
+  });
+
+  for (const [name, bytes, code] of [
+    ['the beginning of one', request(), 'TOO_SHORT'],
+    ['a hello without its version', request(0, 1), 'TOO_SHORT'],
+    ['a request with more bytes', request(1, 0), 'TOO_LONG'],
+    ['a message of another protocol', Buffer.from('GET / HTTP/1.1'), 'WRONG_KIND'],
+  ] as const) {
+    test(`${name} is ${code}`, () => {
+      assert.throws(() => decode(VmRequest, bytes), { name: 'MsgError', code });
+    });
+  }
+});
