@@ -46,6 +46,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     help: 'disk image: path=PATH, ro, root, sparse=BOOL, block-size=BYTES, id=TEXT, lock=BOOL; repeatable',
   },
   { name: 'disable-sandbox', help: 'run the device processes without a jail' },
+  { name: 'socket', value: 'PATH', help: 'make a control socket there; a directory gives crosvm-PID.sock' },
   { name: 'hypervisor', value: 'NAME', help: `${HYPERVISOR_WISHES.join(', ')} (default auto)` },
   { name: 'log-level', value: 'LEVEL', help: `${LOG_LEVELS.join(', ')} (default warn)` },
   { name: 'stats', help: 'print figures about the run as one line of JSON on standard error at the end' },
@@ -79,6 +80,7 @@ export function parseRunArguments(argv: readonly string[]): RunRequest {
     hypervisor: oneOf(parsed, { option: 'hypervisor', choices: HYPERVISOR_WISHES, fallback: 'auto' }, mistakes),
     logLevel: oneOf(parsed, { option: 'log-level', choices: LOG_LEVELS, fallback: 'warn' }, mistakes),
     stats: parsed.flags.has('stats'),
+    ...socketPathOf(parsed),
   };
   return { help: parsed.flags.has('help'), config, mistakes };
 }
@@ -110,6 +112,11 @@ function oneOf<T extends string>(parsed: ParsedArguments, choice: Choice<T>, mis
   if (found !== undefined) return found;
   mistakes.push({ option: `--${option}`, message: `${quoted(text)} is not one of ${choices.join(', ')}` });
   return fallback;
+}
+
+function socketPathOf({ values }: ParsedArguments): Pick<Config, 'socketPath'> {
+  const socketPath = values.get('socket')?.[0];
+  return socketPath === undefined ? {} : { socketPath };
 }
 
 function serialPorts(texts: readonly string[], mistakes: Mistake[]): readonly SerialConfig[] {

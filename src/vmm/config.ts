@@ -1,4 +1,4 @@
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { CommandLine, CommandLineError } from '#kernel/command-line.ts';
 import { KernelLoadError } from '#kernel/kernel-load-error.ts';
 import { CodedError } from '#util/errors.ts';
@@ -24,6 +24,8 @@ export interface Config {
   readonly logLevel: LogLevel;
   /** A line of JSON with figures about the run goes to stderr at its end. */
   readonly stats: boolean;
+  /** Where the control socket is made, or the directory for it. */
+  readonly socketPath?: string;
 }
 
 /** A disk image and how the guest sees it. */
@@ -140,6 +142,7 @@ export function configMistakes(config: Config, files: HostFiles = hostFiles): Mi
     ...diskMistakes(config.disks, files),
     ...imageMistakes('KERNEL', config.kernelPath, files),
     ...initrdMistakes(config, files),
+    ...controlSocketMistakes(config, files),
   ];
 }
 
@@ -226,15 +229,47 @@ function missingFileProblem(path: string, files: HostFiles): string | undefined 
 
 function socketProblem(path: string, files: HostFiles): string | undefined {
   const sizeBytes = Buffer.byteLength(path);
-  if (sizeBytes > UNIX_PATH_MAX_BYTES) {
-    return `${sizeBytes} bytes; a socket's path has at most ${UNIX_PATH_MAX_BYTES}`;
-  }
+  if (sizeBytes > UNIX_PATH_MAX_BYTES) return tooLong(sizeBytes);
   return problemOf(() => {
     const { kind } = files.stat(path);
     if (kind !== 'socket') return `is a ${kind}, not a socket`;
     files.assertWritable(path);
     return undefined;
   });
+}
+
+/** Where the control socket is: in a directory it is named after the process. */
+export function controlSocketPath(path: string, files: HostFiles = hostFiles): string {
+  try {
+    if (files.stat(path).kind === 'directory') return join(path, `crosvm-${process.pid}.sock`);
+  } catch (error) {
+    // What is not there is made; what else is wrong tells the attempt to make it.
+    if (errorCode(error) === undefined) throw error;
+  }
+  return path;
+}
+
+function controlSocketMistakes({ socketPath }: Config, files: HostFiles): Mistake[] {
+  if (socketPath === undefined) return [];
+  const option = '--socket';
+  if (socketPath === '') return [{ option, message: 'needs a path' }];
+  const path = controlSocketPath(socketPath, files);
+  const sizeBytes = Buffer.byteLength(path);
+  if (sizeBytes > UNIX_PATH_MAX_BYTES) return [{ option, message: `${quoted(path)}: ${tooLong(sizeBytes)}` }];
+  const problem = problemOf(() => {
+    try {
+      const { kind } = files.stat(path);
+      return kind === 'socket' ? undefined : `is a ${kind}, not a socket`;
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT') throw error;
+      return missingFileProblem(path, files);
+    }
+  });
+  return problem === undefined ? [] : [{ option, message: `${quoted(path)}: ${problem}` }];
+}
+
+function tooLong(sizeBytes: number): string {
+  return `${sizeBytes} bytes; a socket's path has at most ${UNIX_PATH_MAX_BYTES}`;
 }
 
 function imageMistakes(option: string, path: string, files: HostFiles): Mistake[] {
@@ -301,6 +336,7 @@ const PATH_ERRORS: Readonly<Record<string, string>> = {
   ENOTDIR: 'a part of the path is not a directory',
   ELOOP: 'too many symbolic links',
   ENAMETOOLONG: 'the name is too long',
+  EADDRINUSE: 'was taken by another process',
   // What only the attempt to connect tells, unix(7).
   ECONNREFUSED: 'nobody listens at this socket',
   EPROTOTYPE: 'is a socket of the other kind: type=unix is for datagrams, type=unix-stream for a stream',

@@ -8,7 +8,8 @@ import { SystemAllocator } from '#resources/system-allocator.ts';
 import { MiB } from '#util/bits.ts';
 import { type Clock, clockSince, monotonicNs } from '#util/clock.ts';
 import { Logger } from '#util/log.ts';
-import { type Config, type DiskConfig, type SerialConfig, withDefaultConsole } from './config.ts';
+import { type Config, controlSocketPath, type DiskConfig, type SerialConfig, withDefaultConsole } from './config.ts';
+import { ControlSocket } from './control-socket.ts';
 import { DeviceSet } from './devices/device-set.ts';
 import type { ExitReport } from './exit-codes.ts';
 import { hypervisorOf } from './hypervisors.ts';
@@ -20,10 +21,14 @@ import { stderrSink } from './stderr-sink.ts';
 import type { VcpuThreadData, VcpuThreadReport } from './vcpu-thread.ts';
 import { VcpuWorker } from './vcpu-worker.ts';
 import { packageVersion } from './version.ts';
+import { VmControls } from './vm-controls.ts';
 
 /** Runs one virtual machine to its end. */
 export const runConfig: RunConfig = async (config, environment) => {
   using owned = new DisposableStack();
+  // First, so that clients see their connections closed when all else has ended.
+  const clients = owned.use(new DisposableStack());
+  const controlSocket = openControlSocket(config, owned);
   const clockOriginNs = monotonicNs();
   const clock = clockSince(clockOriginNs);
   const ports = withDefaultConsole(config.serial);
@@ -44,6 +49,8 @@ export const runConfig: RunConfig = async (config, environment) => {
     exit: owned.use(EventFd.create()),
     inputSpace: owned.use(EventFd.create()),
     stop: owned.use(EventFd.create()),
+    controlSocket,
+    clients,
   };
   const threads = machine.vcpuStates.map((_, index) => startThread(run, index, environment));
   const end = await control(run, { environment, clock });
@@ -66,6 +73,13 @@ interface Run {
   readonly exit: EventFd;
   readonly inputSpace: EventFd;
   readonly stop: EventFd;
+  readonly controlSocket: ControlSocket | undefined;
+  /** Gets the connections of the control socket's clients. */
+  readonly clients: DisposableStack;
+}
+
+function openControlSocket({ socketPath }: Config, owned: DisposableStack): ControlSocket | undefined {
+  return socketPath === undefined ? undefined : owned.use(new ControlSocket(controlSocketPath(socketPath)));
 }
 
 function createDeviceSet(
@@ -160,7 +174,25 @@ function control(run: Run, { environment, clock }: { environment: RunEnvironment
     events: { onPowerOff: () => {}, onReset: () => {}, onInputSpace: () => inputSpace.write() },
   });
   const stdinPort = portIndex(ports.find((port) => port.stdin));
-  return runControl({ board, runState, exit, inputSpace, stdinPort, devices, terminal: environment.terminal });
+  const controls = createControls(run, board, environment);
+  return runControl({
+    board,
+    runState,
+    exit,
+    inputSpace,
+    stdinPort,
+    devices,
+    controls,
+    terminal: environment.terminal,
+  });
+}
+
+function createControls(run: Run, board: Board, { hypervisor }: RunEnvironment): VmControls | undefined {
+  const { controlSocket, config, clients } = run;
+  if (controlSocket === undefined) return undefined;
+  const { cpus, memoryMib } = config;
+  const facts = { version: packageVersion(), hypervisor, cpus, memoryMib };
+  return clients.use(new VmControls({ listener: controlSocket, board, facts }));
 }
 
 function reportOf(end: ControlEnd, runState: RunState, reports: readonly VcpuThreadReport[]): ExitReport {

@@ -30,6 +30,18 @@ export interface ControlOptions {
   readonly terminal: Terminal | undefined;
   /** The processes of devices, where the machine has any. */
   readonly devices: DeviceSet | undefined;
+  /** Public requests, where the machine has a socket for them. */
+  readonly controls: ControlRequests | undefined;
+}
+
+/** Requests that come from outside, as the loop sees them. */
+export interface ControlRequests {
+  /** Readable when `turn` has something to do. */
+  readonly waiting: HasFd;
+  /** Does what waits, without waiting; true when the machine is to stop. */
+  turn(): boolean;
+  /** Called in every turn of the loop: about twice a second at least. */
+  tick(): void;
 }
 
 /** Why the loop ended: the machine did, the user left, or a signal came. */
@@ -50,20 +62,21 @@ const DEVICE_END_MS = 300;
 /** Input that waits for a port whose lock a vCPU holds is offered again this often. */
 const HELD_UP_RETRY_MS = 20;
 
-type Token = 'exit' | 'stdin' | 'input-space' | 'signal' | 'devices';
+type Token = 'exit' | 'stdin' | 'input-space' | 'signal' | 'devices' | 'controls';
 
 /**
  * Waits until the machine ends or is to be ended. Blocks this thread, but lets Node's event loop turn in between: the death of
  * a vCPU's thread is an event there, and no descriptor shows it.
  */
 export async function runControl(options: ControlOptions): Promise<ControlEnd> {
-  const { terminal, exit, inputSpace, devices } = options;
+  const { terminal, exit, inputSpace, devices, controls } = options;
   using signals = new SignalPipe([...ENDING_SIGNALS, ...(terminal === undefined ? [] : JOB_SIGNALS)]);
-  using poll = new PollContext<Token>(namedTokens('exit', 'stdin', 'input-space', 'signal', 'devices'));
+  using poll = new PollContext<Token>(namedTokens('exit', 'stdin', 'input-space', 'signal', 'devices', 'controls'));
   poll.add(exit, 'exit');
   poll.add(inputSpace, 'input-space');
   poll.add(signals, 'signal');
   if (devices !== undefined) poll.add(devices.waiting, 'devices');
+  if (controls !== undefined) poll.add(controls.waiting, 'controls');
   const stdin = stdinOf(options, poll);
   terminal?.enterRaw();
   stdin?.start();
@@ -77,11 +90,14 @@ export async function runControl(options: ControlOptions): Promise<ControlEnd> {
       } else if (token === 'devices') {
         const message = devices?.turn();
         if (message !== undefined) return { reason: 'device-failed', message };
+      } else if (token === 'controls') {
+        if (controls?.turn() === true) return { reason: 'stopped' };
       } else if (token === 'input-space') {
         inputSpace.read();
         stdin?.deliver();
       } else if (stdin?.readable() === true) return { reason: 'stopped' };
     }
+    controls?.tick();
     await setImmediate();
   }
 }
