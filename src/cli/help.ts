@@ -6,6 +6,9 @@ const HELP_COLUMN = 24;
 
 export const COMMANDS = {
   run: 'boot a kernel in a virtual machine',
+  stop: 'end a running machine',
+  status: 'say what a running machine is and does',
+  powerbtn: 'press the power button of a running machine',
   doctor: 'say what this host offers and what will be used, and why',
   version: 'print the version',
   help: "print this help, or that of a command: 'crosvm help run'",
@@ -31,6 +34,19 @@ export function runHelp(): string {
 
 export function doctorHelp(): string {
   return `Usage: crosvm doctor [--json]\n\n${entry('      --json', 'print the findings as JSON')}`;
+}
+
+/** Help of a command that speaks to running machines. */
+export function controlHelp(
+  name: keyof typeof COMMANDS,
+  { options, several }: { readonly options: readonly OptionSpec[]; readonly several: boolean },
+): string {
+  return [
+    `Usage: crosvm ${name} [OPTIONS] SOCKET${several ? '…' : ''}\n\n`,
+    ...paragraph(`SOCKET is what 'crosvm run --socket' made. This will ${COMMANDS[name]}.`),
+    '\n',
+    ...options.map((spec) => entry(optionForm(spec), spec.help)),
+  ].join('');
 }
 
 function optionForm(spec: OptionSpec): string {

@@ -4,7 +4,8 @@ import { type Mistake, quoted } from '#vmm/config.ts';
 import { EXIT_CODES } from '#vmm/exit-codes.ts';
 import { packageVersion } from '#vmm/version.ts';
 import { parseArguments } from './arguments.ts';
-import { COMMANDS, type CommandName, doctorHelp, generalHelp, runHelp } from './help.ts';
+import type { ControlName } from './control.ts';
+import { COMMANDS, type CommandName, controlHelp, doctorHelp, generalHelp, runHelp } from './help.ts';
 import { type CliIo, hostIo } from './io.ts';
 import { reportMistakes } from './mistakes.ts';
 
@@ -13,6 +14,9 @@ type Command = (argv: readonly string[], io: CliIo) => number | Promise<number>;
 const commands: Readonly<Record<CommandName, Command>> = {
   run: async (argv, io) => (await import('./run.ts')).run(argv, { io }),
   doctor: async (argv, io) => (await import('./doctor.ts')).doctor(argv, io),
+  stop: controlCommand('stop'),
+  status: controlCommand('status'),
+  powerbtn: controlCommand('powerbtn'),
   version,
   help,
 };
@@ -44,6 +48,10 @@ export async function main(argv: readonly string[], io: CliIo = hostIo): Promise
   }
 }
 
+function controlCommand(name: ControlName): Command {
+  return async (argv, io) => (await import('./control.ts')).control(name, argv, io);
+}
+
 function unknownCommand(name: string): Mistake {
   return { option: quoted(name), message: `no such command; there are ${Object.keys(COMMANDS).join(', ')}` };
 }
@@ -56,15 +64,26 @@ function version(argv: readonly string[], io: CliIo): number {
   return 0;
 }
 
-function help(argv: readonly string[], io: CliIo): number {
+async function help(argv: readonly string[], io: CliIo): Promise<number> {
   const { positionals, mistakes } = parseArguments(argv, []);
   const [topic, ...rest] = positionals;
   const all = [...mistakes, ...rest.map(surplus)];
   if (topic !== undefined && !Object.hasOwn(COMMANDS, topic)) all.push(unknownCommand(topic));
   if (all.length > 0) return reportMistakes(io, all);
-  if (topic === 'run') io.out(runHelp());
-  else io.out(topic === 'doctor' ? doctorHelp() : generalHelp());
+  io.out(await helpOn(topic));
   return 0;
+}
+
+async function helpOn(topic: string | undefined): Promise<string> {
+  if (topic === 'run') return runHelp();
+  if (topic === 'doctor') return doctorHelp();
+  const { CONTROL_COMMANDS } = await import('./control.ts');
+  if (topic !== undefined && isControl(topic, CONTROL_COMMANDS)) return controlHelp(topic, CONTROL_COMMANDS[topic]);
+  return generalHelp();
+}
+
+function isControl(topic: string, table: Readonly<Record<ControlName, unknown>>): topic is ControlName {
+  return Object.hasOwn(table, topic);
 }
 
 function surplus(argument: string): Mistake {
