@@ -113,6 +113,7 @@ export class Board implements VcpuBus, DeadlineSource {
   readonly timers: DeadlineSource = this;
   readonly #clockDevices: readonly LockedDevice[];
   readonly #outputs: readonly ByteSink[];
+  readonly #pciRoot: PciRoot;
   readonly #acpiPm: AcpiPm;
   readonly #lockedAcpiPm: LockedDevice;
   /** Undefined where nobody would read it. */
@@ -149,7 +150,7 @@ export class Board implements VcpuBus, DeadlineSource {
       (words) => new ResetControl(words, () => events.onReset()),
     );
     this.ports.insert(resetControl.device, { start: PORT.RESET_CONTROL, sizeBytes: 1 }, 'relative');
-    this.#insertPci(carve(PciConfigIo.STATE_WORDS), carve(PciRoot.STATE_WORDS), options);
+    this.#pciRoot = this.#insertPci(carve(PciConfigIo.STATE_WORDS), carve(PciRoot.STATE_WORDS), options);
     this.#insertStateless(options);
     this.#clockDevices = [cmos.device, acpiPm.device];
   }
@@ -157,6 +158,15 @@ export class Board implements VcpuBus, DeadlineSource {
   /** The user presses the power button. From any thread. */
   pressPowerButton(): void {
     this.#lockedAcpiPm.run(() => this.#acpiPm.pressPowerButton());
+  }
+
+  /** Stops what devices do by themselves in processes of their own: they touch no guest memory. On a thread with the PCI functions. */
+  suspendDevices(): void {
+    this.#pciRoot.suspend();
+  }
+
+  resumeDevices(): void {
+    this.#pciRoot.resume();
   }
 
   readPort(port: number, data: Uint8Array): void {
@@ -224,7 +234,7 @@ export class Board implements VcpuBus, DeadlineSource {
   }
 
   /** Port 0xcf9 in the midst of the configuration ports is the reset control's. */
-  #insertPci(configIoState: Int32Array, rootState: Int32Array, { highMmio, pciFunctions = [] }: BoardOptions): void {
+  #insertPci(configIoState: Int32Array, rootState: Int32Array, { highMmio, pciFunctions = [] }: BoardOptions): PciRoot {
     const unclaimed = this.#unclaimed;
     const root = new PciRoot(
       rootState,
@@ -246,6 +256,7 @@ export class Board implements VcpuBus, DeadlineSource {
     this.mmio.insert(new PciConfigMmio(root), PCI_ECAM, 'relative');
     this.mmio.insert(root.memory, PCI_LOW_MMIO, 'absolute');
     if (highMmio.sizeBytes > 0) this.mmio.insert(root.memory, highMmio, 'absolute');
+    return root;
   }
 
   #insertStateless({ events, debugOutput }: BoardOptions): void {

@@ -14,6 +14,9 @@ export interface PciBusDevice {
   /** Fills `data` from byte `offset` of the BAR on. The access lies inside the BAR. */
   readBar(bar: number, offset: number, data: Uint8Array): void;
   writeBar(bar: number, offset: number, data: Uint8Array): void;
+  /** Stops the work that the device does by itself; it has stopped when this returns. A device that has no such work lacks both. */
+  suspend?(): void;
+  resume?(): void;
 }
 
 /** A place in a BAR where a write, of any size and value, does nothing but signal. It does not reach the device. */

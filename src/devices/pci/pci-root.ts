@@ -94,6 +94,15 @@ export class PciRoot {
     }
   }
 
+  /** Stops the work of all functions, or has it go on. */
+  suspend(): void {
+    for (const slot of this.#slots) slot?.lock.run(() => slot.device.suspend?.());
+  }
+
+  resume(): void {
+    for (const slot of this.#slots) slot?.lock.run(() => slot.device.resume?.());
+  }
+
   #spaceDevice(name: string, space: PciSpace): BusDevice {
     return {
       name,

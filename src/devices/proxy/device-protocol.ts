@@ -14,6 +14,9 @@ export const DeviceProxy = protocol({
   writeConfig: posted(struct({ register: u16, ...access, data: fixedBytes(ACCESS_BYTES_MAX) })),
   readBar: request(struct({ bar: u8, ...access }), struct({ data: fixedBytes(ACCESS_BYTES_MAX) })),
   writeBar: posted(struct({ bar: u8, ...access, data: fixedBytes(ACCESS_BYTES_MAX) })),
+  /** The device stops its work before it answers: it touches no guest memory until `resume`. The bus is answered meanwhile. */
+  suspend: request(unit, unit),
+  resume: request(unit, unit),
   /** The machine ends: the device stops its work, answers, and its process ends. */
   shutdown: request(unit, unit),
 });

@@ -62,6 +62,14 @@ export class ProxyDevice implements PciBusDevice {
     this.#ask(() => this.#client.writeBar({ bar, offset, sizeBytes, data: this.#data }));
   }
 
+  suspend(): void {
+    this.#ask(() => this.#client.suspend());
+  }
+
+  resume(): void {
+    this.#ask(() => this.#client.resume());
+  }
+
   #take(data: Uint8Array): number {
     assert(data.length <= ACCESS_BYTES_MAX, 'an access of a guest has at most 8 bytes');
     this.#data.set(data);

@@ -3,8 +3,15 @@ import type { Fd } from '#sys/fd.ts';
 import type { PciBusDevice } from '../pci/pci-device.ts';
 import { ACCESS_BYTES_MAX, DeviceProxy } from './device-protocol.ts';
 
-/** The device's side: answers the bus. `onShutdown` is called before the answer to `shutdown` goes out. */
-export function serveDevice(socket: Fd, device: PciBusDevice, onShutdown: () => void): ProtocolServer {
+/** What the machine tells the device's process; called before the answer goes out. */
+export interface DeviceEvents {
+  onSuspend(): void;
+  onResume(): void;
+  onShutdown(): void;
+}
+
+/** The device's side: answers the bus. */
+export function serveDevice(socket: Fd, device: PciBusDevice, events: DeviceEvents): ProtocolServer {
   const answer = new Uint8Array(ACCESS_BYTES_MAX);
   const part = (sizeBytes: number): number => Math.min(sizeBytes, ACCESS_BYTES_MAX);
   return DeviceProxy.server(socket, {
@@ -16,6 +23,8 @@ export function serveDevice(socket: Fd, device: PciBusDevice, onShutdown: () => 
       return { data: answer };
     },
     writeBar: ({ bar, offset, sizeBytes, data }) => device.writeBar(bar, offset, data.subarray(0, part(sizeBytes))),
-    shutdown: onShutdown,
+    suspend: () => events.onSuspend(),
+    resume: () => events.onResume(),
+    shutdown: () => events.onShutdown(),
   });
 }

@@ -2,6 +2,7 @@
 
 import type { MsixInterrupts } from '#devices/pci/msix.ts';
 import type { PlacedBar } from '#devices/pci/pci-bar.ts';
+import type { PciBusDevice } from '#devices/pci/pci-device.ts';
 import { serveDevice } from '#devices/proxy/serve-device.ts';
 import type { VirtioDevice } from '#devices/virtio/device.ts';
 import { VirtioPciDevice, virtioVectorCount } from '#devices/virtio/virtio-pci-device.ts';
@@ -133,29 +134,34 @@ class IrqfdInterrupts implements MsixInterrupts {
   }
 }
 
-interface DeviceLoopParts {
+export interface DeviceLoopParts {
   readonly socket: Fd;
-  readonly device: VirtioPciDevice;
+  readonly device: PciBusDevice & { close(): void };
   readonly workers: WorkerLoop;
-  readonly control: ProtocolServer | undefined;
+  readonly control?: ProtocolServer | undefined;
 }
 
 /** Answers the bus and the VMM and turns the workers until main closes its end or says that the machine ends. */
-class DeviceLoop {
+export class DeviceLoop {
   readonly #poll = new PollContext<'bus' | 'work' | 'control'>(namedTokens('bus', 'work', 'control'));
   readonly #workers: WorkerLoop;
   readonly #server: ProtocolServer;
   readonly #control: ProtocolServer | undefined;
-  readonly #device: VirtioPciDevice;
+  readonly #device: DeviceLoopParts['device'];
   #isEnding = false;
+  #isWorking = true;
 
   constructor({ socket, device, workers, control }: DeviceLoopParts) {
     this.#device = device;
     this.#workers = workers;
     this.#control = control;
-    this.#server = serveDevice(socket, device, () => {
-      this.#isEnding = true;
-      device.close();
+    this.#server = serveDevice(socket, device, {
+      onSuspend: () => this.#setWorking(false),
+      onResume: () => this.#setWorking(true),
+      onShutdown: () => {
+        this.#isEnding = true;
+        device.close();
+      },
     });
     this.#poll.add(this.#server, 'bus');
     this.#poll.add(workers, 'work');
@@ -164,13 +170,28 @@ class DeviceLoop {
 
   /** The exit status. */
   run(): number {
-    while (!this.#isEnding) {
-      for (const { token } of this.#poll.wait()) {
-        if (token === 'work') this.#workers.turn(0);
-        else if ((token === 'bus' ? this.#server : this.#control)?.tryServeOne() === false) this.#isEnding = true;
-      }
-    }
+    while (!this.#isEnding) this.turn();
     this.#device.close();
     return 0;
+  }
+
+  /** Does what waits. Waits for it at most `timeoutMs`, without end when absent. */
+  turn(timeoutMs?: number): void {
+    for (const { token } of this.#poll.wait(timeoutMs)) {
+      // A suspension takes effect within the events of one wait.
+      if (token === 'work') this.#turnWorkers();
+      else if ((token === 'bus' ? this.#server : this.#control)?.tryServeOne() === false) this.#isEnding = true;
+    }
+  }
+
+  #turnWorkers(): void {
+    if (this.#isWorking) this.#workers.turn(0);
+  }
+
+  #setWorking(isWorking: boolean): void {
+    if (isWorking === this.#isWorking) return;
+    this.#isWorking = isWorking;
+    if (isWorking) this.#poll.add(this.#workers, 'work');
+    else this.#poll.remove(this.#workers);
   }
 }

@@ -1,0 +1,49 @@
+/** The loop of a device's process, with main's end of its socket in the same thread: answers come after the request has timed out. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DeviceProxy } from '#devices/proxy/device-protocol.ts';
+import { WorkerLoop } from '#devices/virtio/worker-loop.ts';
+import { EventFd } from '#poll/event-fd.ts';
+import { DeviceLoop } from '#vmm/devices/virtio-process.ts';
+
+test('a device that is suspended does no work and answers the bus; resumed, it does what waited', () => {
+  const ends = DeviceProxy.pair();
+  using client = DeviceProxy.client(ends.client, { receiveMs: 1 });
+  using kick = EventFd.create();
+  using workers = new WorkerLoop();
+  let turns = 0;
+  let reads = 0;
+  workers.add({
+    fd: kick.fd,
+    turn: () => {
+      turns++;
+      kick.read();
+    },
+    [Symbol.dispose]: () => {},
+  });
+  const device = {
+    debugLabel: 'fake',
+    readConfigRegister: () => ++reads,
+    writeConfigRegister: () => {},
+    readBar: () => {},
+    writeBar: () => {},
+    close: () => {},
+  };
+  const loop = new DeviceLoop({ socket: ends.server, device, workers });
+  const ask = (request: () => unknown): void => {
+    assert.throws(request, { code: 'TIMED_OUT' });
+    loop.turn(0);
+  };
+  kick.write();
+  // Both wait when the loop turns; whichever it takes first, nothing is done after the answer.
+  ask(() => client.suspend());
+  const before = turns;
+  kick.write();
+  loop.turn(0);
+  ask(() => client.suspend());
+  ask(() => client.readConfig({ register: 0 }));
+  assert.deepEqual([turns, reads], [before, 1]);
+  ask(() => client.resume());
+  loop.turn(0);
+  assert.deepEqual([turns, reads], [before + 1, 1]);
+});
