@@ -22,7 +22,10 @@ const REQUESTS: readonly VmRequest[] = [
   { kind: 'status' },
   { kind: 'stop' },
   { kind: 'powerButton' },
+  { kind: 'suspend' },
+  { kind: 'resume' },
 ];
+const DEEDS: ReadonlySet<string> = new Set(['stop', 'powerButton', 'suspend', 'resume']);
 const STATUS = { state: 'running', pid: 7, version: '1', hypervisor: 'x', cpus: 1, memoryMib: 32, uptimeMs: 5 };
 
 /** The messages of the protocol's client, by their bytes. */
@@ -52,6 +55,11 @@ function check({ packets }: Conversation): void {
         status: () => STATUS,
         stop: () => void done.push('stop'),
         powerButton: () => void done.push('powerButton'),
+        suspend: (answer) => {
+          done.push('suspend');
+          answer();
+        },
+        resume: () => void done.push('resume'),
       },
     });
     const [near, far] = socketpair(SocketType.SEQPACKET);
@@ -80,7 +88,7 @@ function converse(packets: readonly Packet[], { server, peer, client, done }: En
     assert.ok(response, 'an answer');
     const request = packet.fdCount === 0 ? valid.get(Buffer.from(packet.bytes).toString('hex')) : undefined;
     if (request?.kind === 'hello') saidHello = true;
-    if (saidHello && (request?.kind === 'stop' || request?.kind === 'powerButton')) expected.push(request.kind);
+    if (saidHello && request !== undefined && DEEDS.has(request.kind)) expected.push(request.kind);
     assert.equal(response.kind === 'error', request === undefined || !saidHello, JSON.stringify(response));
     assert.deepEqual(done, expected);
     if (response.kind === 'error' && (response.code === 'BAD_REQUEST' || response.code === 'HELLO_FIRST')) {

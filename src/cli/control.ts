@@ -26,6 +26,8 @@ export const CONTROL_COMMANDS = {
     several: false,
     run: (client, io, flags) => io.out(statusText(client.status(), flags.has('json'))),
   },
+  suspend: { options: [HELP], several: true, run: (client) => client.suspend() },
+  resume: { options: [HELP], several: true, run: (client) => client.resume() },
   powerbtn: { options: [HELP], several: true, run: (client) => client.powerButton() },
 } as const satisfies Readonly<Record<string, ControlCommand>>;
 

@@ -8,6 +8,8 @@ export const COMMANDS = {
   run: 'boot a kernel in a virtual machine',
   stop: 'end a running machine',
   status: 'say what a running machine is and does',
+  suspend: 'make a running machine stand still',
+  resume: 'let a machine that stands still go on',
   powerbtn: 'press the power button of a running machine',
   doctor: 'say what this host offers and what will be used, and why',
   version: 'print the version',

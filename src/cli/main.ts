@@ -16,6 +16,8 @@ const commands: Readonly<Record<CommandName, Command>> = {
   doctor: async (argv, io) => (await import('./doctor.ts')).doctor(argv, io),
   stop: controlCommand('stop'),
   status: controlCommand('status'),
+  suspend: controlCommand('suspend'),
+  resume: controlCommand('resume'),
   powerbtn: controlCommand('powerbtn'),
   version,
   help,

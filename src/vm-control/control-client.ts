@@ -75,6 +75,16 @@ export class ControlClient implements Disposable {
     this.#ask({ kind: 'powerButton' }, 'done');
   }
 
+  /** Returns when vCPUs and devices stand still, within a second, or throws RemoteError TOO_LATE and the machine goes on. */
+  suspend(): void {
+    this.#ask({ kind: 'suspend' }, 'done');
+  }
+
+  /** The machine goes on from where it stood still; one that runs is left as it is. */
+  resume(): void {
+    this.#ask({ kind: 'resume' }, 'done');
+  }
+
   [Symbol.dispose](): void {
     this.#socket[Symbol.dispose]();
   }

@@ -11,6 +11,8 @@ describe('the wire of version 1, as docs/control-socket.md has it', () => {
     [{ kind: 'status' }, [1]],
     [{ kind: 'stop' }, [2]],
     [{ kind: 'powerButton' }, [3]],
+    [{ kind: 'suspend' }, [4]],
+    [{ kind: 'resume' }, [5]],
   ];
   for (const [value, body] of requests) {
     test(`${value.kind} is request ${body[0]}`, () => {

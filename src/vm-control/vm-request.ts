@@ -38,6 +38,8 @@ const REQUESTS = {
   status: unit,
   stop: unit,
   powerButton: unit,
+  suspend: unit,
+  resume: unit,
 } as const;
 
 const requestTypes: readonly { readonly kind: string; readonly type: MessageType<unknown> }[] = Object.entries(

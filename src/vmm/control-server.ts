@@ -18,6 +18,7 @@ import {
   VmResponse,
   type VmStatus,
 } from '#vm-control/vm-request.ts';
+import type { SuspendDone } from './suspension.ts';
 
 /** One more is told so and closed. */
 export const CLIENTS_MAX = 16;
@@ -33,6 +34,9 @@ export interface ControlHandlers {
   /** After the answer; clients that wait for the VM's end see it by the end of their connection. */
   stop(): void;
   powerButton(): void;
+  /** Calls `done` when the machine stands still, or with why it does not; perhaps at once, later otherwise. */
+  suspend(done: SuspendDone): void;
+  resume(): void;
 }
 
 export interface ControlServerOptions {
@@ -49,6 +53,8 @@ interface Connection {
   saidHello: boolean;
   /** When it asked last, or came. */
   activeNs: number;
+  /** Waits for the answer to its last request; no other is read meanwhile. */
+  isWaiting: boolean;
 }
 
 export class ControlServer implements Disposable {
@@ -86,7 +92,8 @@ export class ControlServer implements Disposable {
       this.#isListening = true;
     }
     const sinceNs = this.#options.clock.nowNs() - SILENCE_LIMIT_MS * NS_PER_MS;
-    for (const [token, { activeNs }] of this.#connections) if (activeNs < sinceNs) this.#close(token);
+    for (const [token, { activeNs, isWaiting }] of this.#connections)
+      if (!isWaiting && activeNs < sinceNs) this.#close(token);
   }
 
   /** Takes over a client's connection, a SOCK_SEQPACKET socket. */
@@ -100,7 +107,7 @@ export class ControlServer implements Disposable {
       return;
     }
     const token = this.#nextToken++;
-    this.#connections.set(token, { socket, saidHello: false, activeNs: clock.nowNs() });
+    this.#connections.set(token, { socket, saidHello: false, activeNs: clock.nowNs(), isWaiting: false });
     this.#poll.add(socket, token);
   }
 
@@ -137,6 +144,11 @@ export class ControlServer implements Disposable {
     const connection = this.#connections.get(token);
     if (connection === undefined) return;
     const { socket } = connection;
+    if (connection.isWaiting) {
+      // Nothing but a hangup is reported: nobody waits any more.
+      this.#close(token);
+      return;
+    }
     let response: VmResponse;
     try {
       const request = socket.tryRecv();
@@ -146,13 +158,33 @@ export class ControlServer implements Disposable {
         return;
       }
       connection.activeNs = this.#options.clock.nowNs();
+      if (request.kind === 'suspend' && connection.saidHello) {
+        this.#suspend(token, connection);
+        return;
+      }
       response = this.#answer(request, connection);
     } catch (error) {
       if (!(error instanceof CodedError)) throw error;
       response = errorResponse(error instanceof MsgError ? badRequest(error) : error);
     }
-    // Who does not read its answers, or sends what is no request, is not waited for or listened to.
+    this.#respond(token, connection, response);
+  }
+
+  /** Who does not read its answers, or sends what is no request, is not waited for or listened to. */
+  #respond(token: number, { socket }: Connection, response: VmResponse): void {
     if (!trySend(socket, response) || endsConversation(response)) this.#close(token);
+  }
+
+  #suspend(token: number, connection: Connection): void {
+    connection.isWaiting = true;
+    this.#poll.modify(connection.socket, token, 'hangup');
+    this.#options.handlers.suspend((error) => {
+      // The client may have left meanwhile.
+      if (this.#connections.get(token) !== connection) return;
+      connection.isWaiting = false;
+      this.#poll.modify(connection.socket, token, 'readable');
+      this.#respond(token, connection, error === undefined ? { kind: 'done' } : errorResponse(error));
+    });
   }
 
   #answer(request: VmRequest, connection: Connection): VmResponse {
@@ -164,7 +196,7 @@ export class ControlServer implements Disposable {
     if (!connection.saidHello) throw new VmControlError('HELLO_FIRST', 'the first request is hello');
     const { handlers } = this.#options;
     if (request.kind === 'status') return { kind: 'status', ...handlers.status() };
-    handlers[request.kind]();
+    if (request.kind !== 'suspend') handlers[request.kind]();
     return { kind: 'done' };
   }
 

@@ -6,7 +6,7 @@ import { nullSink } from '#devices/legacy/byte-sink.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { SystemAllocator } from '#resources/system-allocator.ts';
 import { MiB } from '#util/bits.ts';
-import { type Clock, clockSince, monotonicNs } from '#util/clock.ts';
+import { type Clock, clockSince, monotonicNs, PausableClock } from '#util/clock.ts';
 import { Logger } from '#util/log.ts';
 import { type Config, controlSocketPath, type DiskConfig, type SerialConfig, withDefaultConsole } from './config.ts';
 import { ControlSocket } from './control-socket.ts';
@@ -18,6 +18,7 @@ import type { RunConfig, RunEnvironment } from './run-environment.ts';
 import { RunState } from './run-state.ts';
 import { type OpenOutput, openOutput } from './serial-output.ts';
 import { stderrSink } from './stderr-sink.ts';
+import { Suspension } from './suspension.ts';
 import type { VcpuThreadData, VcpuThreadReport } from './vcpu-thread.ts';
 import { VcpuWorker } from './vcpu-worker.ts';
 import { packageVersion } from './version.ts';
@@ -30,7 +31,7 @@ export const runConfig: RunConfig = async (config, environment) => {
   const clients = owned.use(new DisposableStack());
   const controlSocket = openControlSocket(config, owned);
   const clockOriginNs = monotonicNs();
-  const clock = clockSince(clockOriginNs);
+  const clock = new PausableClock(clockSince(clockOriginNs));
   const ports = withDefaultConsole(config.serial);
   const machine = owned.use(buildMachine(config, environment, { clock, ports }));
   // After the loaders, which may refuse the user's files: opening an output can create one.
@@ -43,19 +44,22 @@ export const runConfig: RunConfig = async (config, environment) => {
     config,
     terminalIsRaw: environment.terminal !== undefined,
     clockOriginNs,
+    clock,
     ports,
     outputs,
     runState: new RunState(),
     exit: owned.use(EventFd.create()),
     inputSpace: owned.use(EventFd.create()),
     stop: owned.use(EventFd.create()),
+    standing: owned.use(EventFd.create()),
     controlSocket,
     clients,
   };
   const threads = machine.vcpuStates.map((_, index) => startThread(run, index, environment));
-  const end = await control(run, { environment, clock });
+  const end = await control(run, environment);
   run.stop.write();
   for (const index of threads.keys()) machine.vm.kick(index);
+  run.runState.askEnd();
   const reports = await Promise.all(threads.map((thread) => thread.end()));
   return reportOf(end, run.runState, reports);
 };
@@ -67,12 +71,15 @@ interface Run {
   readonly machine: RunnableLinuxVm;
   readonly devices: DeviceSet | undefined;
   readonly clockOriginNs: bigint;
+  /** The machine's. */
+  readonly clock: PausableClock;
   readonly ports: readonly SerialConfig[];
   readonly outputs: ReadonlyMap<SerialConfig, OpenOutput>;
   readonly runState: RunState;
   readonly exit: EventFd;
   readonly inputSpace: EventFd;
   readonly stop: EventFd;
+  readonly standing: EventFd;
   readonly controlSocket: ControlSocket | undefined;
   /** Gets the connections of the control socket's clients. */
   readonly clients: DisposableStack;
@@ -154,17 +161,19 @@ function vcpuThreadData(run: Run, index: number): VcpuThreadData {
     debugOutput: describe(ports.find((port) => port.hardware === 'debugcon')),
     consolePort: portIndex(ports.find((port) => port.console)),
     clockOriginNs: run.clockOriginNs,
+    clockWords: run.clock.words,
     logLevel: run.config.logLevel,
     terminalIsRaw: run.terminalIsRaw,
     runState: run.runState.words,
     exitFd: run.exit.fd,
     inputSpaceFd: run.inputSpace.fd,
     stopFd: run.stop.fd,
+    standingFd: run.standing.fd,
   };
 }
 
-function control(run: Run, { environment, clock }: { environment: RunEnvironment; clock: Clock }): Promise<ControlEnd> {
-  const { machine, devices, ports, runState, exit, inputSpace } = run;
+function control(run: Run, environment: RunEnvironment): Promise<ControlEnd> {
+  const { machine, devices, ports, runState, exit, inputSpace, clock } = run;
   // The vCPU threads have boards of their own that write; this one feeds input.
   const board = new Board({
     ...machine.board,
@@ -188,11 +197,15 @@ function control(run: Run, { environment, clock }: { environment: RunEnvironment
 }
 
 function createControls(run: Run, board: Board, { hypervisor }: RunEnvironment): VmControls | undefined {
-  const { controlSocket, config, clients } = run;
+  const { controlSocket, config, clients, machine, runState, standing, clock } = run;
   if (controlSocket === undefined) return undefined;
   const { cpus, memoryMib } = config;
   const facts = { version: packageVersion(), hypervisor, cpus, memoryMib };
-  return clients.use(new VmControls({ listener: controlSocket, board, facts }));
+  const kick = (): void => {
+    for (const index of machine.vcpuStates.keys()) machine.vm.kick(index);
+  };
+  const suspension = new Suspension({ runState, standing, clock, kick, vcpuCount: machine.vcpuStates.length });
+  return clients.use(new VmControls({ listener: controlSocket, board, facts, suspension }));
 }
 
 function reportOf(end: ControlEnd, runState: RunState, reports: readonly VcpuThreadReport[]): ExitReport {

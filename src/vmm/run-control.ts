@@ -38,6 +38,8 @@ export interface ControlOptions {
 export interface ControlRequests {
   /** Readable when `turn` has something to do. */
   readonly waiting: HasFd;
+  /** The loop is to come back within this time, where there is a limit. */
+  readonly timeoutMs: number | undefined;
   /** Does what waits, without waiting; true when the machine is to stop. */
   turn(): boolean;
   /** Called in every turn of the loop: about twice a second at least. */
@@ -82,7 +84,8 @@ export async function runControl(options: ControlOptions): Promise<ControlEnd> {
   stdin?.start();
   for (;;) {
     if (stdin?.isHeldUp === true) stdin.deliver();
-    for (const { token } of poll.wait(stdin?.isHeldUp === true ? HELD_UP_RETRY_MS : TURN_INTERVAL_MS)) {
+    const turnMs = stdin?.isHeldUp === true ? HELD_UP_RETRY_MS : TURN_INTERVAL_MS;
+    for (const { token } of poll.wait(Math.min(turnMs, controls?.timeoutMs ?? turnMs))) {
       if (token === 'exit') return endOfMachine(options);
       if (token === 'signal') {
         const signal = handleSignal(signals, terminal);

@@ -4,8 +4,15 @@ import type { ExitReason } from './exit-codes.ts';
 const OUTCOMES = ['power-off', 'reset', 'crash', 'host-error'] as const satisfies readonly ExitReason[];
 export type Outcome = (typeof OUTCOMES)[number];
 
-const WORD = { OUTCOME: 0, PANICKED: 1 } as const;
-const WORD_COUNT = 2;
+const WORD = { OUTCOME: 0, PANICKED: 1, WISH: 2, STANDING: 3 } as const;
+const WORD_COUNT = 4;
+
+/** What the main thread wants of the vCPUs' threads; a number above 0 is the standstill of that number. */
+const WISH = { RUN: 0, END: -1 } as const;
+const STANDSTILL_MAX = 0x7f_ffff;
+/** The word STANDING: a standstill's number, and how many stand still in it. */
+const COUNT_BITS = 8;
+const COUNT_MASK = (1 << COUNT_BITS) - 1;
 
 /** What the threads of one machine tell each other beside its devices: words in shared memory. */
 export class RunState {
@@ -32,5 +39,58 @@ export class RunState {
 
   get panicked(): boolean {
     return Atomics.load(this.words, WORD.PANICKED) !== 0;
+  }
+
+  /** The main thread wants the vCPUs to stand still. They look when they are kicked. */
+  askStandstill(): void {
+    const before = Atomics.load(this.words, WORD.STANDING) >>> COUNT_BITS;
+    const number = (before % STANDSTILL_MAX) + 1;
+    Atomics.store(this.words, WORD.STANDING, number << COUNT_BITS);
+    this.#wish(number);
+  }
+
+  /** It wants them to run on. */
+  askRun(): void {
+    this.#wish(WISH.RUN);
+  }
+
+  /** It wants their threads to end. */
+  askEnd(): void {
+    this.#wish(WISH.END);
+  }
+
+  get wantsStandstill(): boolean {
+    return Atomics.load(this.words, WORD.WISH) > WISH.RUN;
+  }
+
+  get wantsEnd(): boolean {
+    return this.outcome !== undefined || Atomics.load(this.words, WORD.WISH) === WISH.END;
+  }
+
+  /** How many vCPUs stand still as was asked last. */
+  get standing(): number {
+    return Atomics.load(this.words, WORD.STANDING) & COUNT_MASK;
+  }
+
+  /** For a vCPU's thread: stands still for as long as that is wanted. `onStanding` is called once it counts as standing. */
+  standStill(onStanding: () => void): void {
+    const number = Atomics.load(this.words, WORD.WISH);
+    if (number <= WISH.RUN || !this.#count(number)) return;
+    onStanding();
+    while (Atomics.load(this.words, WORD.WISH) === number) Atomics.wait(this.words, WORD.WISH, number);
+  }
+
+  #wish(wish: number): void {
+    Atomics.store(this.words, WORD.WISH, wish);
+    Atomics.notify(this.words, WORD.WISH);
+  }
+
+  /** False when another standstill has been asked for meanwhile: who is late must not count as standing in that one. */
+  #count(number: number): boolean {
+    for (;;) {
+      const word = Atomics.load(this.words, WORD.STANDING);
+      if (word >>> COUNT_BITS !== number) return false;
+      if (Atomics.compareExchange(this.words, WORD.STANDING, word, word + 1) === word) return true;
+    }
   }
 }

@@ -5,10 +5,10 @@ import { Board } from '#arch/x86_64/board.ts';
 import { SERIAL_PORTS } from '#arch/x86_64/layout.ts';
 import { type ByteSink, nullSink } from '#devices/legacy/byte-sink.ts';
 import { type ProxiedFunction, pciFunctionOf } from '#devices/proxy/proxied-function.ts';
-import type { VcpuExit, VcpuState, VmDescription } from '#hypervisor/vm.ts';
+import type { Vcpu, VcpuExit, VcpuState, VmDescription } from '#hypervisor/vm.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { Fd } from '#sys/fd.ts';
-import { clockSince } from '#util/clock.ts';
+import { clockSince, PausableClock } from '#util/clock.ts';
 import { errorMessage } from '#util/errors.ts';
 import { Logger, type LogLevel } from '#util/log.ts';
 import { hypervisorOf } from './hypervisors.ts';
@@ -30,6 +30,8 @@ export interface VcpuThreadData {
   /** The port whose output is watched for a panic. */
   readonly consolePort: number | undefined;
   readonly clockOriginNs: bigint;
+  /** Of the PausableClock. */
+  readonly clockWords: Float64Array;
   readonly logLevel: LogLevel;
   readonly terminalIsRaw: boolean;
   readonly runState: Int32Array;
@@ -37,6 +39,8 @@ export interface VcpuThreadData {
   readonly exitFd: number;
   readonly inputSpaceFd: number;
   readonly stopFd: number;
+  /** Written when the vCPU stands still. */
+  readonly standingFd: number;
 }
 
 /** What the thread says when it ends. */
@@ -71,7 +75,7 @@ interface ThreadContext {
 
 function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<string, number>> {
   const { runState, exit, problems } = context;
-  const clock = clockSince(data.clockOriginNs);
+  const clock = new PausableClock(clockSince(data.clockOriginNs), data.clockWords);
   const log = new Logger(`vcpu${data.index}`, { level: data.logLevel, sink: stderrSink(data.terminalIsRaw), clock });
   using vm = hypervisorOf(data.vm.kind).attachVm(data.vm, { clock, log });
   const inputSpace = eventFdOf(data.inputSpaceFd);
@@ -110,11 +114,34 @@ function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<
   });
   using vcpu = vm.createVcpu(data.index, board);
   vcpu.setState(data.state);
-  const result = vcpu.run();
+  const result = runToEnd(vcpu, board, { runState, standing: eventFdOf(data.standingFd) });
   board.flush();
   noteExit(result, context);
   exit.write();
   return vcpu.statistics();
+}
+
+/** Runs the guest, and stands still in between when that is wanted. */
+function runToEnd(vcpu: Vcpu, board: Board, { runState, standing }: Standstill): VcpuExit {
+  for (;;) {
+    const result = vcpu.run();
+    if (result.reason !== 'kicked' || runState.wantsEnd) return result;
+    if (runState.wantsStandstill) standStill(vcpu.index, board, { runState, standing });
+    if (runState.wantsEnd) return result;
+  }
+}
+
+/** The first vCPU's thread speaks for all to the devices: the main thread must stay free to answer what they ask. */
+function standStill(index: number, board: Board, { runState, standing }: Standstill): void {
+  board.flush();
+  if (index === 0) board.suspendDevices();
+  runState.standStill(() => standing.write());
+  if (index === 0 && !runState.wantsEnd) board.resumeDevices();
+}
+
+interface Standstill {
+  readonly runState: RunState;
+  readonly standing: EventFd;
 }
 
 /** A kick comes from whoever ended the machine, and that is known. */

@@ -1,24 +1,31 @@
 import type { Board } from '#arch/x86_64/board.ts';
+import { PollContext } from '#poll/poll-context.ts';
+import { namedTokens } from '#poll/token.ts';
 import type { HasFd } from '#sys/fd.ts';
 import { hostClock } from '#util/clock.ts';
 import type { VmStatus } from '#vm-control/vm-request.ts';
 import { ControlServer } from './control-server.ts';
 import type { ControlRequests } from './run-control.ts';
+import type { Suspension } from './suspension.ts';
 
 export interface VmControlsOptions {
   /** Listens; stays the caller's. */
   readonly listener: HasFd;
   readonly board: Board;
+  readonly suspension: Suspension;
   /** What does not change while the machine runs. */
   readonly facts: Pick<VmStatus, 'version' | 'hypervisor' | 'cpus' | 'memoryMib'>;
 }
 
 /** What the public control socket can do with a machine. */
 export class VmControls implements ControlRequests, Disposable {
+  readonly #poll = new PollContext<'requests' | 'standing'>(namedTokens('requests', 'standing'));
   readonly #server: ControlServer;
+  readonly #suspension: Suspension;
   #isStopping = false;
 
-  constructor({ listener, board, facts }: VmControlsOptions) {
+  constructor({ listener, board, facts, suspension }: VmControlsOptions) {
+    this.#suspension = suspension;
     const startNs = hostClock.nowNs();
     this.#server = new ControlServer({
       listener,
@@ -27,7 +34,7 @@ export class VmControls implements ControlRequests, Disposable {
       handlers: {
         status: () => ({
           ...facts,
-          state: 'running',
+          state: suspension.state,
           pid: process.pid,
           uptimeMs: Math.round((hostClock.nowNs() - startNs) / 1e6),
         }),
@@ -35,24 +42,35 @@ export class VmControls implements ControlRequests, Disposable {
           this.#isStopping = true;
         },
         powerButton: () => board.pressPowerButton(),
+        suspend: (done) => suspension.suspend(done),
+        resume: () => suspension.resume(),
       },
     });
+    this.#poll.add(this.#server.waiting, 'requests');
+    this.#poll.add(suspension.waiting, 'standing');
   }
 
   get waiting(): HasFd {
-    return this.#server.waiting;
+    return this.#poll;
+  }
+
+  get timeoutMs(): number | undefined {
+    return this.#suspension.timeoutMs;
   }
 
   turn(): boolean {
+    this.#suspension.turn();
     this.#server.turn();
     return this.#isStopping;
   }
 
   tick(): void {
+    this.#suspension.turn();
     this.#server.tidy();
   }
 
   [Symbol.dispose](): void {
+    this.#poll.close();
     this.#server[Symbol.dispose]();
   }
 }

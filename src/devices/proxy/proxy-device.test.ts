@@ -24,7 +24,11 @@ class Ends implements Disposable {
   constructor() {
     const { client, server } = DeviceProxy.pair();
     this.client = client;
-    this.server = serveDevice(server, this.device, () => this.shutdowns++);
+    this.server = serveDevice(server, this.device, {
+      onSuspend: () => {},
+      onResume: () => {},
+      onShutdown: () => void this.shutdowns++,
+    });
   }
 
   proxy(): ProxyDevice {

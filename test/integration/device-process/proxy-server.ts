@@ -5,6 +5,10 @@ import { NotingDevice } from '#devices/proxy/testing.ts';
 import { Fd } from '#sys/fd.ts';
 
 const device = new NotingDevice();
-using server = serveDevice(new Fd(workerData as number), device, () => device.asked.push('shutdown'));
+using server = serveDevice(new Fd(workerData as number), device, {
+  onSuspend: () => void device.asked.push('suspend'),
+  onResume: () => void device.asked.push('resume'),
+  onShutdown: () => void device.asked.push('shutdown'),
+});
 while (server.serveOne());
 parentPort?.postMessage(device.asked);

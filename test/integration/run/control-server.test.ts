@@ -12,6 +12,7 @@ import type { Clock } from '#util/clock.ts';
 import { VmControlError, VmRequest, VmResponse } from '#vm-control/vm-request.ts';
 import { CLIENTS_MAX, ControlServer, SILENCE_LIMIT_MS } from '#vmm/control-server.ts';
 import { ControlSocket } from '#vmm/control-socket.ts';
+import type { SuspendDone } from '#vmm/suspension.ts';
 
 const STATUS = {
   state: 'running',
@@ -29,6 +30,8 @@ const TURNS = 64;
 /** A server with what it was asked, whose clients are connected by hand. */
 class Bench implements Disposable {
   readonly calls: string[] = [];
+  /** Those that were asked for and not answered. */
+  readonly suspensions: SuspendDone[] = [];
   nowNs = 0;
   readonly #folder = mkdtempSync(join(tmpdir(), 'crosvm-control-'));
   readonly #path = join(this.#folder, 'socket');
@@ -49,6 +52,8 @@ class Bench implements Disposable {
           this.calls.push('powerButton');
           throw new VmControlError('WRONG_STATE', 'no button today');
         },
+        suspend: (done) => void this.suspensions.push(done),
+        resume: () => void this.calls.push('resume'),
       },
     });
     t.after(() => this[Symbol.dispose]());
@@ -235,5 +240,37 @@ describe('the control server', () => {
     const client = bench.connect();
     assert.equal(codeOf(client.answer()), 'NOT_OWNER');
     assert.equal(client.answer(), null);
+  });
+
+  test('suspend is answered when the machine stands still, and requests that follow after it', (t) => {
+    const bench = new Bench(t);
+    const [client, other] = [bench.connect(), bench.connect()];
+    client.ask(HELLO);
+    other.ask(HELLO);
+    assert.equal(client.ask({ kind: 'suspend' }), undefined);
+    assert.equal(client.ask({ kind: 'resume' }), undefined);
+    assert.equal(codeOf(other.ask({ kind: 'status' })), 'status');
+    bench.nowNs += SILENCE_LIMIT_MS * 2e6;
+    other.ask({ kind: 'status' });
+    bench.server.tidy();
+    assert.deepEqual(bench.calls, []);
+    bench.suspensions[0]?.();
+    assert.deepEqual([codeOf(client.answer()), codeOf(client.answer())], ['done', 'done']);
+    assert.deepEqual(bench.calls, ['resume']);
+  });
+
+  test('a suspension that fails is answered so; one whose client has left is answered to nobody', (t) => {
+    const bench = new Bench(t);
+    const client = bench.connect();
+    const fd = bench.connectRaw();
+    const leaving = new Client(fd, bench.server);
+    for (const each of [client, leaving]) {
+      each.ask(HELLO);
+      each.ask({ kind: 'suspend' });
+    }
+    fd.close();
+    bench.server.turn();
+    for (const done of bench.suspensions) done(new VmControlError('TOO_LATE', 'too late'));
+    assert.equal(codeOf(client.answer()), 'TOO_LATE');
   });
 });

@@ -1,7 +1,19 @@
 /** `crosvm run --socket` and the commands that speak to it, with guests of a few bytes. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, existsSync, lstatSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
@@ -167,6 +179,93 @@ test('crosvm powerbtn: the guest sees the button, and powers itself off', limit,
   const { status, output } = await guest.end();
   assert.deepEqual([status, output], [0, 'uppressed']);
 });
+
+describe('crosvm suspend', limit, () => {
+  // inc dword [0x5000]; rdtsc, to 0x5008; jmp back
+  const COUNT = 'ff042500500000 0f31 890425 08500000 891425 0c500000 ebe7';
+  const suspended = { status: 0, output: '', errors: '' };
+
+  test('makes guest memory stand still, with its TSC, and resume lets both go on', limit, async (t) => {
+    const path = join(temporaryFolder(t), 'vm.sock');
+    await using guest = await startGuest(path, [COUNT]);
+    const memory = guestMemory(guest.child.pid ?? 0);
+    const sample = () => ({ count: memory.readUInt32LE(0), tscNs: Number(memory.readBigUInt64LE(8)) });
+    const [first, later] = [sample(), await afterwards(sample)];
+    assert.ok(later.count !== first.count && later.tscNs > first.tscNs, 'the guest counts');
+    assert.deepEqual(await crosvm(['suspend', path]), suspended);
+    assert.match((await crosvm(['status', path])).output, /^state {7}suspended$/m);
+    const still = sample();
+    assert.deepEqual(await afterwards(sample), still);
+    assert.deepEqual(await crosvm(['suspend', path]), suspended);
+    const resumedMs = performance.now();
+    assert.deepEqual(await crosvm(['resume', path]), suspended);
+    assert.match((await crosvm(['status', path])).output, /^state {7}running$/m);
+    const { count, tscNs } = await afterwards(sample);
+    assert.notEqual(count, still.count);
+    assert.ok((tscNs - still.tscNs) / 1e6 < performance.now() - resumedMs, 'its time went on from where it stood');
+  });
+
+  for (const { name, piece } of [
+    { name: 'spins', piece: code.spin },
+    { name: 'has halted for ever', piece: code.haltForever },
+  ]) {
+    test(`a guest that ${name} can be stopped while it stands still, and by a signal too`, limit, async (t) => {
+      const folder = temporaryFolder(t);
+      const [first, second] = [join(folder, '1'), join(folder, '2')];
+      await using stopped = await startGuest(first, [piece]);
+      await using killed = await startGuest(second, [piece]);
+      assert.deepEqual(await crosvm(['suspend', first, second]), suspended);
+      assert.equal((await crosvm(['stop', first])).status, 0);
+      killed.child.kill('SIGTERM');
+      const ends = [await stopped.end(), await killed.end()];
+      assert.deepEqual(
+        ends.map(({ status, errors }) => [status, errors.split('\n').length]),
+        [
+          [0, 2],
+          [143, 2],
+        ],
+      );
+    });
+  }
+
+  test('of a guest that waits for the reader of its console fails in words, and it goes on', limit, async (t) => {
+    const path = join(temporaryFolder(t), 'vm.sock');
+    await using guest = await startGuest(path, [code.flood]);
+    guest.child.stdout.pause();
+    // Until the buffers are full.
+    await afterwards(() => {});
+    const { status, errors } = await crosvm(['suspend', path]);
+    assert.equal(status, 1);
+    assert.match(errors, /did not stand still within 900 ms; it goes on\n$/);
+    assert.match((await crosvm(['status', path])).output, /^state {7}running$/m);
+    guest.child.stdout.resume();
+    assert.deepEqual(await crosvm(['suspend', path]), suspended);
+  });
+});
+
+/** The guest's page at 0x5000, read anew at each access. */
+function guestMemory(pid: number) {
+  const fds = `/proc/${pid}/fd`;
+  const number = readdirSync(fds).find((fd) => readlinkSync(join(fds, fd)).includes('memfd:'));
+  assert.ok(number, 'guest memory is a memfd');
+  const read = (offset: number, size: number): Buffer => {
+    const bytes = Buffer.alloc(size);
+    const fd = openSync(join(fds, number), 'r');
+    readSync(fd, bytes, 0, size, 0x5000 + offset);
+    closeSync(fd);
+    return bytes;
+  };
+  return {
+    readUInt32LE: (offset: number) => read(offset, 4).readUInt32LE(),
+    readBigUInt64LE: (offset: number) => read(offset, 8).readBigUInt64LE(),
+  };
+}
+
+/** After the guest has had time to do what it should not. */
+async function afterwards<T>(look: () => T): Promise<T> {
+  await new Promise((resolveSleep) => setTimeout(resolveSleep, 500));
+  return look();
+}
 
 describe('crosvm run --socket', limit, () => {
   const runAt = (path: string): TinyGuest => new TinyGuest([code.powerOff, code.spin], ['--socket', path]);
