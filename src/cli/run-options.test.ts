@@ -52,6 +52,11 @@ describe('parseRunArguments', () => {
     });
   });
 
+  test('a control socket is where --socket says', () => {
+    assert.equal(parseRunArguments(['--socket=vm.sock', 'k']).config.socketPath, 'vm.sock');
+    assert.deepEqual(lines('--socket', 'a', '--socket', 'b', 'k'), ['--socket: given twice, last with "b"']);
+  });
+
   const cases: readonly [string[], string][] = [
     [['--mem=256M', 'k'], '--mem: "256M" is not a whole number of MiB'],
     [['--mem=', 'k'], '--mem: "" is not a whole number of MiB'],

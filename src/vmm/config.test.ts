@@ -6,6 +6,7 @@ import {
   type Config,
   ConfigError,
   configMistakes,
+  controlSocketPath,
   MEMORY_MIB,
   mistakesIn,
   pathMistake,
@@ -91,6 +92,19 @@ describe('configMistakes', () => {
     ['an unreadable kernel', { kernelPath: 'secret' }, 'KERNEL: "secret": permission denied'],
     ['an absent initrd', { initrdPaths: ['none'] }, '--initrd: "none": does not exist'],
     ['an empty initrd', { initrdPaths: ['file', 'empty'] }, '--initrd: "empty": is empty'],
+    ['a control socket without a path', { socketPath: '' }, '--socket: needs a path'],
+    ['a file as control socket', { socketPath: 'file' }, '--socket: "file": is a file, not a socket'],
+    ['a control socket nowhere', { socketPath: 'none/vm' }, '--socket: "none/vm": there is no directory "none"'],
+    [
+      'a control socket in a directory that is not writable',
+      { socketPath: 'locked/vm' },
+      '--socket: "locked/vm": permission denied',
+    ],
+    [
+      'a control socket of 108 bytes',
+      { socketPath: 'ä'.repeat(54) },
+      `--socket: "${'ä'.repeat(54)}": 108 bytes; a socket's path has at most 107`,
+    ],
     [
       'initrds that together exceed memory',
       { initrdPaths: ['big', 'big'] },
@@ -112,6 +126,12 @@ describe('configMistakes', () => {
       assert.deepEqual(lines(changes), [line]);
     });
   }
+
+  test('a control socket may be new, stale, or in a directory, where it is named after the process', () => {
+    for (const socketPath of ['new', 'socket', 'folder', 'x'.repeat(107)]) assert.deepEqual(lines({ socketPath }), []);
+    assert.equal(controlSocketPath('folder', files), `folder/crosvm-${process.pid}.sock`);
+    assert.equal(controlSocketPath('new', files), 'new');
+  });
 
   test('parameters that fill the limit are accepted', () => {
     assert.deepEqual(lines({ params: ['a'.repeat(2000), 'b'.repeat(46)] }), []);
