@@ -13,7 +13,8 @@ export interface IdMap {
 
 /**
  * What a device process may not do. It is data: it can be sent, printed and compared. What it does not name is fixed: all five sets of
- * capabilities are emptied, no exec gives a privilege, secure bits are set and locked.
+ * capabilities are emptied, no exec gives a privilege, secure bits are set and locked. The bounding set and the secure bits stay as they
+ * are for an ordinary user without a user namespace, who may not change them.
  */
 export interface JailConfig {
   /** Without 'user' only root can enter the others. 'pid' makes the device the namespace's first process, below one that waits for it. */

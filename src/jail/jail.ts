@@ -4,6 +4,7 @@
  */
 import {
   currentIds,
+  getCapabilities,
   getRlimit,
   type RlimitName,
   setCapabilities,
@@ -50,6 +51,8 @@ const HOST_NAME = 'crosvm';
 /** A directory that every host has: the maps are written there. What is mounted over it is seen in this mount namespace alone. */
 const MOUNT_POINT = '/proc';
 
+/** uapi/linux/capability.h, as a bit of a set. */
+const CAP_SETPCAP = 1n << 8n;
 const NOTHING = { effective: 0n, permitted: 0n, inheritable: 0n };
 
 /** Changes the user, if it is to be changed before, and enters the namespaces. Throws JailError. */
@@ -87,8 +90,10 @@ export function dropPrivileges(config: JailConfig): void {
     }
   });
   jailStep('capabilities', () => {
-    // These two need CAP_SETPCAP; NO_SETUID_FIXUP lets a change of user leave the rest to capset.
+    // An ordinary user outside of a namespace of his own may do neither, and without new privileges has no use of either.
+    if (!config.namespaces.includes('user') && (getCapabilities().effective & CAP_SETPCAP) === 0n) return;
     dropBoundingSet();
+    // NO_SETUID_FIXUP lets a change of user leave the rest to capset.
     setSecureBits(SECURE_BITS);
   });
   if (!config.namespaces.includes('user')) jailStep('user change', () => changeUser(config));

@@ -58,6 +58,13 @@ for (const runner of ['self', 'nobody'] satisfies Runner[]) {
       assert.deepEqual(seen.status, { exitCode: 1 });
     });
 
+    test('has no capability and gets none even without any namespace', () => {
+      const { device } = observe<Seen>(runner, 'view', 'free');
+      for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapAmb'])
+        assert.equal(Number(`0x${device.status[set]}`), 0, set);
+      assert.equal(device.status['NoNewPrivs'], '1');
+    });
+
     test('computes with the JIT and the garbage collector', () => {
       const { status, sum, expected } = observe<{ status: ChildStatus; sum: number; expected: number }>(
         runner,

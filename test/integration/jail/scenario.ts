@@ -43,13 +43,17 @@ function waitingChild(jail: JailConfig, run: (socket: number) => number = () => 
 }
 
 function view(parameter: string | undefined) {
-  const jail: JailConfig = {
+  if (parameter === 'free') return viewOfChild({ namespaces: [], root: 'host', rlimits: {}, dumpable: true });
+  return viewOfChild({
     ...BASE_JAIL,
     ...(parameter === 'traceable' ? { dumpable: true } : {}),
     ...(parameter === 'root-alone' ? { namespaces: BASE_JAIL.namespaces.filter((name) => name !== 'user') } : {}),
     ...(parameter === 'nobody' || parameter === 'root-alone' ? { user: { uid: 65534, gid: 65534 } } : {}),
     seccomp: killOnOpening(),
-  };
+  });
+}
+
+function viewOfChild(jail: JailConfig) {
   const { child, socket, theirs } = waitingChild(jail, () =>
     getSecureBits() === SECURE_BITS ? Number(isDumpable()) : 2,
   );
