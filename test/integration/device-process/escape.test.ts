@@ -194,7 +194,7 @@ function table(verdicts: ReadonlyMap<string, Record<Kind, Verdict>>): string {
   return [row('attempt', KINDS), ...rows].join('\n');
 }
 
-describe('a way out of a device process', { skip, timeout: 120_000 }, () => {
+describe('a way out of a device process', { skip, timeout: 300_000 }, () => {
   let victim: ChildProcess;
   const pid = (): number => {
     assert.ok(victim.pid !== undefined);

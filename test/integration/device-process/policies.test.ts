@@ -1,0 +1,148 @@
+/** Which entries of its own policy a device needs: it works once for each entry, under the policy without that entry. */
+import assert from 'node:assert/strict';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { describe, test } from 'node:test';
+import { DeviceProxy } from '#devices/proxy/device-protocol.ts';
+import { ProxyDevice } from '#devices/proxy/proxy-device.ts';
+import { RequestHeader, RequestType, SEGMENT_UNMAP, Segment } from '#devices/virtio/block/constants.ts';
+import { MockDriver } from '#devices/virtio/testing/mock-driver.ts';
+import { type MockBuffer, MockQueue } from '#devices/virtio/testing/mock-queue.ts';
+import { probeJail } from '#jail/probe.ts';
+import { X86_64 } from '#jail/seccomp/architecture.ts';
+import { encode } from '#jail/seccomp/bpf.ts';
+import { compilePolicy, policyPath } from '#jail/seccomp/compile.ts';
+import { type DeviceRequest, type ForkedDevice, Warden } from '#jail/warden.ts';
+import type { ChildStatus } from '#sys/process.ts';
+import { Signal } from '#sys/signal.ts';
+import { type CreatedDevice, createDevices } from '#vmm/devices/create-devices.ts';
+import { TestMachine } from './machine.ts';
+
+const ENTRY = new URL('../../../src/vmm/devices/warden-entry.ts', import.meta.url);
+const TIMEOUT_MS = 20_000;
+const KINDS = ['rng', 'block'] as const;
+type Kind = (typeof KINDS)[number];
+
+/** What a device never does here, and what it is for. */
+const UNUSED: Readonly<Record<Kind, Readonly<Record<string, string>>>> = {
+  rng: { getrandom: 'the bytes come from a descriptor of /dev/urandom' },
+  block: {
+    pread64: 'all reads are of several buffers',
+    fsync: 'raw images have no metadata of their own',
+    ftruncate: 'nothing resizes an image yet',
+    fstat: 'the size of a raw image is taken before the filter',
+    lseek: 'nothing looks for data in sparse images yet',
+    timerfd_create: 'nothing is flushed after a delay yet',
+    timerfd_settime: 'nothing is flushed after a delay yet',
+    timerfd_gettime: 'nothing is flushed after a delay yet',
+  },
+};
+
+/** Used where the file system cannot make zeros: whether that of this test can is not ours to say. */
+const DEPENDS_ON_HOST: readonly string[] = ['pwrite64'];
+
+const entriesOf = (kind: Kind): string[] =>
+  [...readFileSync(policyPath(X86_64, `${kind}_device`), 'utf8').matchAll(/^(\w+):/gm)].map(([, call = '']) => call);
+
+/** The program of a policy without one of its entries. */
+function programWithout(kind: Kind, call: string): Uint8Array {
+  const path = policyPath(X86_64, `${kind}_device`);
+  const folder = mkdtempSync(join(tmpdir(), 'crosvm-policy-'));
+  try {
+    cpSync(dirname(path), folder, { recursive: true });
+    const changed = join(folder, 'changed.policy');
+    writeFileSync(changed, readFileSync(path, 'utf8').replace(new RegExp(`^${call}:.*\n`, 'm'), ''));
+    return encode(compilePolicy({ path: changed, architecture: X86_64, defaultAction: 'kill-process' }));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Gives devices of a kind another filter. */
+class ChangingWarden extends Warden {
+  changed: { readonly kind: Kind; readonly seccomp: Uint8Array } | undefined;
+
+  override fork(device: DeviceRequest, fds: readonly number[] = []): ForkedDevice {
+    const { changed } = this;
+    const isChanged = changed !== undefined && device.device === changed.kind;
+    return super.fork(isChanged ? { ...device, jail: { ...device.jail, seccomp: changed.seccomp } } : device, fds);
+  }
+}
+
+const status: MockBuffer = { writableBytes: 1 };
+const header = (type: number): MockBuffer => ({ readable: RequestHeader.encode({ type, sector: 8 }) });
+const segment = (flags: number): MockBuffer => ({ readable: Segment.encode({ sector: 128, numSectors: 128, flags }) });
+
+/** One of each request that a device knows. */
+const REQUESTS: Readonly<Record<Kind, readonly (readonly MockBuffer[])[]>> = {
+  rng: [[{ writableBytes: 64 }]],
+  block: [
+    [header(RequestType.OUT), { readable: new Uint8Array(512) }, status],
+    [header(RequestType.IN), { writableBytes: 512 }, { writableBytes: 512 }, status],
+    [header(RequestType.FLUSH), status],
+    [header(RequestType.GET_ID), { writableBytes: 20 }, status],
+    [header(RequestType.DISCARD), segment(0), status],
+    [header(RequestType.WRITE_ZEROES), segment(0), status],
+    [header(RequestType.WRITE_ZEROES), segment(SEGMENT_UNMAP), status],
+  ],
+};
+
+/** Drives a device from its start to the end of the machine; stops when it is gone. */
+function work(machine: TestMachine, kind: Kind, { pciFunction }: CreatedDevice): void {
+  let isGone = false;
+  const proxy = new ProxyDevice({
+    ...pciFunction,
+    socket: { fd: pciFunction.socketFd },
+    onFailure: () => {
+      isGone = true;
+    },
+  });
+  const driver = new MockDriver({
+    read: (offset, data) => proxy.readBar(0, offset, data),
+    write: (offset, data) => proxy.writeBar(0, offset, data),
+  });
+  machine.memory.fill(0, machine.memory.sizeBytes, 0);
+  const queue = new MockQueue(machine.memory, { size: 64 });
+  driver.start(driver.offeredFeatures(), queue.config());
+  for (const request of REQUESTS[kind]) queue.add(...request);
+  driver.notify(0);
+  while (!isGone && queue.usedIndex < REQUESTS[kind].length) driver.get('deviceStatus');
+  driver.reset();
+  if (!isGone)
+    DeviceProxy.client({ borrowed: { fd: pciFunction.socketFd } }, { sequence: pciFunction.sequence }).shutdown();
+}
+
+const refusals = probeJail();
+const skip = refusals.length === 0 ? false : `the host refuses: ${refusals.map(({ what }) => what).join(', ')}`;
+
+describe('the policy of a device', { skip, timeout: 120_000 }, () => {
+  for (const kind of KINDS) {
+    test(`${kind}: has entries that its work needs, and others with a reason`, (t) => {
+      using machine = new TestMachine();
+      using warden = new ChangingWarden({ entry: ENTRY, guestMemoryFd: machine.memory.fd });
+      const endWithout = (call: string): ChildStatus => {
+        using owned = new DisposableStack();
+        warden.changed = { kind, seccomp: programWithout(kind, call) };
+        const devices = createDevices({ ...machine.options(), warden }, owned);
+        const device = devices[KINDS.indexOf(kind)];
+        assert.ok(device !== undefined);
+        work(machine, kind, device);
+        for (;;) {
+          const event = warden.nextEvent(TIMEOUT_MS);
+          assert.ok(event !== undefined && event.kind !== 'notJailed', JSON.stringify(event));
+          if (event.kind === 'ended' && event.id === device.id) return event.status;
+        }
+      };
+      const ends = entriesOf(kind).map((call) => ({ call, end: endWithout(call) }));
+      t.diagnostic(ends.map(({ call, end }) => `${call}: ${JSON.stringify(end)}`).join('\n'));
+      for (const { call, end } of ends.filter((each) => !DEPENDS_ON_HOST.includes(each.call))) {
+        assert.deepEqual(end, call in UNUSED[kind] ? { exitCode: 0 } : { signal: Signal.SIGSYS }, call);
+      }
+      assert.deepEqual(
+        Object.keys(UNUSED[kind]).filter((call) => !entriesOf(kind).includes(call)),
+        [],
+      );
+    });
+  }
+});
