@@ -16,7 +16,15 @@ const SHIPPED = globSync('seccomp/*/*.policy', { cwd: ROOT }).sort();
 test('there are policies of the first devices', () => {
   assert.deepEqual(
     SHIPPED.map((path) => basename(path, '.policy')),
-    ['balloon_device', 'block_device', 'common_device', 'console_device', 'rng_device', 'serial_device'],
+    [
+      'balloon_device',
+      'block_device',
+      'common_device',
+      'console_device',
+      'rng_device',
+      'serial_device',
+      'vsock_device',
+    ],
   );
 });
 

@@ -26,8 +26,21 @@ import {
   usedEventOffset,
 } from '#devices/virtio/queue/ring-layout.ts';
 import { CommonConfig, ISR } from '#devices/virtio/transport/common-config.ts';
+import {
+  GUEST_CID,
+  HOST_CID,
+  Operation,
+  PORT_ANY,
+  ShutdownFlag,
+  TYPE_STREAM,
+  VsockConfig,
+  VsockHeader,
+} from '#devices/virtio/vsock/constants.ts';
 
-const HEADERS = ['blk', 'config', 'console', 'ids', 'pci', 'ring'].map((name) => `linux/virtio_${name}.h`);
+const HEADERS = [
+  'linux/vm_sockets.h',
+  ...['blk', 'config', 'console', 'ids', 'pci', 'ring', 'vsock'].map((name) => `linux/virtio_${name}.h`),
+];
 const bit = (feature: bigint): number => feature.toString(2).length - 1;
 const offset = (layout: { readonly fields: Readonly<Record<string, { readonly offset: number }>> }, name: string) =>
   layout.fields[name]?.offset ?? -1;
@@ -108,6 +121,27 @@ const EXPECTED: Readonly<Record<string, number>> = {
   VIRTIO_CONSOLE_F_EMERG_WRITE: bit(ConsoleFeature.EMERG_WRITE),
   'sizeof(struct virtio_console_config)': ConsoleConfig.size,
   'offsetof(struct virtio_console_config, emerg_wr)': offset(ConsoleConfig, 'emergWr'),
+  VIRTIO_ID_VSOCK: DeviceType.VSOCK,
+  'sizeof(struct virtio_vsock_config)': VsockConfig.size,
+  'sizeof(struct virtio_vsock_hdr)': VsockHeader.size,
+  'offsetof(struct virtio_vsock_hdr, src_port)': offset(VsockHeader, 'srcPort'),
+  'offsetof(struct virtio_vsock_hdr, len)': offset(VsockHeader, 'len'),
+  'offsetof(struct virtio_vsock_hdr, op)': offset(VsockHeader, 'op'),
+  'offsetof(struct virtio_vsock_hdr, buf_alloc)': offset(VsockHeader, 'bufAlloc'),
+  VIRTIO_VSOCK_TYPE_STREAM: TYPE_STREAM,
+  VIRTIO_VSOCK_OP_REQUEST: Operation.REQUEST,
+  VIRTIO_VSOCK_OP_RESPONSE: Operation.RESPONSE,
+  VIRTIO_VSOCK_OP_RST: Operation.RST,
+  VIRTIO_VSOCK_OP_SHUTDOWN: Operation.SHUTDOWN,
+  VIRTIO_VSOCK_OP_RW: Operation.RW,
+  VIRTIO_VSOCK_OP_CREDIT_UPDATE: Operation.CREDIT_UPDATE,
+  VIRTIO_VSOCK_OP_CREDIT_REQUEST: Operation.CREDIT_REQUEST,
+  VIRTIO_VSOCK_SHUTDOWN_RCV: ShutdownFlag.RECEIVE,
+  VIRTIO_VSOCK_SHUTDOWN_SEND: ShutdownFlag.SEND,
+  VMADDR_CID_HOST: HOST_CID,
+  'VMADDR_CID_HOST + 1': GUEST_CID.min,
+  'VMADDR_CID_ANY - 1': GUEST_CID.max,
+  VMADDR_PORT_ANY: PORT_ANY,
 };
 
 const canCompile =
@@ -118,7 +152,10 @@ test('numbers are those of Linux', {
 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'crosvm-virtio-'));
   try {
-    const includes = ['stddef.h', 'stdio.h', ...HEADERS].map((header) => `#include <${header}>`).join('\n');
+    // vm_sockets.h needs sys/socket.h before it.
+    const includes = ['stddef.h', 'stdio.h', 'sys/socket.h', ...HEADERS]
+      .map((header) => `#include <${header}>`)
+      .join('\n');
     const prints = Object.keys(EXPECTED).map((expression) => `printf("%lld\\n", (long long)(${expression}));`);
     writeFileSync(join(folder, 'a.c'), `${includes}\nint main(void) { ${prints.join('\n')} }`);
     execFileSync('cc', ['-o', join(folder, 'a'), join(folder, 'a.c')]);
