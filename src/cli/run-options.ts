@@ -15,6 +15,7 @@ import {
 import { type OptionSpec, type ParsedArguments, parseArguments } from './arguments.ts';
 import { parseBlockOption } from './block-options.ts';
 import { parseSerialOption } from './serial-options.ts';
+import { parseVsockOption } from './vsock-options.ts';
 
 /** The options of `crosvm run`; docs/command-line.md describes each, and a test compares the two. */
 export const RUN_OPTIONS: readonly OptionSpec[] = [
@@ -45,6 +46,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     repeatable: true,
     help: 'disk image: path=PATH, ro, root, sparse=BOOL, block-size=BYTES, id=TEXT, lock=BOOL; repeatable',
   },
+  { name: 'vsock', value: 'CID,…', help: 'sockets between guest and host: cid=N, socket=PATH' },
   { name: 'disable-sandbox', help: 'run the device processes without a jail' },
   { name: 'socket', value: 'PATH', help: 'make a control socket there; a directory gives crosvm-PID.sock' },
   { name: 'hypervisor', value: 'NAME', help: `${HYPERVISOR_WISHES.join(', ')} (default auto)` },
@@ -76,6 +78,7 @@ export function parseRunArguments(argv: readonly string[]): RunRequest {
     cpus: wholeNumber(parsed, 'cpus', CPUS.default, mistakes),
     serial: serialPorts(parsed.values.get('serial') ?? [], mistakes),
     disks: disks(parsed.values.get('block') ?? [], mistakes),
+    ...vsock(parsed.values.get('vsock')?.[0], mistakes),
     sandbox: !parsed.flags.has('disable-sandbox'),
     hypervisor: oneOf(parsed, { option: 'hypervisor', choices: HYPERVISOR_WISHES, fallback: 'auto' }, mistakes),
     logLevel: oneOf(parsed, { option: 'log-level', choices: LOG_LEVELS, fallback: 'warn' }, mistakes),
@@ -135,4 +138,11 @@ function disks(texts: readonly string[], mistakes: Mistake[]): readonly DiskConf
     for (const problem of problems) mistakes.push({ option: '--block', message: `${quoted(text)}: ${problem}` });
     return disk === undefined ? [] : [disk];
   });
+}
+
+function vsock(text: string | undefined, mistakes: Mistake[]): Pick<Config, 'vsock'> {
+  if (text === undefined) return {};
+  const { vsock, problems } = parseVsockOption(text);
+  for (const problem of problems) mistakes.push({ option: '--vsock', message: `${quoted(text)}: ${problem}` });
+  return vsock === undefined ? {} : { vsock };
 }

@@ -68,6 +68,19 @@ const lines = (changes: Partial<Config>) =>
   configMistakes({ ...good, ...changes }, files).map(({ option, message }) => `${option}: ${message}`);
 
 describe('configMistakes', () => {
+  test('--vsock: a context id and a path that can be had, and their neighbours', () => {
+    const vsock = (cid: number, socketPath: string) => lines({ vsock: { cid, socketPath } });
+    for (const cid of [3, 0xffff_fffe]) assert.deepEqual(vsock(cid, 'socket'), []);
+    for (const cid of [2, 0xffff_ffff]) {
+      assert.deepEqual(vsock(cid, 'socket'), [`--vsock: ${cid} as the context id: must be 3 to 4294967294`]);
+    }
+    assert.deepEqual(vsock(3, 'kernel'), ['--vsock: socket "kernel": is a file, not a socket']);
+    assert.deepEqual(vsock(3, 'no-such/socket'), ['--vsock: socket "no-such/socket": there is no directory "no-such"']);
+    assert.deepEqual(vsock(3, 'x'.repeat(97)), [
+      `--vsock: socket "${'x'.repeat(97)}": 97 bytes; it has at most 96, since a port follows it`,
+    ]);
+  });
+
   test('a good configuration has none', () => {
     assert.deepEqual(lines({}), []);
   });

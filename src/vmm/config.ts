@@ -1,4 +1,5 @@
 import { dirname, join } from 'node:path';
+import { GUEST_CID } from '#devices/virtio/vsock/constants.ts';
 import { CommandLine, CommandLineError } from '#kernel/command-line.ts';
 import { KernelLoadError } from '#kernel/kernel-load-error.ts';
 import { CodedError } from '#util/errors.ts';
@@ -18,6 +19,7 @@ export interface Config {
   readonly serial: readonly SerialConfig[];
   /** In the order of their names in the guest: vda, vdb … */
   readonly disks: readonly DiskConfig[];
+  readonly vsock?: VsockConfig;
   /** Whether device processes are jailed. */
   readonly sandbox: boolean;
   readonly hypervisor: HypervisorWish;
@@ -42,6 +44,14 @@ export interface DiskConfig {
   readonly id: string;
   /** Refuse an image that another process uses. */
   readonly lock: boolean;
+}
+
+/** Streams between the guest and Unix sockets of the host. */
+export interface VsockConfig {
+  /** The guest's context id. */
+  readonly cid: number;
+  /** Where the host connects to the guest; with `_PORT` after it, what the guest reaches. */
+  readonly socketPath: string;
 }
 
 /** vda to vdz. */
@@ -86,6 +96,9 @@ export const COMMAND_LINE_MAX_BYTES = 2047;
 
 /** sizeof(sockaddr_un.sun_path) less the final NUL, unix(7). */
 const UNIX_PATH_MAX_BYTES = 107;
+
+/** `_4294967295` */
+const VSOCK_SUFFIX_MAX_BYTES = 11;
 
 /** One mistake of the user: `option` names its place as the user wrote it (`--mem`, `KERNEL`). */
 export interface Mistake {
@@ -140,6 +153,7 @@ export function configMistakes(config: Config, files: HostFiles = hostFiles): Mi
     ...serialMistakes(config.serial),
     ...config.serial.flatMap((port) => serialPathMistakes(port, files)),
     ...diskMistakes(config.disks, files),
+    ...(config.vsock === undefined ? [] : vsockMistakes(config.vsock, files)),
     ...imageMistakes('KERNEL', config.kernelPath, files),
     ...initrdMistakes(config, files),
     ...controlSocketMistakes(config, files),
@@ -290,6 +304,31 @@ function diskMistakes(disks: readonly DiskConfig[], files: HostFiles): Mistake[]
   if (disks.length > DISKS_MAX) mistakes.push({ option, message: `at most ${DISKS_MAX} disks have names` });
   if (disks.filter(({ root }) => root).length > 1) mistakes.push({ option, message: 'one disk can be the root' });
   return mistakes;
+}
+
+function vsockMistakes({ cid, socketPath }: VsockConfig, files: HostFiles): Mistake[] {
+  const option = '--vsock';
+  const mistakes = numberMistakes(option, cid, { ...GUEST_CID, unit: 'as the context id' });
+  const problem = newSocketProblem(socketPath, files);
+  return problem === undefined
+    ? mistakes
+    : [...mistakes, { option, message: `socket ${quoted(socketPath)}: ${problem}` }];
+}
+
+/** What keeps a listening socket from being made at `path`, and others at the paths that begin with it. */
+function newSocketProblem(path: string, files: HostFiles): string | undefined {
+  const sizeBytes = Buffer.byteLength(path);
+  const max = UNIX_PATH_MAX_BYTES - VSOCK_SUFFIX_MAX_BYTES;
+  if (sizeBytes > max) return `${sizeBytes} bytes; it has at most ${max}, since a port follows it`;
+  return problemOf(() => {
+    try {
+      const { kind } = files.stat(path);
+      return kind === 'socket' ? undefined : `is a ${kind}, not a socket`;
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT') throw error;
+      return missingFileProblem(path, files);
+    }
+  });
 }
 
 function initrdMistakes(config: Config, files: HostFiles): Mistake[] {

@@ -10,6 +10,7 @@ import { type Clock, clockSince, monotonicNs, PausableClock } from '#util/clock.
 import { Logger } from '#util/log.ts';
 import { type Config, controlSocketPath, type DiskConfig, type SerialConfig, withDefaultConsole } from './config.ts';
 import { ControlSocket } from './control-socket.ts';
+import { wantsDevices } from './devices/create-devices.ts';
 import { DeviceSet } from './devices/device-set.ts';
 import type { ExitReport } from './exit-codes.ts';
 import { hypervisorOf } from './hypervisors.ts';
@@ -36,8 +37,9 @@ export const runConfig: RunConfig = async (config, environment) => {
   const machine = owned.use(buildMachine(config, environment, { clock, ports }));
   // After the loaders, which may refuse the user's files: opening an output can create one.
   const outputs = openOutputs(ports, owned);
-  const devices =
-    config.disks.length > 0 ? owned.use(createDeviceSet({ config, environment, clock }, machine, owned)) : undefined;
+  const devices = wantsDevices(config)
+    ? owned.use(createDeviceSet({ config, environment, clock }, machine, owned))
+    : undefined;
   const run: Run = {
     machine,
     devices,
@@ -94,12 +96,12 @@ function createDeviceSet(
   { vm, memory, board }: RunnableLinuxVm,
   owned: DisposableStack,
 ): DeviceSet {
-  const { disks, sandbox, logLevel } = config;
+  const { disks, vsock, sandbox, logLevel } = config;
   const allocator = new SystemAllocator(systemResources(board.highMmio));
   const irqRouter = owned.use(vm.createIrqRouter());
   const sink = stderrSink(environment.terminal !== undefined);
   const logOf = (name: string): Logger => new Logger(name, { level: logLevel, sink, clock });
-  return new DeviceSet({ memory, allocator, irqRouter, disks, sandbox, logLevel, logOf });
+  return new DeviceSet({ memory, allocator, irqRouter, disks, vsock, sandbox, logLevel, logOf });
 }
 
 function openOutputs(ports: readonly SerialConfig[], owned: DisposableStack): Map<SerialConfig, OpenOutput> {

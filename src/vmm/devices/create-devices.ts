@@ -16,11 +16,12 @@ import { SocketType, socketpair } from '#sys/socket.ts';
 import type { Log, LogLevel } from '#util/log.ts';
 import { DeviceLogServer } from '#vm-control/device-log.ts';
 import { type MsiHost, msiHandlers, VmIrq } from '#vm-control/vm-irq.ts';
-import type { DiskConfig } from '../config.ts';
+import type { Config, DiskConfig, VsockConfig } from '../config.ts';
 import { type BalloonClient, balloonPlan } from './plans/balloon.ts';
 import { blockPlan } from './plans/block.ts';
 import type { DevicePlan } from './plans/plan.ts';
 import { rngPlan } from './plans/rng.ts';
+import { vsockPlan } from './plans/vsock.ts';
 import type { VirtioParameters } from './virtio-process.ts';
 
 /** Nobody, on Debian and most others: what root's devices are outside of their user namespace. */
@@ -34,6 +35,7 @@ export interface CreateDevicesOptions {
   readonly allocator: SystemAllocator;
   readonly irqRouter: IrqRouter;
   readonly disks: readonly DiskConfig[];
+  readonly vsock?: VsockConfig | undefined;
   readonly sandbox: boolean;
   readonly logLevel: LogLevel;
   /** The log of a device of that name. */
@@ -63,14 +65,25 @@ export interface CreatedDevices {
   readonly balloon: BalloonClient;
 }
 
+/** Whether a machine has device processes. */
+export function wantsDevices({ disks, vsock }: Config): boolean {
+  return disks.length > 0 || vsock !== undefined;
+}
+
 /**
- * Makes the devices of a machine: its disks, and an entropy device and a balloon with them. `owned` gets what must live as long as the
- * machine. Throws ConfigError for a disk that cannot be used, WardenError when no process can be made.
+ * Makes the devices that are asked for, and an entropy device and a balloon with them. `owned` gets what must live as long as the
+ * machine. Throws ConfigError for a disk or path that cannot be used, WardenError when no process can be made.
  */
 export function createDevices(options: CreateDevicesOptions, owned: DisposableStack): CreatedDevices {
   using opened = new DisposableStack();
   const { plan, client } = balloonPlan(options.memory.sizeBytes, opened, owned);
-  const plans = [rngPlan(opened), ...options.disks.map((disk, index) => blockPlan(disk, index, opened)), plan];
+  const { disks, vsock } = options;
+  const plans = [
+    rngPlan(opened),
+    ...disks.map((disk, index) => blockPlan(disk, index, opened)),
+    ...(vsock === undefined ? [] : [vsockPlan(vsock, opened, owned)]),
+    plan,
+  ];
   const devices = plans.map((each, index) => createDevice(each, index + 1, options, owned));
   return { devices, balloon: client };
 }
@@ -108,7 +121,7 @@ function createDevice(
   return {
     id: forked.id,
     name,
-    servers: [irqServer, logServer],
+    servers: [irqServer, logServer, ...(plan.server === undefined ? [] : [plan.server])],
     policy: options.sandbox ? plan.policy : undefined,
     pciFunction: {
       address: { device: slot, function: 0 },

@@ -11,7 +11,7 @@ import { Signal } from '#sys/signal.ts';
 import { CodedError } from '#util/errors.ts';
 import type { Log, LogLevel } from '#util/log.ts';
 import { u64AsNumber } from '#util/struct.ts';
-import type { DiskConfig } from '../config.ts';
+import type { DiskConfig, VsockConfig } from '../config.ts';
 import { type CreatedDevice, createDevices, type DeviceServer } from './create-devices.ts';
 import type { BalloonClient } from './plans/balloon.ts';
 
@@ -20,6 +20,7 @@ export interface DeviceSetOptions {
   readonly allocator: SystemAllocator;
   readonly irqRouter: IrqRouter;
   readonly disks: readonly DiskConfig[];
+  readonly vsock?: VsockConfig | undefined;
   readonly sandbox: boolean;
   readonly logLevel: LogLevel;
   readonly logOf: (name: string) => Log;

@@ -3,12 +3,15 @@ import { type Balloon, balloon } from '#devices/virtio/balloon/balloon.ts';
 import { block } from '#devices/virtio/block/block.ts';
 import { UrandomSource } from '#devices/virtio/rng/entropy-source.ts';
 import { rng } from '#devices/virtio/rng/rng.ts';
+import { UnixHostSockets } from '#devices/virtio/vsock/host-sockets.ts';
+import { vsock } from '#devices/virtio/vsock/vsock.ts';
 import { RawDisk } from '#disk/raw.ts';
 import type { DeviceMaker } from '#jail/warden-process.ts';
 import type { ProtocolServer } from '#msg-socket/protocol.ts';
 import type { Fd } from '#sys/fd.ts';
 import { assert } from '#util/assert.ts';
 import { BalloonControl } from '#vm-control/balloon-control.ts';
+import { VsockConnect } from '#vm-control/vsock-connect.ts';
 import { virtioMaker } from './virtio-process.ts';
 
 /** What main says of a disk; its image is the one descriptor. */
@@ -23,7 +26,15 @@ export interface BalloonParameters {
   readonly ramSizeBytes: number;
 }
 
-export type DeviceName = 'rng' | 'balloon' | 'block';
+/** Its descriptors: the listening socket, and the end of VsockConnect that asks. */
+export interface VsockParameters {
+  readonly cid: number;
+}
+
+export type DeviceName = 'rng' | 'balloon' | 'block' | 'vsock';
+
+/** Main has this long to connect. */
+const CONNECT_TIMEOUT_MS = 5000;
 
 function only(fds: readonly Fd[]): Fd {
   const [fd] = fds;
@@ -42,6 +53,13 @@ export const DEVICE_MAKERS: Readonly<Record<DeviceName, DeviceMaker>> = {
     // Main has locked the image: the lock is the open file's, which this descriptor is.
     const disk = new RawDisk(only(fds), { readOnly, lock: false });
     return { device: block.create({ disk, log, name, id, blockSizeBytes, sparse }) };
+  }),
+  vsock: virtioMaker<VsockParameters>(({ parameters: { cid }, fds }) => {
+    const [listener, main] = fds;
+    assert(listener !== undefined && main !== undefined && fds.length === 2, 'a listening socket and the way to main');
+    const timeouts = { sendMs: CONNECT_TIMEOUT_MS, receiveMs: CONNECT_TIMEOUT_MS };
+    const host = new UnixHostSockets(listener, VsockConnect.client(main, timeouts));
+    return { device: vsock.create({ cid, host, hostFds: host.keepFds() }) };
   }),
 };
 

@@ -1,3 +1,4 @@
+import type { ProtocolServer } from '#msg-socket/protocol.ts';
 import type { Fd } from '#sys/fd.ts';
 import type { DeviceName } from '../registry.ts';
 
@@ -14,4 +15,6 @@ export interface DevicePlan {
   readonly parameters: unknown;
   /** The kind's own descriptors, which the process gets copies of; whoever asked for the plan closes them. */
   readonly fds: readonly Fd[];
+  /** Answers what a device of this kind asks of main besides interrupts. */
+  readonly server?: ProtocolServer;
 }
