@@ -32,7 +32,17 @@ export class Peer implements Disposable {
 
   send(bytes: string | Uint8Array): void {
     const encoded = Buffer.from(bytes);
-    assert.equal(trySend(this.#fd.fd, encoded, encoded.length), encoded.length);
+    assert.equal(this.trySend(encoded), encoded.length);
+  }
+
+  /** How many bytes there was room for; undefined when the device has closed. */
+  trySend(bytes: Uint8Array): number | undefined {
+    try {
+      return trySend(this.#fd.fd, bytes, bytes.length) ?? 0;
+    } catch (error) {
+      if (error instanceof SyscallError) return undefined;
+      throw error;
+    }
   }
 
   /** All that is there: undefined at the end of the stream. */
