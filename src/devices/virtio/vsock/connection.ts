@@ -199,6 +199,8 @@ export class Connection {
     if (this.#socket === undefined) return;
     if ((pollFd(this.#fd, 0, 0) & (PollFlag.HUP | PollFlag.ERR)) === 0) return;
     this.#hostCloses(ShutdownFlag.RECEIVE);
+    // Its end is not read any more where the guest takes no bytes.
+    if ((this.guestShutdown & ShutdownFlag.RECEIVE) !== 0) this.#hostCloses(ShutdownFlag.SEND);
     this.#forward(this.bufferedBytes);
     this.#start = this.#end;
   }

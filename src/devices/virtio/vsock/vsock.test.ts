@@ -156,6 +156,22 @@ describe('the end of a stream', () => {
     assert.deepEqual(operations(machine.exchange()), [RST], 'after its end a guest has nothing to send');
   });
 
+  test('a host that has closed is told of to a guest that no longer receives', () => {
+    using machine = new VsockMachine();
+    const peer = connected(machine);
+    peer.send('unread');
+    machine.settle();
+    machine.takePackets();
+    machine.send({ ...PORTS, op: SHUTDOWN, flags: ShutdownFlag.RECEIVE });
+    machine.settle();
+    assert.throws(() => peer.send('too late'), { code: 'ERR_ASSERTION' });
+    peer[Symbol.dispose]();
+    assert.deepEqual(
+      machine.exchange().map(({ header }) => [header.op, header.flags]),
+      [[SHUTDOWN, ShutdownFlag.BOTH]],
+    );
+  });
+
   test('a guest that has closed both halves is confirmed, and the host gets all that was sent', () => {
     using machine = new VsockMachine();
     const peer = connected(machine);
