@@ -7,6 +7,7 @@ const loaders: Readonly<Record<string, () => Promise<{ readonly default: Bench }
   'msg-socket': () => import('./msg-socket.ts'),
   'virtio-block': () => import('./virtio-block.ts'),
   'virtio-queue': () => import('./virtio-queue.ts'),
+  'virtio-vsock': () => import('./virtio-vsock.ts'),
 };
 
 export function benchNames(): string[] {
