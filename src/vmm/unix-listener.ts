@@ -19,7 +19,7 @@ export class UnixListenerError extends CodedError<UnixListenerErrorCode> {
 export class UnixListener implements HasFd, Disposable {
   readonly #path: string;
   readonly #fd: Fd;
-  readonly #file: FileId;
+  readonly #file: FileId | undefined;
 
   /**
    * Makes the socket file, for its owner alone. One that a process left behind, at which nobody listens, is replaced. Throws
@@ -32,10 +32,15 @@ export class UnixListener implements HasFd, Disposable {
       // Before there is a file: it gets the socket's own mode, unix(7).
       fchmodSync(this.#fd.fd, MODE);
       bindReplacing(this.#fd, path);
-      this.#file = fileAt(path) as FileId;
-      listen(this.#fd.fd, BACKLOG);
     } catch (error) {
       this.#fd.close();
+      throw error;
+    }
+    this.#file = fileAt(path);
+    try {
+      listen(this.#fd.fd, BACKLOG);
+    } catch (error) {
+      this[Symbol.dispose]();
       throw error;
     }
   }
@@ -53,7 +58,8 @@ export class UnixListener implements HasFd, Disposable {
   [Symbol.dispose](): void {
     this.#fd[Symbol.dispose]();
     const now = fileAt(this.#path);
-    if (now?.device === this.#file.device && now.inode === this.#file.inode) unlinkSync(this.#path);
+    if (now === undefined || now.device !== this.#file?.device || now.inode !== this.#file.inode) return;
+    unlinkSync(this.#path);
   }
 }
 
