@@ -57,7 +57,13 @@ describe('parseRunArguments', () => {
     assert.deepEqual(lines('--socket', 'a', '--socket', 'b', 'k'), ['--socket: given twice, last with "b"']);
   });
 
+  test('--vsock reaches the configuration', () => {
+    const { config, mistakes } = parseRunArguments(['--vsock=cid=3,socket=s', 'k']);
+    assert.deepEqual([config.vsock, mistakes], [{ cid: 3, socketPath: 's' }, []]);
+  });
+
   const cases: readonly [string[], string][] = [
+    [['--vsock=3', 'k'], '--vsock: "3": socket=… is missing'],
     [['--mem=256M', 'k'], '--mem: "256M" is not a whole number of MiB'],
     [['--mem=', 'k'], '--mem: "" is not a whole number of MiB'],
     [['--mem=-1', 'k'], '--mem: "-1" is not a whole number of MiB'],
