@@ -124,7 +124,7 @@ describe('the policy of a device', { skip, timeout: 120_000 }, () => {
       const endWithout = (call: string): ChildStatus => {
         using owned = new DisposableStack();
         warden.changed = { kind, seccomp: programWithout(kind, call) };
-        const devices = createDevices({ ...machine.options(), warden }, owned);
+        const { devices } = createDevices({ ...machine.options(), warden }, owned);
         const device = devices[KINDS.indexOf(kind)];
         assert.ok(device !== undefined);
         work(machine, kind, device);
