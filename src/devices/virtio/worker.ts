@@ -1,5 +1,5 @@
 import type { EventFd } from '#poll/event-fd.ts';
-import { PollContext } from '#poll/poll-context.ts';
+import { PollContext, type Watch } from '#poll/poll-context.ts';
 import type { TokenType } from '#poll/token.ts';
 import type { HasFd } from '#sys/fd.ts';
 import { tryRead } from '#sys/file.ts';
@@ -52,8 +52,13 @@ export class EventWorker<Token> implements Worker {
   }
 
   /** Waits for a further source. Throws SyscallError. */
-  add(source: HasFd, token: Token): void {
-    this.#poll.add(source, token);
+  add(source: HasFd, token: Token, watch?: Watch): void {
+    this.#poll.add(source, token, watch);
+  }
+
+  /** Waits for something else of a source. */
+  modify(source: HasFd, token: Token, watch: Watch): void {
+    this.#poll.modify(source, token, watch);
   }
 
   /** Stops waiting for a source. */
@@ -114,6 +119,12 @@ export class QueueServer {
     return true;
   }
 
+  /** Stops the queue at the chain that was taken last, and says so. */
+  fail(fault: QueueFault): void {
+    this.queue.fail(fault);
+    this.#reportFault();
+  }
+
   /** Tells the driver of what was given back, if it wants to know. */
   signal(): void {
     if (this.queue.needsInterrupt()) this.#interrupt.signalUsedQueue(this.queue.vector);
@@ -130,8 +141,7 @@ export class QueueServer {
     while (this.next()) {
       const answer = handler.handle(chain, this.reader, this.writer);
       if (typeof answer !== 'number') {
-        queue.fail(answer);
-        this.#reportFault();
+        this.fail(answer);
         break;
       }
       queue.addUsed(chain.head, answer);

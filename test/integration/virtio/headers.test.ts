@@ -17,6 +17,15 @@ import {
 import { ConsoleConfig, ConsoleFeature } from '#devices/virtio/console/constants.ts';
 import { DeviceType, Feature, NO_VECTOR, Status } from '#devices/virtio/constants.ts';
 import {
+  GsoType,
+  HEADER_BYTES,
+  HeaderFlag,
+  LINK_UP,
+  NetConfigSpace,
+  NetFeature,
+  PacketHeader,
+} from '#devices/virtio/net/constants.ts';
+import {
   ALIGNMENT,
   AVAILABLE,
   availableEventOffset,
@@ -37,9 +46,12 @@ import {
   VsockHeader,
 } from '#devices/virtio/vsock/constants.ts';
 
+import { TapFlag, TapOffload, TunRequest } from '#sys/tap.ts';
+
 const HEADERS = [
   'linux/vm_sockets.h',
-  ...['blk', 'config', 'console', 'ids', 'pci', 'ring', 'vsock'].map((name) => `linux/virtio_${name}.h`),
+  ...['blk', 'config', 'console', 'ids', 'net', 'pci', 'ring', 'vsock'].map((name) => `linux/virtio_${name}.h`),
+  'linux/if_tun.h',
 ];
 const bit = (feature: bigint): number => feature.toString(2).length - 1;
 const offset = (layout: { readonly fields: Readonly<Record<string, { readonly offset: number }>> }, name: string) =>
@@ -142,6 +154,44 @@ const EXPECTED: Readonly<Record<string, number>> = {
   'VMADDR_CID_HOST + 1': GUEST_CID.min,
   'VMADDR_CID_ANY - 1': GUEST_CID.max,
   VMADDR_PORT_ANY: PORT_ANY,
+  VIRTIO_NET_F_CSUM: bit(NetFeature.CSUM),
+  VIRTIO_NET_F_GUEST_CSUM: bit(NetFeature.GUEST_CSUM),
+  VIRTIO_NET_F_MAC: bit(NetFeature.MAC),
+  VIRTIO_NET_F_GUEST_TSO4: bit(NetFeature.GUEST_TSO4),
+  VIRTIO_NET_F_GUEST_TSO6: bit(NetFeature.GUEST_TSO6),
+  VIRTIO_NET_F_GUEST_ECN: bit(NetFeature.GUEST_ECN),
+  VIRTIO_NET_F_GUEST_UFO: bit(NetFeature.GUEST_UFO),
+  VIRTIO_NET_F_HOST_TSO4: bit(NetFeature.HOST_TSO4),
+  VIRTIO_NET_F_HOST_TSO6: bit(NetFeature.HOST_TSO6),
+  VIRTIO_NET_F_HOST_ECN: bit(NetFeature.HOST_ECN),
+  VIRTIO_NET_F_HOST_UFO: bit(NetFeature.HOST_UFO),
+  VIRTIO_NET_F_MRG_RXBUF: bit(NetFeature.MRG_RXBUF),
+  VIRTIO_NET_F_STATUS: bit(NetFeature.STATUS),
+  VIRTIO_ID_NET: DeviceType.NETWORK,
+  VIRTIO_NET_S_LINK_UP: LINK_UP,
+  VIRTIO_NET_HDR_F_NEEDS_CSUM: HeaderFlag.NEEDS_CSUM,
+  VIRTIO_NET_HDR_F_DATA_VALID: HeaderFlag.DATA_VALID,
+  VIRTIO_NET_HDR_GSO_NONE: GsoType.NONE,
+  VIRTIO_NET_HDR_GSO_TCPV4: GsoType.TCPV4,
+  VIRTIO_NET_HDR_GSO_UDP: GsoType.UDP,
+  VIRTIO_NET_HDR_GSO_TCPV6: GsoType.TCPV6,
+  VIRTIO_NET_HDR_GSO_ECN: GsoType.ECN,
+  'sizeof(struct virtio_net_hdr_v1)': HEADER_BYTES,
+  'offsetof(struct virtio_net_hdr_v1, csum_start)': offset(PacketHeader, 'csumStart'),
+  'offsetof(struct virtio_net_hdr_v1, num_buffers)': offset(PacketHeader, 'numBuffers'),
+  'offsetof(struct virtio_net_config, status)': offset(NetConfigSpace, 'status'),
+  TUNSETIFF: TunRequest.SETIFF,
+  TUNSETOFFLOAD: TunRequest.SETOFFLOAD,
+  TUNGETIFF: TunRequest.GETIFF,
+  TUNSETVNETHDRSZ: TunRequest.SETVNETHDRSZ,
+  IFF_TAP: TapFlag.TAP,
+  IFF_NO_PI: TapFlag.NO_PI,
+  IFF_VNET_HDR: TapFlag.VNET_HDR,
+  TUN_F_CSUM: TapOffload.CSUM,
+  TUN_F_TSO4: TapOffload.TSO4,
+  TUN_F_TSO6: TapOffload.TSO6,
+  TUN_F_TSO_ECN: TapOffload.TSO_ECN,
+  TUN_F_UFO: TapOffload.UFO,
 };
 
 const canCompile =
@@ -153,7 +203,8 @@ test('numbers are those of Linux', {
   const folder = mkdtempSync(join(tmpdir(), 'crosvm-virtio-'));
   try {
     // vm_sockets.h needs sys/socket.h before it.
-    const includes = ['stddef.h', 'stdio.h', 'sys/socket.h', ...HEADERS]
+    const includes = ['stddef.h', 'stdio.h', 'sys/ioctl.h', 'sys/socket.h', ...HEADERS];
+    const includes = ['stddef.h', 'stdio.h', 'sys/ioctl.h', ...HEADERS]
       .map((header) => `#include <${header}>`)
       .join('\n');
     const prints = Object.keys(EXPECTED).map((expression) => `printf("%lld\\n", (long long)(${expression}));`);

@@ -100,9 +100,9 @@ export class Queue {
     return true;
   }
 
-  /** Puts the chain that `pop` has just given back to the front, for a device that has nothing to put into it yet. */
-  undoPop(): void {
-    this.#nextAvailable = (this.#nextAvailable - 1) & U16;
+  /** Puts the chains that `pop` has just given, one by default, back to the front: for a device that has nothing for them yet. */
+  undoPop(count = 1): void {
+    this.#nextAvailable = (this.#nextAvailable - count) & U16;
   }
 
   /** Stops the queue at a request that the device itself can make no sense of; the chain was taken and is put back. */
@@ -113,11 +113,20 @@ export class Queue {
 
   /** Gives a chain back to the driver, `writtenBytes` of whose writable buffers have been written from the first on. */
   addUsed(head: number, writtenBytes: number): void {
+    this.stageUsed(head, writtenBytes);
+    this.publishUsed();
+  }
+
+  /** As `addUsed`, but the driver does not see it before `publishUsed`: for chains that it has to see together. */
+  stageUsed(head: number, writtenBytes: number): void {
     const entry = USED.RING + (this.#nextUsed & (this.size - 1)) * USED.ENTRY_BYTES;
     this.#used.writeU32(entry, head);
     this.#used.writeU32(entry + USED.LENGTH, writtenBytes);
     this.#nextUsed = (this.#nextUsed + 1) & U16;
     this.#unsignalled += 1;
+  }
+
+  publishUsed(): void {
     this.#used.storeU16(USED.INDEX, this.#nextUsed);
   }
 

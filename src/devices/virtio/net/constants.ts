@@ -1,0 +1,56 @@
+/** The network device's numbers, VIRTIO 1.1 §5.1. */
+import { bytes, struct, u8, u16 } from '#util/struct.ts';
+
+/** Feature bits, §5.1.3. */
+export const NetFeature = {
+  CSUM: 1n << 0n,
+  GUEST_CSUM: 1n << 1n,
+  MAC: 1n << 5n,
+  GUEST_TSO4: 1n << 7n,
+  GUEST_TSO6: 1n << 8n,
+  GUEST_ECN: 1n << 9n,
+  GUEST_UFO: 1n << 10n,
+  HOST_TSO4: 1n << 11n,
+  HOST_TSO6: 1n << 12n,
+  HOST_ECN: 1n << 13n,
+  HOST_UFO: 1n << 14n,
+  MRG_RXBUF: 1n << 15n,
+  STATUS: 1n << 16n,
+} as const;
+
+/** `struct virtio_net_config`, §5.1.4, up to the last field that some feature here has. */
+export const NetConfigSpace = struct({ mac: bytes(6), status: u16 });
+
+/** A bit of the configuration's status, §5.1.4. */
+export const LINK_UP = 1;
+
+/** Queues of a device with one pair, §5.1.2. */
+export const NetQueue = { RECEIVE: 0, TRANSMIT: 1 } as const;
+
+export const QUEUE_SIZES = [256, 256] as const;
+
+/** `struct virtio_net_hdr`, §5.1.6: before every frame, in both directions. */
+export const PacketHeader = struct({
+  flags: u8,
+  gsoType: u8,
+  hdrLen: u16,
+  gsoSize: u16,
+  csumStart: u16,
+  csumOffset: u16,
+  numBuffers: u16,
+});
+export const HEADER_BYTES = PacketHeader.size;
+
+/** Bits of `flags`, §5.1.6. */
+export const HeaderFlag = { NEEDS_CSUM: 1, DATA_VALID: 2 } as const;
+
+/** `gso_type`, §5.1.6; ECN is a bit beside a TCP type. */
+export const GsoType = { NONE: 0, TCPV4: 1, UDP: 3, TCPV6: 4, ECN: 0x80 } as const;
+
+export const MAC_BYTES = 6;
+
+/** Addresses and type of an Ethernet frame: less is none. */
+export const FRAME_BYTES_MIN = 14;
+/** An IP packet of 64 KiB less one byte, behind an Ethernet header with a VLAN tag. */
+export const FRAME_BYTES_MAX = 0xffff + 18;
+export const PACKET_BYTES_MAX = HEADER_BYTES + FRAME_BYTES_MAX;

@@ -1,0 +1,68 @@
+/** Tap interfaces, Documentation/networking/tuntap.rst. Each function throws SyscallError. */
+import { type Address, bind, lastError } from './ffi.ts';
+import { close, OpenFlag, open } from './file.ts';
+import { Errno, SyscallError } from './syscall-error.ts';
+
+/** Requests of uapi/linux/if_tun.h as `_IOW('T', …)` makes them, but TUNGETIFF, which is `_IOR`. */
+export const TunRequest = {
+  SETIFF: 0x4004_54ca,
+  SETOFFLOAD: 0x4004_54d0,
+  GETIFF: 0x8004_54d2,
+  SETVNETHDRSZ: 0x4004_54d8,
+} as const;
+
+/** Flags of an interface, uapi/linux/if_tun.h. */
+export const TapFlag = { TAP: 0x0002, NO_PI: 0x1000, VNET_HDR: 0x4000 } as const;
+
+/** What the reader of a tap can do with large or unfinished packets, uapi/linux/if_tun.h. */
+export const TapOffload = { CSUM: 0x01, TSO4: 0x02, TSO6: 0x04, TSO_ECN: 0x08, UFO: 0x10 } as const;
+
+/** `struct ifreq`, uapi/linux/if.h: the name with its NUL, then a union. */
+const IFREQ = { NAME_BYTES: 16, FLAGS: 16, SIZE_BYTES: 40 } as const;
+
+const c = {
+  ioctl: bind<(fd: number, request: number, argument: Uint8Array) => number>(
+    'int ioctl(int fd, unsigned long request, void *argument)',
+  ),
+  ioctlValue: bind<(fd: number, request: number, argument: Address) => number>(
+    'int ioctl(int fd, unsigned long request, long argument)',
+  ),
+  ifNameToIndex: bind<(name: string) => number>('unsigned int if_nametoindex(const char *name)'),
+};
+
+/** Whether this network namespace has an interface of that name. */
+export function interfaceExists(name: string): boolean {
+  return c.ifNameToIndex(name) !== 0;
+}
+
+/** Attaches to the tap of that name, which is made where there is none and the caller may. Returns a non-blocking descriptor. */
+export function openTap(name: string, flags: number): number {
+  const encoded = new TextEncoder().encode(name);
+  if (encoded.length >= IFREQ.NAME_BYTES) throw new SyscallError('ioctl TUNSETIFF', Errno.EINVAL, { path: name });
+  const fd = open('/dev/net/tun', OpenFlag.RDWR | OpenFlag.NONBLOCK);
+  const request = new Uint8Array(IFREQ.SIZE_BYTES);
+  request.set(encoded);
+  new DataView(request.buffer).setUint16(IFREQ.FLAGS, flags, true);
+  if (c.ioctl(fd, TunRequest.SETIFF, request) >= 0) return fd;
+  const error = lastError('ioctl TUNSETIFF', { path: name });
+  close(fd);
+  throw error;
+}
+
+/** Of TapFlag. EBADFD, ENOTTY: no tap, or one that is attached to nothing. */
+export function tapFlags(fd: number): number {
+  const request = new Uint8Array(IFREQ.SIZE_BYTES);
+  if (c.ioctl(fd, TunRequest.GETIFF, request) < 0) throw lastError('ioctl TUNGETIFF', { fd });
+  return new DataView(request.buffer).getUint16(IFREQ.FLAGS, true);
+}
+
+/** The size of the virtio header before each frame. */
+export function setTapHeaderSize(fd: number, sizeBytes: number): void {
+  const value = new Uint8Array(Int32Array.of(sizeBytes).buffer);
+  if (c.ioctl(fd, TunRequest.SETVNETHDRSZ, value) < 0) throw lastError('ioctl TUNSETVNETHDRSZ', { fd });
+}
+
+/** Of TapOffload: what packets that are read may need. Needs no privilege. */
+export function setTapOffloads(fd: number, offloads: number): void {
+  if (c.ioctlValue(fd, TunRequest.SETOFFLOAD, offloads) < 0) throw lastError('ioctl TUNSETOFFLOAD', { fd });
+}
