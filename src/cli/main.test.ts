@@ -4,6 +4,7 @@ import { describe, test } from 'node:test';
 import { EXIT_CODES } from '#vmm/exit-codes.ts';
 import { COMMANDS } from './help.ts';
 import { main } from './main.ts';
+import { NET_KEYS } from './net-options.ts';
 import { RUN_OPTIONS } from './run-options.ts';
 import { SERIAL_KEYS } from './serial-options.ts';
 import { BrokenOutput, RecordedIo } from './testing.ts';
@@ -117,7 +118,7 @@ describe('the documentation', () => {
       assert.ok(page.includes(`--${name}`), name);
       if (short !== undefined) assert.ok(page.includes(`\`-${short}\``), short);
     }
-    for (const key of SERIAL_KEYS) assert.ok(page.includes(`\`${key}\``), key);
+    for (const key of [...SERIAL_KEYS, ...NET_KEYS]) assert.ok(page.includes(`\`${key}\``), key);
     for (const name of Object.keys(COMMANDS)) assert.ok(page.includes(`crosvm ${name}`), name);
   });
 });

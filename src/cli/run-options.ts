@@ -12,8 +12,10 @@ import {
   type SerialConfig,
   withDefaultConsole,
 } from '#vmm/config.ts';
+import type { NetConfig } from '#vmm/net-config.ts';
 import { type OptionSpec, type ParsedArguments, parseArguments } from './arguments.ts';
 import { parseBlockOption } from './block-options.ts';
+import { parseNetOption } from './net-options.ts';
 import { parseSerialOption } from './serial-options.ts';
 import { parseVsockOption } from './vsock-options.ts';
 
@@ -47,6 +49,12 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     help: 'disk image: path=PATH, ro, root, sparse=BOOL, block-size=BYTES, id=TEXT, lock=BOOL; repeatable',
   },
   { name: 'vsock', value: 'CID,…', help: 'sockets between guest and host: cid=N, socket=PATH' },
+  {
+    name: 'net',
+    value: 'KEY=VALUE,…',
+    repeatable: true,
+    help: 'network interface: tap-name=NAME, tap-fd=N or user; mac=ADDRESS, hostfwd=[tcp:|udp:][ADDRESS:]PORT[-GUESTPORT], host-loopback=BOOL; repeatable',
+  },
   { name: 'disable-sandbox', help: 'run the device processes without a jail' },
   { name: 'socket', value: 'PATH', help: 'make a control socket there; a directory gives crosvm-PID.sock' },
   { name: 'hypervisor', value: 'NAME', help: `${HYPERVISOR_WISHES.join(', ')} (default auto)` },
@@ -79,6 +87,7 @@ export function parseRunArguments(argv: readonly string[]): RunRequest {
     serial: serialPorts(parsed.values.get('serial') ?? [], mistakes),
     disks: disks(parsed.values.get('block') ?? [], mistakes),
     ...vsock(parsed.values.get('vsock')?.[0], mistakes),
+    nets: nets(parsed.values.get('net') ?? [], mistakes),
     sandbox: !parsed.flags.has('disable-sandbox'),
     hypervisor: oneOf(parsed, { option: 'hypervisor', choices: HYPERVISOR_WISHES, fallback: 'auto' }, mistakes),
     logLevel: oneOf(parsed, { option: 'log-level', choices: LOG_LEVELS, fallback: 'warn' }, mistakes),
@@ -145,4 +154,12 @@ function vsock(text: string | undefined, mistakes: Mistake[]): Pick<Config, 'vso
   const { vsock, problems } = parseVsockOption(text);
   for (const problem of problems) mistakes.push({ option: '--vsock', message: `${quoted(text)}: ${problem}` });
   return vsock === undefined ? {} : { vsock };
+}
+
+function nets(texts: readonly string[], mistakes: Mistake[]): readonly NetConfig[] {
+  return texts.flatMap((text) => {
+    const { net, problems } = parseNetOption(text);
+    for (const problem of problems) mistakes.push({ option: '--net', message: `${quoted(text)}: ${problem}` });
+    return net === undefined ? [] : [net];
+  });
 }

@@ -7,23 +7,25 @@ export type KeyReader<Draft> = (draft: Draft, value: string | undefined) => stri
 
 export interface StructuredOption<Draft> {
   readonly readers: ReadonlyMap<string, KeyReader<Draft>>;
-  /** crosvm lets the first key's name be left out: this is that key, which must be given. */
-  readonly first: string;
+  /** crosvm lets the first key's name be left out: this is that key, which must be given. Absent: every key is named. */
+  readonly first?: string;
+  /** Keys that may be given more than once. */
+  readonly repeatable?: readonly string[];
 }
 
 /** Fills the draft from the option's text. Returns the problems; never throws. */
 export function readStructuredOption<Draft>(text: string, draft: Draft, option: StructuredOption<Draft>): string[] {
-  const { readers, first } = option;
+  const { readers, first, repeatable = [] } = option;
   const parsed = parseKeyValues(text);
   const problems = [...parsed.problems];
   const seen = new Set<string>();
   for (const [index, pair] of parsed.pairs.entries()) {
     const isUnnamed = index === 0 && pair.value === undefined && !readers.has(pair.key);
-    const { key, value } = isUnnamed ? { key: first, value: pair.key } : pair;
+    const { key, value } = isUnnamed && first !== undefined ? { key: first, value: pair.key } : pair;
     const read = readers.get(key);
     if (read === undefined) {
       problems.push(`unknown key ${quoted(key)}; the keys are ${[...readers.keys()].join(', ')}`);
-    } else if (seen.has(key)) {
+    } else if (seen.has(key) && !repeatable.includes(key)) {
       problems.push(`key ${key} is given twice`);
     } else {
       const problem = read(draft, value);
@@ -31,7 +33,7 @@ export function readStructuredOption<Draft>(text: string, draft: Draft, option: 
     }
     seen.add(key);
   }
-  if (!seen.has(first) && parsed.problems.length === 0) problems.push(`${first}=… is missing`);
+  if (first !== undefined && !seen.has(first) && parsed.problems.length === 0) problems.push(`${first}=… is missing`);
   return problems;
 }
 

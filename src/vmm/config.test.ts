@@ -59,6 +59,7 @@ const good: Config = {
   serial: [port],
   hypervisor: 'auto',
   disks: [],
+  nets: [],
   sandbox: true,
   logLevel: 'warn',
   stats: false,

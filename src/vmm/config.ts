@@ -5,6 +5,7 @@ import { KernelLoadError } from '#kernel/kernel-load-error.ts';
 import { CodedError } from '#util/errors.ts';
 import type { LogLevel } from '#util/log.ts';
 import { type FileKind, type HostFiles, hostFiles } from './host-files.ts';
+import { type NetConfig, netMistakes } from './net-config.ts';
 
 /** One virtual machine as its user describes it: plain data. `configMistakes` tells whether it can be run. */
 export interface Config {
@@ -20,6 +21,8 @@ export interface Config {
   /** In the order of their names in the guest: vda, vdb … */
   readonly disks: readonly DiskConfig[];
   readonly vsock?: VsockConfig;
+  /** In the order of the devices on the bus. */
+  readonly nets: readonly NetConfig[];
   /** Whether device processes are jailed. */
   readonly sandbox: boolean;
   readonly hypervisor: HypervisorWish;
@@ -154,6 +157,7 @@ export function configMistakes(config: Config, files: HostFiles = hostFiles): Mi
     ...config.serial.flatMap((port) => serialPathMistakes(port, files)),
     ...diskMistakes(config.disks, files),
     ...(config.vsock === undefined ? [] : vsockMistakes(config.vsock, files)),
+    ...netMistakes(config.nets),
     ...imageMistakes('KERNEL', config.kernelPath, files),
     ...initrdMistakes(config, files),
     ...controlSocketMistakes(config, files),

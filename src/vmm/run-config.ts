@@ -96,12 +96,11 @@ function createDeviceSet(
   { vm, memory, board }: RunnableLinuxVm,
   owned: DisposableStack,
 ): DeviceSet {
-  const { disks, vsock, sandbox, logLevel } = config;
   const allocator = new SystemAllocator(systemResources(board.highMmio));
   const irqRouter = owned.use(vm.createIrqRouter());
   const sink = stderrSink(environment.terminal !== undefined);
-  const logOf = (name: string): Logger => new Logger(name, { level: logLevel, sink, clock });
-  return new DeviceSet({ memory, allocator, irqRouter, disks, vsock, sandbox, logLevel, logOf });
+  const logOf = (name: string): Logger => new Logger(name, { level: config.logLevel, sink, clock });
+  return new DeviceSet({ ...config, memory, allocator, irqRouter, logOf });
 }
 
 function openOutputs(ports: readonly SerialConfig[], owned: DisposableStack): Map<SerialConfig, OpenOutput> {

@@ -16,10 +16,11 @@ import { SocketType, socketpair } from '#sys/socket.ts';
 import type { Log, LogLevel } from '#util/log.ts';
 import { DeviceLogServer } from '#vm-control/device-log.ts';
 import { type MsiHost, msiHandlers, VmIrq } from '#vm-control/vm-irq.ts';
-import type { Config, DiskConfig, VsockConfig } from '../config.ts';
+import type { Config } from '../config.ts';
 import { type BalloonClient, balloonPlan } from './plans/balloon.ts';
 import { blockPlan } from './plans/block.ts';
-import type { DevicePlan } from './plans/plan.ts';
+import { netPlan } from './plans/net.ts';
+import type { DeviceHelper, DevicePlan } from './plans/plan.ts';
 import { rngPlan } from './plans/rng.ts';
 import { vsockPlan } from './plans/vsock.ts';
 import type { VirtioParameters } from './virtio-process.ts';
@@ -29,13 +30,14 @@ const NOBODY = { uid: 65534, gid: 65534 } as const;
 /** As far from a jail as a forked device can be: its capabilities are dropped all the same. */
 const NO_JAIL: JailConfig = { namespaces: [], root: 'host', rlimits: {}, dumpable: true };
 
-export interface CreateDevicesOptions {
+/** What of a machine's configuration is devices with processes. */
+export type WantedDevices = Pick<Config, 'disks' | 'nets' | 'vsock'>;
+
+export interface CreateDevicesOptions extends WantedDevices {
   readonly warden: Warden;
   readonly memory: GuestMemory;
   readonly allocator: SystemAllocator;
   readonly irqRouter: IrqRouter;
-  readonly disks: readonly DiskConfig[];
-  readonly vsock?: VsockConfig | undefined;
   readonly sandbox: boolean;
   readonly logLevel: LogLevel;
   /** The log of a device of that name. */
@@ -58,6 +60,8 @@ export interface CreatedDevice {
   readonly pciFunction: ProxiedFunction;
   /** Main's ends of what the device's process asks or reports. */
   readonly servers: readonly DeviceServer[];
+  /** A process that it needs. */
+  readonly helper: DeviceHelper | undefined;
 }
 
 export interface CreatedDevices {
@@ -66,21 +70,22 @@ export interface CreatedDevices {
 }
 
 /** Whether a machine has device processes. */
-export function wantsDevices({ disks, vsock }: Config): boolean {
-  return disks.length > 0 || vsock !== undefined;
+export function wantsDevices({ disks, nets, vsock }: WantedDevices): boolean {
+  return disks.length > 0 || nets.length > 0 || vsock !== undefined;
 }
 
 /**
  * Makes the devices that are asked for, and an entropy device and a balloon with them. `owned` gets what must live as long as the
- * machine. Throws ConfigError for a disk or path that cannot be used, WardenError when no process can be made.
+ * machine. Throws ConfigError for a disk, network or path that cannot be used, WardenError when no process can be made.
  */
 export function createDevices(options: CreateDevicesOptions, owned: DisposableStack): CreatedDevices {
   using opened = new DisposableStack();
   const { plan, client } = balloonPlan(options.memory.sizeBytes, opened, owned);
-  const { disks, vsock } = options;
+  const { disks, nets, vsock } = options;
   const plans = [
     rngPlan(opened),
     ...disks.map((disk, index) => blockPlan(disk, index, opened)),
+    ...nets.map((net, index) => netPlan(net, index, { opened, owned })),
     ...(vsock === undefined ? [] : [vsockPlan(vsock, opened, owned)]),
     plan,
   ];
@@ -123,6 +128,7 @@ function createDevice(
     name,
     servers: [irqServer, logServer, ...(plan.server === undefined ? [] : [plan.server])],
     policy: options.sandbox ? plan.policy : undefined,
+    helper: plan.helper,
     pciFunction: {
       address: { device: slot, function: 0 },
       debugLabel: name,

@@ -11,24 +11,27 @@ import { Signal } from '#sys/signal.ts';
 import { CodedError } from '#util/errors.ts';
 import type { Log, LogLevel } from '#util/log.ts';
 import { u64AsNumber } from '#util/struct.ts';
-import type { DiskConfig, VsockConfig } from '../config.ts';
-import { type CreatedDevice, createDevices, type DeviceServer } from './create-devices.ts';
+import { type CreatedDevice, createDevices, type DeviceServer, type WantedDevices } from './create-devices.ts';
 import type { BalloonClient } from './plans/balloon.ts';
 
-export interface DeviceSetOptions {
+export interface DeviceSetOptions extends WantedDevices {
   readonly memory: GuestMemory;
   readonly allocator: SystemAllocator;
   readonly irqRouter: IrqRouter;
-  readonly disks: readonly DiskConfig[];
-  readonly vsock?: VsockConfig | undefined;
   readonly sandbox: boolean;
   readonly logLevel: LogLevel;
   readonly logOf: (name: string) => Log;
 }
 
-const TOKEN = { WARDEN: 0, IRQ_ROUTER: 1, SERVERS: 2 } as const;
+const TOKEN = { WARDEN: 0, IRQ_ROUTER: 1, SOURCES: 2 } as const;
 /** TASK_COMM_LEN without its NUL, linux/sched.h. */
 const THREAD_NAME_CHARACTERS = 15;
+
+/** Something of a device that main waits for; `turn` returns why the machine cannot go on, if so. */
+interface Source {
+  readonly waiting: HasFd;
+  readonly turn: () => string | undefined;
+}
 
 /** The device processes of a machine, as its control loop sees them: something to wait for, and what comes of it. */
 export class DeviceSet implements Disposable {
@@ -39,7 +42,7 @@ export class DeviceSet implements Disposable {
   readonly #warden: Warden;
   readonly #irqRouter: IrqRouter;
   readonly #devices: readonly CreatedDevice[];
-  readonly #servers: readonly { readonly name: string; readonly server: DeviceServer }[];
+  readonly #sources: readonly Source[];
 
   /** Starts the warden and has the devices forked. Throws ConfigError, WardenError, SyscallError. */
   constructor(options: DeviceSetOptions) {
@@ -54,8 +57,8 @@ export class DeviceSet implements Disposable {
       this.balloon = balloon;
       this.#poll.add(this.#warden, TOKEN.WARDEN);
       if (irqRouter.waiting !== undefined) this.#poll.add(irqRouter.waiting, TOKEN.IRQ_ROUTER);
-      this.#servers = this.#devices.flatMap(({ name, servers }) => servers.map((server) => ({ name, server })));
-      for (const [index, { server }] of this.#servers.entries()) this.#poll.add(server, TOKEN.SERVERS + index);
+      this.#sources = this.#devices.flatMap((device) => this.#sourcesOf(device));
+      for (const [index, { waiting }] of this.#sources.entries()) this.#poll.add(waiting, TOKEN.SOURCES + index);
     } catch (error) {
       this.#owned.dispose();
       throw error;
@@ -77,11 +80,8 @@ export class DeviceSet implements Disposable {
     const events = this.#poll.wait(0);
     for (let index = 0; index < events.length; index++) {
       const { token } = events.at(index);
-      if (token === TOKEN.IRQ_ROUTER) this.#irqRouter.turn();
-      else {
-        const failure = token === TOKEN.WARDEN ? this.#hearWarden() : this.#serve(token - TOKEN.SERVERS);
-        if (failure !== undefined) return failure;
-      }
+      const failure = this.#handle(token);
+      if (failure !== undefined) return failure;
     }
     return undefined;
   }
@@ -99,6 +99,14 @@ export class DeviceSet implements Disposable {
 
   [Symbol.dispose](): void {
     this.#owned.dispose();
+  }
+
+  #handle(token: number): string | undefined {
+    if (token === TOKEN.IRQ_ROUTER) {
+      this.#irqRouter.turn();
+      return undefined;
+    }
+    return token === TOKEN.WARDEN ? this.#hearWarden() : this.#sources[token - TOKEN.SOURCES]?.turn();
   }
 
   #hearWarden(): string | undefined {
@@ -124,11 +132,16 @@ export class DeviceSet implements Disposable {
     return `${name}: it cannot be jailed: ${step}: ${message} (--disable-sandbox runs it without a jail)`;
   }
 
+  #sourcesOf({ name, servers, helper }: CreatedDevice): Source[] {
+    const conversations = servers.map((server) => ({ waiting: server, turn: () => this.#serve(name, server) }));
+    if (helper === undefined) return conversations;
+    // A device's end is that of its helper too: what the warden has to say is the cause.
+    const helperEnd = () => this.#hearWarden() ?? `${name}: ${helper.describeEnd()}`;
+    return [...conversations, { waiting: helper, turn: helperEnd }];
+  }
+
   /** Answers a device; one that does not keep to the protocol ends the machine. */
-  #serve(index: number): string | undefined {
-    const served = this.#servers[index];
-    if (served === undefined) return undefined;
-    const { name, server } = served;
+  #serve(name: string, server: DeviceServer): string | undefined {
     try {
       // At its end of file the device is gone, of which the warden tells.
       if (server.tryServeOne() === false) this.#poll.remove(server);

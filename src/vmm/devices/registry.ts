@@ -1,6 +1,9 @@
 /** The devices that have processes: how each is made there. Main knows them by these names. */
 import { type Balloon, balloon } from '#devices/virtio/balloon/balloon.ts';
 import { block } from '#devices/virtio/block/block.ts';
+import { net } from '#devices/virtio/net/net.ts';
+import { StreamBackend } from '#devices/virtio/net/stream-backend.ts';
+import { TapBackend } from '#devices/virtio/net/tap-backend.ts';
 import { UrandomSource } from '#devices/virtio/rng/entropy-source.ts';
 import { rng } from '#devices/virtio/rng/rng.ts';
 import { UnixHostSockets } from '#devices/virtio/vsock/host-sockets.ts';
@@ -31,10 +34,16 @@ export interface VsockParameters {
   readonly cid: number;
 }
 
-export type DeviceName = 'rng' | 'balloon' | 'block' | 'vsock';
-
 /** Main has this long to connect. */
 const CONNECT_TIMEOUT_MS = 5000;
+/** What main says of a network interface; its tap or socket is the one descriptor. */
+export interface NetParameters {
+  readonly backend: 'tap' | 'stream';
+  /** Six bytes. */
+  readonly mac: readonly number[];
+}
+
+export type DeviceName = 'rng' | 'balloon' | 'block' | 'net' | 'vsock';
 
 function only(fds: readonly Fd[]): Fd {
   const [fd] = fds;
@@ -60,6 +69,10 @@ export const DEVICE_MAKERS: Readonly<Record<DeviceName, DeviceMaker>> = {
     const timeouts = { sendMs: CONNECT_TIMEOUT_MS, receiveMs: CONNECT_TIMEOUT_MS };
     const host = new UnixHostSockets(listener, VsockConnect.client(main, timeouts));
     return { device: vsock.create({ cid, host, hostFds: host.keepFds() }) };
+  }),
+  net: virtioMaker<NetParameters>(({ name, parameters, fds, log }) => {
+    const backend = parameters.backend === 'tap' ? new TapBackend(only(fds)) : new StreamBackend(only(fds));
+    return { device: net.create({ backend, log, name, mac: Uint8Array.from(parameters.mac) }) };
   }),
 };
 

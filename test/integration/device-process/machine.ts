@@ -42,6 +42,7 @@ export class TestMachine implements Disposable {
       allocator,
       irqRouter: this.#irqRouter(),
       disks: [this.#disk(readOnly)],
+      nets: [],
       sandbox,
       logLevel: 'warn',
       logOf,

@@ -45,7 +45,6 @@ import {
   VsockConfig,
   VsockHeader,
 } from '#devices/virtio/vsock/constants.ts';
-
 import { TapFlag, TapOffload, TunRequest } from '#sys/tap.ts';
 
 const HEADERS = [
@@ -203,8 +202,7 @@ test('numbers are those of Linux', {
   const folder = mkdtempSync(join(tmpdir(), 'crosvm-virtio-'));
   try {
     // vm_sockets.h needs sys/socket.h before it.
-    const includes = ['stddef.h', 'stdio.h', 'sys/ioctl.h', 'sys/socket.h', ...HEADERS];
-    const includes = ['stddef.h', 'stdio.h', 'sys/ioctl.h', ...HEADERS]
+    const includes = ['stddef.h', 'stdio.h', 'sys/ioctl.h', 'sys/socket.h', ...HEADERS]
       .map((header) => `#include <${header}>`)
       .join('\n');
     const prints = Object.keys(EXPECTED).map((expression) => `printf("%lld\\n", (long long)(${expression}));`);

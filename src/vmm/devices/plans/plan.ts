@@ -1,6 +1,12 @@
 import type { ProtocolServer } from '#msg-socket/protocol.ts';
-import type { Fd } from '#sys/fd.ts';
+import type { Fd, HasFd } from '#sys/fd.ts';
 import type { DeviceName } from '../registry.ts';
+
+/** A process that a device needs, which main has started; whoever asked for the plan disposes of it. */
+export interface DeviceHelper extends HasFd, Disposable {
+  /** Its descriptor is readable: why it ended. */
+  describeEnd(): string;
+}
 
 /** What main makes for one device before its process is made. */
 export interface DevicePlan {
@@ -17,4 +23,5 @@ export interface DevicePlan {
   readonly fds: readonly Fd[];
   /** Answers what a device of this kind asks of main besides interrupts. */
   readonly server?: ProtocolServer;
+  readonly helper?: DeviceHelper;
 }
