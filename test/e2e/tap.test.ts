@@ -1,0 +1,69 @@
+/** A guest behind a tap, with the offloads that Debian's driver takes, jailed. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { NetFeature } from '#devices/virtio/net/constants.ts';
+import { writeScriptArchive } from '../../tools/guest/initramfs.ts';
+import { busyboxImage, kernelModules, MODULE_PREFIX, skipWithoutApt, vmlinuz } from './guest-files.ts';
+import { DOWNLOAD_PORT, TAP_ADDRESS, tapFile, UPLOAD_PORT } from './tap-server.ts';
+import { TestVm } from './test-vm.ts';
+
+const SCRIPT = `
+for module in /${MODULE_PREFIX}*; do insmod $module || echo "no $module"; done
+ip link set lo up
+ip link set eth0 up
+ip addr add 192.168.77.2/24 dev eth0
+echo "features $(cat /sys/class/net/eth0/device/features)"
+wget -q -O /tmp/file http://${TAP_ADDRESS}:${DOWNLOAD_PORT}/
+echo "down $(sha256sum < /tmp/file | cut -d' ' -f1)"
+echo "up $(nc ${TAP_ADDRESS} ${UPLOAD_PORT} < /tmp/file)"
+`;
+
+/** Makes the tap in a network namespace of its own, starts the other end there, and becomes the command. */
+const SETUP = `
+ip tuntap add dev crosvm0 mode tap vnet_hdr && ip addr add ${TAP_ADDRESS}/24 dev crosvm0 && ip link set crosvm0 up || exit 99
+server=$1 ready=$2; shift 2
+"$1" "$server" "$ready" >&2 &
+until [ -e "$ready" ]; do sleep 0.1; done
+exec "$@"
+`;
+
+function whyNot(): string | false {
+  if (skipWithoutApt !== false) return skipWithoutApt;
+  const probe = ['-n', 'ip', 'tuntap', 'add', 'dev', 'crosvm0', 'mode', 'tap', 'vnet_hdr'];
+  const { status, error, stderr } = spawnSync('unshare', probe, { encoding: 'utf8' });
+  return status === 0 ? false : `no tap can be made here: ${error?.message ?? stderr.trim()}`;
+}
+
+const said = (vm: TestVm, word: string): string | undefined =>
+  new RegExp(`^${word} (.*?)\\s*$`, 'm').exec(vm.console)?.[1];
+
+test('a guest moves a file both ways through a tap with offloads', {
+  skip: whyNot(),
+  timeout: 180_000,
+}, async (t: TestContext) => {
+  const folder = mkdtempSync(join(tmpdir(), 'crosvm-tap-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const archive = join(folder, 'script.cpio');
+  writeScriptArchive(archive, SCRIPT, { programs: await kernelModules(['virtio_pci', 'virtio_net']) });
+  const server = join(import.meta.dirname, 'tap-server.ts');
+  await using vm = new TestVm({
+    kernel: await vmlinuz(),
+    initrds: [await busyboxImage(), archive],
+    options: ['--net=tap-name=crosvm0'],
+    within: (command) => ['unshare', '-n', 'sh', '-c', SETUP, 'sh', server, join(folder, 'ready'), ...command],
+  });
+  const output = (): string => `${vm.console.slice(-3000)}\n${vm.errors}`;
+  assert.deepEqual(await vm.waitForExit({ timeoutMs: 120_000 }), { status: 0, signal: null }, output());
+  const sum = createHash('sha256').update(tapFile()).digest('hex');
+  assert.equal(said(vm, 'down'), sum, output());
+  assert.equal(said(vm, 'up'), sum, output());
+  const taken = BigInt(`0b${[...(said(vm, 'features') ?? '')].reverse().join('')}`);
+  const { CSUM, GUEST_CSUM, GUEST_TSO4, HOST_TSO4, MRG_RXBUF } = NetFeature;
+  const wanted = CSUM | GUEST_CSUM | GUEST_TSO4 | HOST_TSO4 | MRG_RXBUF;
+  assert.equal(taken & wanted, wanted, output());
+});
