@@ -17,6 +17,9 @@ export const TapFlag = { TAP: 0x0002, NO_PI: 0x1000, VNET_HDR: 0x4000 } as const
 /** What the reader of a tap can do with large or unfinished packets, uapi/linux/if_tun.h. */
 export const TapOffload = { CSUM: 0x01, TSO4: 0x02, TSO6: 0x04, TSO_ECN: 0x08, UFO: 0x10 } as const;
 
+/** A tap that is attached to no interface, or to one that was deleted: EBADFD, for which Node has no name. */
+export const DETACHED_ERRNO = 77;
+
 /** `struct ifreq`, uapi/linux/if.h: the name with its NUL, then a union. */
 const IFREQ = { NAME_BYTES: 16, FLAGS: 16, SIZE_BYTES: 40 } as const;
 
@@ -49,7 +52,7 @@ export function openTap(name: string, flags: number): number {
   throw error;
 }
 
-/** Of TapFlag. EBADFD, ENOTTY: no tap, or one that is attached to nothing. */
+/** Of TapFlag. ENOTTY: no tap; DETACHED_ERRNO. */
 export function tapFlags(fd: number): number {
   const request = new Uint8Array(IFREQ.SIZE_BYTES);
   if (c.ioctl(fd, TunRequest.GETIFF, request) < 0) throw lastError('ioctl TUNGETIFF', { fd });

@@ -15,7 +15,7 @@ export interface HostForward {
 export type NetSource =
   /** A tap interface of the host, by its name. */
   | { readonly kind: 'tap'; readonly name: string }
-  /** One that whoever started crosvm has opened: the number of the descriptor, which the machine takes over. */
+  /** One that whoever started crosvm has opened: the number of the descriptor, which stays open. */
   | { readonly kind: 'tap-fd'; readonly fd: number }
   /** passt(1): connections of the guest are made by a process of the user's. */
   | {

@@ -3,7 +3,7 @@ import type { Fd } from '#sys/fd.ts';
 import { addressOf } from '#sys/ffi.ts';
 import { tryRead, tryWrite } from '#sys/file.ts';
 import { SyscallError } from '#sys/syscall-error.ts';
-import { setTapOffloads, TapOffload } from '#sys/tap.ts';
+import { DETACHED_ERRNO, setTapOffloads, TapOffload } from '#sys/tap.ts';
 import type { NetBackend, NetEnd } from './backend.ts';
 import { FRAME_BYTES_MIN, HEADER_BYTES, HeaderFlag, NetFeature, PACKET_BYTES_MAX } from './constants.ts';
 
@@ -89,6 +89,6 @@ export class TapBackend implements NetBackend {
 
   #fail(error: unknown): void {
     if (!(error instanceof SyscallError)) throw error;
-    this.#end = error.message;
+    this.#end = error.errno === DETACHED_ERRNO ? 'the interface was deleted' : error.message;
   }
 }

@@ -4,7 +4,7 @@ import { net } from '#devices/virtio/net/net.ts';
 import { Fd } from '#sys/fd.ts';
 import { dup, setNonBlocking } from '#sys/file.ts';
 import { SyscallError } from '#sys/syscall-error.ts';
-import { interfaceExists, openTap, setTapHeaderSize, TapFlag, tapFlags } from '#sys/tap.ts';
+import { DETACHED_ERRNO, interfaceExists, openTap, setTapHeaderSize, TapFlag, tapFlags } from '#sys/tap.ts';
 import { ConfigError, quoted } from '../../config.ts';
 import { macBytes, type NetConfig, type NetSource } from '../../net-config.ts';
 import { Passt } from '../passt.ts';
@@ -74,7 +74,7 @@ const TAP_ERRORS: Readonly<Record<string, string>> = {
   EINVAL: 'it is no tap of one queue',
   EBADF: 'is not open',
   ENOTTY: 'is no tap',
-  EBADFD: 'is attached to no interface',
+  [`E${DETACHED_ERRNO}`]: 'is attached to no interface',
 };
 
 function namedTap(name: string): Fd {

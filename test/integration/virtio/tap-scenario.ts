@@ -1,0 +1,88 @@
+/** Taps in a network namespace that the caller has made: what is found goes to standard output as JSON. */
+import { spawnSync } from 'node:child_process';
+import { HEADER_BYTES, NetFeature } from '#devices/virtio/net/constants.ts';
+import { TapBackend } from '#devices/virtio/net/tap-backend.ts';
+import { PollFlag, pollFd } from '#sys/epoll.ts';
+import { Fd } from '#sys/fd.ts';
+import { OpenFlag } from '#sys/file.ts';
+import { openTap, TapFlag } from '#sys/tap.ts';
+import { errorMessage } from '#util/errors.ts';
+import { netPlan } from '#vmm/devices/plans/net.ts';
+import type { NetSource } from '#vmm/net-config.ts';
+
+const { TAP, NO_PI, VNET_HDR } = TapFlag;
+const MAC = [0x52, 0x54, 0, 0, 0, 1] as const;
+const WAIT_MS = 5000;
+
+function ip(...words: readonly string[]): void {
+  const { status, stderr } = spawnSync('ip', words, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`ip ${words.join(' ')}: ${stderr}`);
+}
+
+/** An ARP request (RFC 826) of 10.9.0.2 for 10.9.0.1, behind an empty virtio header. */
+function arpRequest(): Uint8Array {
+  const ethernet = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, ...MAC, 0x08, 0x06];
+  const arp = [0, 1, 8, 0, 6, 4, 0, 1, ...MAC, 10, 9, 0, 2, 0, 0, 0, 0, 0, 0, 10, 9, 0, 1];
+  return Uint8Array.from([...new Uint8Array(HEADER_BYTES), ...ethernet, ...arp]);
+}
+
+/** The operation of the first ARP packet that comes for us; undefined when none does. */
+function awaitArp(backend: TapBackend): number | undefined {
+  while (pollFd(backend.fd, PollFlag.IN, WAIT_MS) !== 0) {
+    const packet = backend.receive();
+    if (packet === undefined) return undefined;
+    const frame = packet.subarray(HEADER_BYTES);
+    if (frame[12] === 0x08 && frame[13] === 0x06 && MAC.every((byte, at) => frame[at] === byte)) return frame[21];
+  }
+  return undefined;
+}
+
+function refusal(source: NetSource): string {
+  using stack = new DisposableStack();
+  try {
+    netPlan({ source, mac: undefined }, 0, { opened: stack, owned: stack });
+    return 'none';
+  } catch (error) {
+    return errorMessage(error);
+  }
+}
+
+function scenario(): Record<string, unknown> {
+  using owned = new DisposableStack();
+  ip('tuntap', 'add', 'dev', 'named', 'mode', 'tap', 'vnet_hdr');
+  const given = owned.use(new Fd(openTap('given', TAP | NO_PI | VNET_HDR)));
+  const plain = owned.use(new Fd(openTap('plain', TAP | NO_PI)));
+  const source = { kind: 'tap', name: 'named' } as const;
+  const plan = netPlan({ source, mac: undefined }, 3, { opened: owned, owned });
+  const busy = refusal(source);
+  const backend = new TapBackend(plan.fds[0] as Fd);
+  backend.useFeatures(backend.features);
+  const withAll = backend.end;
+  backend.useFeatures(NetFeature.GUEST_TSO4);
+  backend.send(arpRequest(), arpRequest().length);
+  const whileDown = backend.end;
+  ip('addr', 'add', '10.9.0.1/24', 'dev', 'named');
+  ip('link', 'set', 'named', 'up');
+  backend.send(arpRequest(), arpRequest().length);
+  const answer = awaitArp(backend);
+  ip('link', 'del', 'named');
+  while (backend.receive() !== undefined);
+  return {
+    name: plan.name,
+    parameters: plan.parameters,
+    withAll: withAll ?? 'fine',
+    whileDown: whileDown ?? 'fine',
+    answer,
+    deleted: backend.end,
+    busy,
+    missing: refusal({ kind: 'tap', name: 'missing' }),
+    given: refusal({ kind: 'tap-fd', fd: given.fd }),
+    plain: refusal({ kind: 'tap-fd', fd: plain.fd }),
+    closed: refusal({ kind: 'tap-fd', fd: 999_999 }),
+    file: refusal({ kind: 'tap-fd', fd: owned.use(Fd.open('/dev/null')).fd }),
+    detached: refusal({ kind: 'tap-fd', fd: owned.use(Fd.open('/dev/net/tun', OpenFlag.RDWR)).fd }),
+    numbers: [given.fd, plain.fd],
+  };
+}
+
+process.stdout.write(JSON.stringify(scenario()));

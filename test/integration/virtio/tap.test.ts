@@ -1,0 +1,56 @@
+/** Real taps, in a network namespace of their own. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+
+function whyNot(): string | false {
+  const probe = ['-n', 'ip', 'tuntap', 'add', 'dev', 'crosvm0', 'mode', 'tap', 'vnet_hdr'];
+  const { status, error, stderr } = spawnSync('unshare', probe, { encoding: 'utf8' });
+  return status === 0 ? false : `no tap can be made here: ${error?.message ?? stderr.trim()}`;
+}
+
+const skip = whyNot();
+
+describe('a tap', { skip }, () => {
+  const path = join(import.meta.dirname, 'tap-scenario.ts');
+  const run = () => spawnSync('unshare', ['-n', process.execPath, path], { encoding: 'utf8', timeout: 60_000 });
+  const { stdout, stderr } = skip === false ? run() : { stdout: '{}', stderr: '' };
+  const found = (stdout === '' ? {} : JSON.parse(stdout)) as Record<string, unknown>;
+  const numbers = (found['numbers'] ?? []) as readonly number[];
+
+  test('carries frames both ways, with the offloads that were taken', () => {
+    assert.equal(found['withAll'], 'fine', stderr);
+    assert.equal(found['answer'], 2, 'the host answers an ARP request');
+  });
+
+  test('that is down loses what is sent, and is still there', () => {
+    assert.equal(found['whileDown'], 'fine', stderr);
+  });
+
+  test('that is deleted is the end of the network', () => {
+    assert.equal(found['deleted'], 'the interface was deleted', stderr);
+  });
+
+  test('gives the guest an address of its own', () => {
+    const { backend, mac } = found['parameters'] as { backend: string; mac: number[] };
+    assert.deepEqual([found['name'], backend, mac.length, mac.slice(0, 3)], ['net3', 'tap', 6, [0x52, 0x54, 0]]);
+  });
+
+  const gone = 'there is no such interface; ip tuntap add makes one';
+  const flags = 'it has to be opened with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR';
+  for (const [name, message] of [
+    ['busy', '--net: tap-name="named": another process uses it'],
+    ['missing', `--net: tap-name="missing": ${gone}`],
+    ['given', 'none'],
+    ['plain', `--net: tap-fd=${numbers[1]}: ${flags}`],
+    ['closed', '--net: tap-fd=999999: is not open'],
+    ['file', /^--net: tap-fd=\d+: is no tap$/],
+    ['detached', /^--net: tap-fd=\d+: is attached to no interface$/],
+  ] as const) {
+    test(`that is ${name} is told of: ${message}`, () => {
+      if (typeof message === 'string') assert.equal(found[name], message, stderr);
+      else assert.match(String(found[name]), message, stderr);
+    });
+  }
+});
