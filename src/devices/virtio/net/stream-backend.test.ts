@@ -3,8 +3,8 @@ import { describe, test } from 'node:test';
 import { Fd } from '#sys/fd.ts';
 import { setNonBlocking, tryRead, writeAll } from '#sys/file.ts';
 import { SocketType, socketpair } from '#sys/socket.ts';
-import { FRAME_BYTES_MAX, HEADER_BYTES } from './constants.ts';
-import { StreamBackend } from './stream-backend.ts';
+import { HEADER_BYTES } from './constants.ts';
+import { STREAM_FRAME_BYTES_MAX as FRAME_BYTES_MAX, StreamBackend } from './stream-backend.ts';
 
 function create() {
   const [ours, theirs] = socketpair(SocketType.STREAM);
@@ -53,6 +53,14 @@ describe('frames over a stream', () => {
     const bytes = new Uint8Array(200);
     assert.equal(tryRead(all.peer.fd, bytes), 64);
     assert.deepEqual(bytes.slice(0, 64), encode(frameOf(60)));
+  });
+
+  test('that are too large for the peer are not sent', () => {
+    using all = create();
+    const packet = withHeader(frameOf(FRAME_BYTES_MAX + 1));
+    assert.equal(all.backend.send(packet, packet.length), true);
+    setNonBlocking(all.peer.fd, true);
+    assert.equal(tryRead(all.peer.fd, new Uint8Array(4)), undefined);
   });
 
   test('wait when the peer is slow, and arrive whole', () => {

@@ -7,9 +7,11 @@ import { SyscallError } from '#sys/syscall-error.ts';
 import { KiB } from '#util/bits.ts';
 import { viewOf } from '#util/struct.ts';
 import type { NetBackend, NetEnd } from './backend.ts';
-import { FRAME_BYTES_MAX, FRAME_BYTES_MIN, HEADER_BYTES } from './constants.ts';
+import { FRAME_BYTES_MIN, HEADER_BYTES } from './constants.ts';
 
 const LENGTH_BYTES = 4;
+/** More than this passt takes for an error and closes the connection (ETH_MAX_MTU in its tap.c): the guest must not bring that about. */
+export const STREAM_FRAME_BYTES_MAX = 0xffff;
 /** The header is made over the length and what lies before it, which has been handed out. */
 const MARGIN_BYTES = HEADER_BYTES - LENGTH_BYTES;
 /** What one read takes at most, many frames: more than the largest, so that it comes together. */
@@ -22,7 +24,7 @@ export class StreamBackend implements NetBackend {
   readonly #input = new Uint8Array(INPUT_BYTES);
   readonly #inputView = viewOf(this.#input);
   readonly #inputAddress = addressOf(this.#input);
-  readonly #output = new Uint8Array(LENGTH_BYTES + FRAME_BYTES_MAX);
+  readonly #output = new Uint8Array(LENGTH_BYTES + STREAM_FRAME_BYTES_MAX);
   readonly #outputView = viewOf(this.#output);
   /** Bytes that were read and not handed out lie from `start` to `stop`. */
   #start = MARGIN_BYTES;
@@ -57,9 +59,9 @@ export class StreamBackend implements NetBackend {
   }
 
   send(packet: Uint8Array, sizeBytes: number): boolean {
-    if (this.#end !== undefined) return true;
-    if (!this.flush()) return false;
     const length = sizeBytes - HEADER_BYTES;
+    if (this.#end !== undefined || length > STREAM_FRAME_BYTES_MAX) return true;
+    if (!this.flush()) return false;
     this.#outputView.setUint32(0, length);
     this.#output.set(packet.subarray(HEADER_BYTES, sizeBytes), LENGTH_BYTES);
     this.#outputStart = 0;
@@ -96,7 +98,7 @@ export class StreamBackend implements NetBackend {
       let wanted = LENGTH_BYTES;
       if (available >= LENGTH_BYTES) {
         const length = this.#inputView.getUint32(this.#start);
-        if (length < FRAME_BYTES_MIN || length > FRAME_BYTES_MAX) {
+        if (length < FRAME_BYTES_MIN || length > STREAM_FRAME_BYTES_MAX) {
           this.#fail(`it sent a frame of ${length} bytes`);
           return undefined;
         }
