@@ -6,6 +6,7 @@ const loaders: Readonly<Record<string, () => Promise<{ readonly default: Bench }
   interpreter: () => import('./interpreter.ts'),
   'msg-socket': () => import('./msg-socket.ts'),
   'virtio-block': () => import('./virtio-block.ts'),
+  'virtio-net': () => import('./virtio-net.ts'),
   'virtio-queue': () => import('./virtio-queue.ts'),
   'virtio-vsock': () => import('./virtio-vsock.ts'),
 };

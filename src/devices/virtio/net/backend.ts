@@ -17,7 +17,7 @@ export interface NetBackend extends HasFd {
   useFeatures(bits: bigint): void;
   /** The next packet, valid until the next call; undefined when there is none now. Its header is the device's to complete. */
   receive(): Uint8Array | undefined;
-  /** Sends the first `sizeBytes` of `packet`, which were judged. False: there is no room now. */
+  /** Sends the first `sizeBytes` of `packet`, which were judged; its header may be overwritten. False: there is no room now. */
   send(packet: Uint8Array, sizeBytes: number): boolean;
   /** Goes on with what `send` took and could not pass on; false while something is left. */
   flush(): boolean;

@@ -79,7 +79,7 @@ export class Reception {
       return 'dropped';
     }
     writer.skip(HEADER_BYTES);
-    let done = HEADER_BYTES + writer.write(packet.subarray(HEADER_BYTES));
+    let done = HEADER_BYTES + writer.write(packet, packet.length - HEADER_BYTES, HEADER_BYTES);
     const firstBytes = done;
     let count = 1;
     while (done < packet.length) {
@@ -93,7 +93,7 @@ export class Reception {
         return this.#missing();
       }
       this.#moreWriter.begin(this.#more);
-      const written = this.#moreWriter.write(packet.subarray(done));
+      const written = this.#moreWriter.write(packet, packet.length - done, done);
       this.#heads[count] = this.#more.head;
       this.#sizes[count] = written;
       count += 1;

@@ -24,12 +24,14 @@ export class StreamBackend implements NetBackend {
   readonly #input = new Uint8Array(INPUT_BYTES);
   readonly #inputView = viewOf(this.#input);
   readonly #inputAddress = addressOf(this.#input);
+  /** What the socket did not take of a frame that it took the beginning of, from `outputStart` to `outputStop`. */
   readonly #output = new Uint8Array(LENGTH_BYTES + STREAM_FRAME_BYTES_MAX);
-  readonly #outputView = viewOf(this.#output);
+  #packet: Uint8Array | undefined;
+  #wire: Uint8Array = new Uint8Array(0);
+  #wireView = viewOf(this.#wire);
   /** Bytes that were read and not handed out lie from `start` to `stop`. */
   #start = MARGIN_BYTES;
   #stop = MARGIN_BYTES;
-  /** What is left to send: up to `outputStop`. */
   #outputStart = 0;
   #outputStop = 0;
   #end: NetEnd | undefined;
@@ -62,12 +64,20 @@ export class StreamBackend implements NetBackend {
     const length = sizeBytes - HEADER_BYTES;
     if (this.#end !== undefined || length > STREAM_FRAME_BYTES_MAX) return true;
     if (!this.flush()) return false;
-    this.#outputView.setUint32(0, length);
-    this.#output.set(packet.subarray(HEADER_BYTES, sizeBytes), LENGTH_BYTES);
-    this.#outputStart = 0;
-    this.#outputStop = LENGTH_BYTES + length;
-    // It is taken, whether it goes now or with the next flush.
-    this.flush();
+    const wire = this.#wireOf(packet);
+    const wireBytes = LENGTH_BYTES + length;
+    this.#wireView.setUint32(0, length);
+    try {
+      const sent = trySend(this.fd, wire, wireBytes);
+      if (sent === undefined) return false;
+      if (sent < wireBytes) {
+        this.#output.set(wire.subarray(sent, wireBytes));
+        this.#outputStart = 0;
+        this.#outputStop = wireBytes - sent;
+      }
+    } catch (error) {
+      this.#failFor(error);
+    }
     return true;
   }
 
@@ -89,6 +99,16 @@ export class StreamBackend implements NetBackend {
 
   keepFds(): readonly number[] {
     return [this.fd];
+  }
+
+  /** The packet from where its length goes: over the end of its header. Packets come in the same buffer, whose view is kept. */
+  #wireOf(packet: Uint8Array): Uint8Array {
+    if (packet !== this.#packet) {
+      this.#packet = packet;
+      this.#wire = packet.subarray(MARGIN_BYTES);
+      this.#wireView = viewOf(this.#wire);
+    }
+    return this.#wire;
   }
 
   /** The length of the next frame, all of which is here; undefined when it is not. Reads once, when it has to. */

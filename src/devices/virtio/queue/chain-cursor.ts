@@ -70,14 +70,14 @@ class ChainCursor {
     return total;
   }
 
-  copyIn(source: Uint8Array, sizeBytes: number): number {
+  copyIn(source: Uint8Array, sizeBytes: number, from: number): number {
     const total = Math.min(sizeBytes, this.remaining);
     const bytes = this.#bytes;
     for (let done = 0; done < total; ) {
       const size = this.take(total - done);
       const at = this.at;
-      if (size <= LOOP_BYTES_MAX) for (let i = 0; i < size; i++) bytes[at + i] = source[done + i]!;
-      else bytes.set(source.subarray(done, done + size), at);
+      if (size <= LOOP_BYTES_MAX) for (let i = 0; i < size; i++) bytes[at + i] = source[from + done + i]!;
+      else bytes.set(source.subarray(from + done, from + done + size), at);
       done += size;
     }
     return total;
@@ -136,9 +136,9 @@ export class ChainWriter {
     if (skippedBytes > 0) this.#cursor.skip(skippedBytes);
   }
 
-  /** Copies in the first `sizeBytes` (all by default) of `source`, or as many as there is room for; returns the count. */
-  write(source: Uint8Array, sizeBytes: number = source.length): number {
-    return this.#cursor.copyIn(source, sizeBytes);
+  /** Copies in `sizeBytes` (all by default) of `source` from `from` on, or as many as there is room for; returns the count. */
+  write(source: Uint8Array, sizeBytes: number = source.length, from = 0): number {
+    return this.#cursor.copyIn(source, sizeBytes, from);
   }
 
   skip(sizeBytes: number): number {
