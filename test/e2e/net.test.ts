@@ -67,12 +67,25 @@ async function exchange(port: number, message: string): Promise<string> {
   return await text(socket);
 }
 
-/** The child of that machine that is passt. */
-function passtOf({ pid }: TestVm): number {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number);
-  const found = children.find((child) => readFileSync(`/proc/${child}/comm`, 'utf8').startsWith('passt'));
-  assert.ok(found !== undefined, 'passt runs');
-  return found;
+/** The child of that machine that is passt, which is there before the guest runs. */
+async function passtOf({ pid }: TestVm): Promise<number> {
+  for (let tries = 0; tries < 600; tries++) {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ');
+    const found = children.find((child) => child !== '' && commandOf(child).startsWith('passt'));
+    if (found !== undefined) return Number(found);
+    await setTimeout(50);
+  }
+  throw new Error('passt does not run');
+}
+
+/** Empty for a process that has ended. */
+function commandOf(pid: string): string {
+  const path = `/proc/${pid}/comm`;
+  return existsSync(path) ? readFileSync(path, 'utf8') : '';
+}
+
+async function bootWithPasst(): Promise<TestVm> {
+  return new TestVm({ kernel: await vmlinuz(), initrds: [await busyboxImage()], options: ['--net=user'] });
 }
 
 const isAlive = (pid: number): boolean =>
@@ -130,18 +143,16 @@ echo "got $(cat /tmp/got)"
     assert.equal(said(vm, 'secret'), '[]', output(vm));
   });
 
-  test('ends when passt ends, and says so', limit, async (t) => {
-    await using vm = await runScript(temporaryFolder(t), 'echo "runs"; sleep 1000', ['--net=user']);
-    await vm.waitFor(/^runs/m, { timeoutMs: 100_000 });
-    process.kill(passtOf(vm), 'SIGKILL');
+  test('ends when passt ends, and says so', limit, async () => {
+    await using vm = await bootWithPasst();
+    process.kill(await passtOf(vm), 'SIGKILL');
     assert.deepEqual(await vm.waitForExit({ timeoutMs: 30_000 }), { status: 1, signal: null }, output(vm));
     assert.match(vm.errors, /net0: passt, which is its network, has ended/);
   });
 
-  test('takes passt along when crosvm is killed', limit, async (t) => {
-    await using vm = await runScript(temporaryFolder(t), 'echo "runs"; sleep 1000', ['--net=user']);
-    await vm.waitFor(/^runs/m, { timeoutMs: 100_000 });
-    const pid = passtOf(vm);
+  test('takes passt along when crosvm is killed', limit, async () => {
+    await using vm = await bootWithPasst();
+    const pid = await passtOf(vm);
     process.kill(vm.pid, 'SIGKILL');
     await vm.waitForExit({ timeoutMs: 30_000 });
     for (let tries = 0; isAlive(pid) && tries < 100; tries++) await setTimeout(50);
