@@ -13,7 +13,7 @@ export interface NetBackend extends HasFd {
   readonly features: bigint;
   /** Set once the peer is gone: nothing comes from then on, and what is sent is swallowed. */
   readonly end: NetEnd | undefined;
-  /** What the driver took. Before the first packet, and with 0 after a reset. */
+  /** What the driver took: before the first packet of each activation. */
   useFeatures(bits: bigint): void;
   /** The next packet, valid until the next call; undefined when there is none now. Its header is the device's to complete. */
   receive(): Uint8Array | undefined;

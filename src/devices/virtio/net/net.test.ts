@@ -192,6 +192,23 @@ describe('transmission', () => {
     assert.equal(all.transmit.usedIndex, 3);
   });
 
+  test('what the backend took and has not passed on is waited for, and no longer than needed', () => {
+    using all = create();
+    all.backend.room = 1;
+    all.transmit.add({ readable: packetOf(frameOf(20)) });
+    all.kick(1);
+    assert.equal(all.transmit.usedIndex, 1);
+    const flushes = all.backend.flushCalls;
+    all.turn();
+    assert.ok(all.backend.flushCalls > flushes, 'without a kick');
+    all.backend.room = 1;
+    all.turn();
+    all.turn();
+    const settled = all.backend.flushCalls;
+    all.turn();
+    assert.equal(all.backend.flushCalls, settled);
+  });
+
   test('a chain that makes no sense stops this queue alone', () => {
     using all = create();
     all.transmit.add({ readable: packetOf(frameOf(20)) });

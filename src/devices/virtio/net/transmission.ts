@@ -48,6 +48,8 @@ export class Transmission {
         break;
       }
     }
+    // The end of a frame may be left, with no further packet that would push it.
+    if (!this.isBlocked) this.isBlocked = !this.#backend.flush();
     this.#server.signal();
   }
 }

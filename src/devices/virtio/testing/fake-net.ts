@@ -12,6 +12,7 @@ export class FakeNet implements NetBackend, Disposable {
   /** How many more packets there is room for. */
   room = Number.POSITIVE_INFINITY;
   receiveCalls = 0;
+  flushCalls = 0;
   readonly #waiting: Uint8Array[] = [];
   readonly #event = EventFd.create();
 
@@ -48,6 +49,7 @@ export class FakeNet implements NetBackend, Disposable {
   }
 
   flush(): boolean {
+    this.flushCalls += 1;
     return this.room > 0;
   }
 
