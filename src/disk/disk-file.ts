@@ -3,9 +3,18 @@ import type { IoVectors } from './io-vectors.ts';
 
 /**
  * LOCKED: another process uses the image. OUT_OF_RANGE: the transfer leaves the disk. READ_ONLY: the image is open for reading.
- * SHORT: the image ended early. FLUSH_FAILED: data that was written before may be lost. BAD_IMAGE: it is no disk image.
+ * SHORT: the image ended early. FLUSH_FAILED: data that was written before may be lost. BAD_IMAGE: it is no disk image, or a
+ * damaged one. UNSUPPORTED: the image uses what is not implemented. FULL: its format has no room for more.
  */
-export type DiskErrorCode = 'LOCKED' | 'OUT_OF_RANGE' | 'READ_ONLY' | 'SHORT' | 'FLUSH_FAILED' | 'BAD_IMAGE';
+export type DiskErrorCode =
+  | 'LOCKED'
+  | 'OUT_OF_RANGE'
+  | 'READ_ONLY'
+  | 'SHORT'
+  | 'FLUSH_FAILED'
+  | 'BAD_IMAGE'
+  | 'UNSUPPORTED'
+  | 'FULL';
 
 export class DiskError extends CodedError<DiskErrorCode> {
   override readonly name = 'DiskError';

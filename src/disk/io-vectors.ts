@@ -88,6 +88,39 @@ export class IoVectors {
     }
   }
 
+  /** Becomes the first `sizeBytes` of `source`, which are taken away there. Both are of the same memory. */
+  takeFrom(source: IoVectors, sizeBytes: number): void {
+    assert(source.memory === this.memory && sizeBytes <= source.sizeBytes, 'a part of the same memory');
+    this.clear();
+    let left = sizeBytes;
+    for (let index = 0; left > 0; index++) {
+      const size = Math.min(left, source.sizeAt(index));
+      this.push(source.offsetAt(index), size);
+      left -= size;
+    }
+    source.advance(sizeBytes);
+  }
+
+  /** Fills the ranges with zeros, which uses them up. */
+  fillZero(): void {
+    for (let index = 0; index < this.count; index++) {
+      this.memory.slice(this.offsetAt(index), this.sizeAt(index)).fill(0);
+    }
+    this.clear();
+  }
+
+  /** Fills the ranges from as many bytes, which uses them up. */
+  fillFrom(bytes: Uint8Array): void {
+    assert(bytes.length === this.#sizeBytes, 'as many bytes as there is room');
+    let done = 0;
+    for (let index = 0; index < this.count; index++) {
+      const size = this.sizeAt(index);
+      this.memory.copyFrom(bytes.subarray(done, done + size), this.offsetAt(index));
+      done += size;
+    }
+    this.clear();
+  }
+
   #set(index: number, offset: number, sizeBytes: number): void {
     this.#offsets[index] = offset;
     this.#sizes[index] = sizeBytes;
