@@ -1,5 +1,5 @@
 import type { DiskConfig } from '#vmm/config.ts';
-import { type KeyReader, readBoolean, readStructuredOption, readText } from './structured-option.ts';
+import { type KeyReader, readBoolean, readChoice, readStructuredOption, readText } from './structured-option.ts';
 
 export interface ParsedBlockOption {
   /** Absent when a problem kept it from being made. */
@@ -9,12 +9,14 @@ export interface ParsedBlockOption {
 
 type Draft = { -readonly [K in keyof DiskConfig]: DiskConfig[K] };
 
+const FORMATS = ['raw', 'qcow2'] as const;
 const BLOCK_SIZES = [512, 1024, 2048, 4096] as const;
 /** VIRTIO 1.1 §5.2.6: what GET_ID can say. */
 const ID = /^[\x20-\x7e]{0,20}$/;
 
 const readers = new Map<string, KeyReader<Draft>>([
   ['path', (draft, value) => readText(value, (path) => (draft.path = path))],
+  ['format', (draft, value) => readChoice(FORMATS, value, (format) => (draft.format = format))],
   ['ro', (draft, value) => readBoolean(value, (readOnly) => (draft.readOnly = readOnly))],
   ['root', (draft, value) => readBoolean(value, (root) => (draft.root = root))],
   ['sparse', (draft, value) => readBoolean(value, (sparse) => (draft.sparse = sparse))],
@@ -40,10 +42,11 @@ const readers = new Map<string, KeyReader<Draft>>([
 
 export const BLOCK_KEYS: readonly string[] = [...readers.keys()];
 
-/** The value of one `--block`: `[path=]PATH[,ro][,root][,sparse=…][,block-size=…][,id=…][,lock=…]`. Never throws. */
+/** The value of one `--block`: `[path=]PATH[,format=…][,ro][,root][,sparse=…][,block-size=…][,id=…][,lock=…]`. Never throws. */
 export function parseBlockOption(text: string): ParsedBlockOption {
   const draft: Draft = {
     path: '',
+    format: undefined,
     readOnly: false,
     root: false,
     sparse: true,

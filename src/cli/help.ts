@@ -11,10 +11,17 @@ export const COMMANDS = {
   suspend: 'make a running machine stand still',
   resume: 'let a machine that stands still go on',
   powerbtn: 'press the power button of a running machine',
+  create_qcow2: 'make an empty qcow2 disk image',
   doctor: 'say what this host offers and what will be used, and why',
   version: 'print the version',
   help: "print this help, or that of a command: 'crosvm help run'",
 } as const;
+
+export const CREATE_QCOW2_OPTIONS: readonly OptionSpec[] = [
+  { name: 'backing', value: 'FILE', help: 'what lies below: read where the new image has nothing' },
+  { name: 'backing-format', value: 'FORMAT', help: 'the format of that file, raw or qcow2; never guessed' },
+  { name: 'help', short: 'h', help: 'print this help' },
+];
 
 export type CommandName = keyof typeof COMMANDS;
 
@@ -48,6 +55,15 @@ export function controlHelp(
     ...paragraph(`SOCKET is what 'crosvm run --socket' made. This will ${COMMANDS[name]}.`),
     '\n',
     ...options.map((spec) => entry(optionForm(spec), spec.help)),
+  ].join('');
+}
+
+export function createQcow2Help(): string {
+  return [
+    'Usage: crosvm create_qcow2 [OPTIONS] PATH SIZE\n\n',
+    ...paragraph('Makes PATH, which must not exist. SIZE is in bytes, or with K, M, G or T.'),
+    '\n',
+    ...CREATE_QCOW2_OPTIONS.map((spec) => entry(optionForm(spec), spec.help)),
   ].join('');
 }
 

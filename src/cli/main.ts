@@ -5,7 +5,7 @@ import { EXIT_CODES } from '#vmm/exit-codes.ts';
 import { packageVersion } from '#vmm/version.ts';
 import { parseArguments } from './arguments.ts';
 import type { ControlName } from './control.ts';
-import { COMMANDS, type CommandName, controlHelp, doctorHelp, generalHelp, runHelp } from './help.ts';
+import { COMMANDS, type CommandName, controlHelp, createQcow2Help, doctorHelp, generalHelp, runHelp } from './help.ts';
 import { type CliIo, hostIo } from './io.ts';
 import { reportMistakes } from './mistakes.ts';
 
@@ -13,6 +13,7 @@ type Command = (argv: readonly string[], io: CliIo) => number | Promise<number>;
 
 const commands: Readonly<Record<CommandName, Command>> = {
   run: async (argv, io) => (await import('./run.ts')).run(argv, { io }),
+  create_qcow2: async (argv, io) => (await import('./create-qcow2.ts')).createQcow2Command(argv, io),
   doctor: async (argv, io) => (await import('./doctor.ts')).doctor(argv, io),
   stop: controlCommand('stop'),
   status: controlCommand('status'),
@@ -78,6 +79,7 @@ async function help(argv: readonly string[], io: CliIo): Promise<number> {
 
 async function helpOn(topic: string | undefined): Promise<string> {
   if (topic === 'run') return runHelp();
+  if (topic === 'create_qcow2') return createQcow2Help();
   if (topic === 'doctor') return doctorHelp();
   const { CONTROL_COMMANDS } = await import('./control.ts');
   if (topic !== undefined && isControl(topic, CONTROL_COMMANDS)) return controlHelp(topic, CONTROL_COMMANDS[topic]);

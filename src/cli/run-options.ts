@@ -46,7 +46,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     short: 'b',
     value: 'PATH,…',
     repeatable: true,
-    help: 'disk image: path=PATH, ro, root, sparse=BOOL, block-size=BYTES, id=TEXT, lock=BOOL; repeatable',
+    help: 'disk image: path=PATH, format=raw|qcow2, ro, root, sparse=BOOL, block-size=BYTES, id=TEXT, lock=BOOL; repeatable',
   },
   { name: 'vsock', value: 'CID,…', help: 'sockets between guest and host: cid=N, socket=PATH' },
   {

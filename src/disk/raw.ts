@@ -175,7 +175,8 @@ export class RawDisk implements DiskFile {
   }
 }
 
-function lockImage(fd: Fd, readOnly: boolean): void {
+/** Takes the advisory lock of an open image. Throws DiskError (LOCKED). */
+export function lockImage(fd: Fd, readOnly: boolean): void {
   const operation = readOnly ? FlockOperation.SHARED : FlockOperation.EXCLUSIVE;
   try {
     flock(fd.fd, operation | FlockOperation.NONBLOCK);

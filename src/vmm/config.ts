@@ -36,6 +36,8 @@ export interface Config {
 /** A disk image and how the guest sees it. */
 export interface DiskConfig {
   readonly path: string;
+  /** Raw, unless the user says so: what an image looks like is its guest's to write. */
+  readonly format: 'raw' | 'qcow2' | undefined;
   readonly readOnly: boolean;
   /** The kernel's root file system. */
   readonly root: boolean;

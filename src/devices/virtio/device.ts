@@ -33,6 +33,8 @@ export interface VirtioDevice {
   activate(memory: GuestMemory, interrupt: Interrupt, queues: ActiveQueues, queueEvents: readonly EventFd[]): Worker;
   /** Goes back to the state before `ackFeatures`. The worker has been closed: no buffer of the guest is touched after that. */
   reset(): void;
+  /** The machine ends: what the device holds back is written. The worker has been closed. May come twice. */
+  close?(): void;
   /** Descriptors that the device's process needs besides those of `activate`. */
   keepFds(): readonly number[];
 }

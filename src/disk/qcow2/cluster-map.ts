@@ -117,6 +117,8 @@ export class ClusterMap {
     file.sync();
     this.#newTables.clear();
     this.#refcounts.applyReleases();
+    // Without a barrier: should it be lost, clusters leak.
+    this.#refcounts.writeOut();
   }
 
   /** Makes room for a disk of so many L1 entries. In force at once; the header's size is not changed. */

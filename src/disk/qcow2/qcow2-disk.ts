@@ -37,6 +37,7 @@ export class Qcow2Disk implements DiskFile {
   readonly #ownVectors: IoVectors;
   /** The part of a request that is transferred at once; of the memory of the requests. */
   #part: IoVectors | undefined;
+  #isClosed = false;
   readonly #decompressed = { offset: 0, cluster: new Uint8Array() as Uint8Array };
 
   /** Takes over file and backing disk. Throws DiskError or SyscallError, and leaves both open then. */
@@ -53,6 +54,16 @@ export class Qcow2Disk implements DiskFile {
     this.#own = this.#mapped.slice(0, 2 * this.#clusterBytes);
     this.#ownVectors = new IoVectors(this.#own, 1);
     this.#image.isOpen = true;
+  }
+
+  /** Judges an image as opening it would, and changes nothing. Throws DiskError or SyscallError. */
+  static inspect(file: ImageFile, readOnly: boolean): Header {
+    const header = readHeader(file);
+    if (readOnly) return header;
+    checkWritable(header);
+    const image = new Image(file, header, readOnly);
+    new ClusterMap(image, new Refcounts(image));
+    return header;
   }
 
   get lengthBytes(): number {
@@ -147,6 +158,8 @@ export class Qcow2Disk implements DiskFile {
 
   /** Writes what waits in memory, if it can be, and closes file and backing disk. */
   [Symbol.dispose](): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     using stack = new DisposableStack();
     if (this.#backing !== undefined) stack.use(this.#backing);
     stack.use(this.#image.file);

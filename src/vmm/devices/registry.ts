@@ -8,7 +8,8 @@ import { UrandomSource } from '#devices/virtio/rng/entropy-source.ts';
 import { rng } from '#devices/virtio/rng/rng.ts';
 import { UnixHostSockets } from '#devices/virtio/vsock/host-sockets.ts';
 import { vsock } from '#devices/virtio/vsock/vsock.ts';
-import { RawDisk } from '#disk/raw.ts';
+import { diskOfChain } from '#disk/image-chain.ts';
+import type { ImageFormat } from '#disk/qcow2/header.ts';
 import type { DeviceMaker } from '#jail/warden-process.ts';
 import type { ProtocolServer } from '#msg-socket/protocol.ts';
 import type { Fd } from '#sys/fd.ts';
@@ -17,8 +18,10 @@ import { BalloonControl } from '#vm-control/balloon-control.ts';
 import { VsockConnect } from '#vm-control/vsock-connect.ts';
 import { virtioMaker } from './virtio-process.ts';
 
-/** What main says of a disk; its image is the one descriptor. */
+/** What main says of a disk; its descriptors are the image and what lies below it. */
 export interface BlockParameters {
+  /** One for each descriptor. */
+  readonly formats: readonly ImageFormat[];
   readonly readOnly: boolean;
   readonly sparse: boolean;
   readonly blockSizeBytes: number;
@@ -58,9 +61,8 @@ export const DEVICE_MAKERS: Readonly<Record<DeviceName, DeviceMaker>> = {
     return { device, control: serveBalloon(only(fds), device) };
   }),
   block: virtioMaker<BlockParameters>(({ name, parameters, fds, log }) => {
-    const { readOnly, sparse, blockSizeBytes, id } = parameters;
-    // Main has locked the image: the lock is the open file's, which this descriptor is.
-    const disk = new RawDisk(only(fds), { readOnly, lock: false });
+    const { formats, readOnly, sparse, blockSizeBytes, id } = parameters;
+    const disk = diskOfChain(fds, formats, readOnly);
     return { device: block.create({ disk, log, name, id, blockSizeBytes, sparse }) };
   }),
   vsock: virtioMaker<VsockParameters>(({ parameters: { cid }, fds }) => {

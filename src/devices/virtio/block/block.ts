@@ -1,7 +1,8 @@
 /** The block device, VIRTIO 1.1 §5.2, over a disk image of any format. */
-import type { DiskFile } from '#disk/disk-file.ts';
+import { DiskError, type DiskFile } from '#disk/disk-file.ts';
 import type { GuestMemory } from '#memory/guest-memory.ts';
 import type { EventFd } from '#poll/event-fd.ts';
+import { SyscallError } from '#sys/syscall-error.ts';
 import { assert } from '#util/assert.ts';
 import { isPowerOfTwo } from '#util/bits.ts';
 import type { Log } from '#util/log.ts';
@@ -139,6 +140,16 @@ export class Block implements VirtioDevice {
   reset(): void {
     this.#acked = 0n;
     this.#interrupt = undefined;
+  }
+
+  /** An image that has tables keeps changes of them in memory until a flush. */
+  close(): void {
+    try {
+      this.#disk[Symbol.dispose]();
+    } catch (error) {
+      if (!(error instanceof DiskError || error instanceof SyscallError)) throw error;
+      this.#log.error(`closing the image: ${error.message}`);
+    }
   }
 
   keepFds(): readonly number[] {

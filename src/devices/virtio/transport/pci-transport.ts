@@ -97,6 +97,7 @@ export class VirtioPciTransport {
   /** Stops the work, for the end of the machine. */
   close(): void {
     this.#stopWorker();
+    this.device.close?.();
   }
 
   #notify(offset: number): void {
