@@ -5,6 +5,9 @@ import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import { main } from '#cli/main.ts';
+import { diskOfChain, openChain } from '#disk/image-chain.ts';
+import { RequestBuffer } from '#disk/qcow2/testing/buffer.ts';
 import { writeScriptArchive } from '../../tools/guest/initramfs.ts';
 import { busyboxImage, kernelModules, MODULE_PREFIX, skipWithoutApt, vmlinuz } from './guest-files.ts';
 import { TestVm } from './test-vm.ts';
@@ -18,10 +21,12 @@ for module in /${MODULE_PREFIX}*; do insmod $module || echo "no $module"; done
 echo "disks $(ls /sys/block | grep vd | tr '\\n' ' ')"
 echo "serial $(cat /sys/block/vda/serial) ro $(cat /sys/block/vda/ro) size $(cat /sys/block/vda/size)"
 echo "driver $(basename $(readlink /sys/bus/pci/devices/0000:00:02.0/virtio*/driver))"
-echo "balloon $(basename $(readlink /sys/bus/pci/devices/0000:00:04.0/virtio*/driver))"
+echo "balloon $(basename $(readlink /sys/bus/pci/devices/0000:00:05.0/virtio*/driver))"
 echo "interrupts $(grep -c 'virtio.*-req' /proc/interrupts)"
 echo "sum $(sha256sum < /dev/vda | cut -d' ' -f1)"
 dd if=/dev/vda of=/dev/vdb bs=64k conv=fsync 2>/dev/null
+dd if=/dev/vda of=/dev/vdc bs=64k conv=fsync 2>/dev/null
+dd if=/dev/zero of=/dev/vdc bs=4k seek=3 count=1 conv=fsync 2>/dev/null
 echo "copied $(sha256sum < /dev/vdb | cut -d' ' -f1)"
 echo x > /dev/vda; echo "write $?"
 echo "rng $(cat /sys/class/misc/hw_random/rng_current) $(head -c 4096 /dev/hwrng | gzip | wc -c)"
@@ -36,6 +41,22 @@ function temporaryFolder(t: TestContext): string {
   return folder;
 }
 
+/** A raw image that is not zeros, for below a qcow2 image. */
+function base(folder: string): string {
+  const path = join(folder, 'base');
+  writeFileSync(path, new Uint8Array(DISK_BYTES).fill(0xbb));
+  return path;
+}
+
+/** All of a disk, by our own reader: test/integration/disk compares that with qemu-img. */
+function readQcow2(path: string): Uint8Array {
+  const chain = openChain(path, { format: 'qcow2', readOnly: true, lock: true });
+  const [fds, formats] = [chain.map(({ fd }) => fd), chain.map(({ format }) => format)];
+  using disk = diskOfChain(fds, formats, true);
+  using buffer = new RequestBuffer(DISK_BYTES);
+  return buffer.read(disk, 0, DISK_BYTES);
+}
+
 async function runScript(folder: string, script: string, options: readonly string[]): Promise<TestVm> {
   const archive = join(folder, 'script.cpio');
   writeScriptArchive(archive, script, { programs: await kernelModules(MODULES) });
@@ -47,13 +68,19 @@ describe('virtio devices', { skip: skipWithoutApt }, () => {
     { name: 'in their jails', options: [] },
     { name: 'without a jail', options: ['--disable-sandbox'] },
   ]) {
-    test(`two disks and the entropy device work ${name}`, limit, async (t) => {
+    test(`raw and qcow2 disks and the entropy device work ${name}`, limit, async (t) => {
       const folder = temporaryFolder(t);
       const [source, target] = [join(folder, 'source'), join(folder, 'target')];
       const content = randomBytes(DISK_BYTES);
       writeFileSync(source, content);
       writeFileSync(target, new Uint8Array(DISK_BYTES));
-      const disks = [`--block=${source},ro,id=source-disk`, `--block=path=${target}`];
+      const qcow2 = join(folder, 'qcow2');
+      assert.equal(
+        await main(['create_qcow2', qcow2, String(DISK_BYTES), `--backing=${base(folder)}`, '--backing-format=raw']),
+        0,
+      );
+      const raw = [`--block=${source},ro,id=source-disk`, `--block=path=${target}`];
+      const disks = [...raw, `--block=${qcow2},format=qcow2`];
       await using vm = await runScript(folder, SCRIPT, [...disks, ...options]);
       const output = (): string => `${vm.console.slice(-3000)}\n${vm.errors}`;
       await vm.waitFor(/^truncate it/m, { timeoutMs: 120_000 });
@@ -63,11 +90,11 @@ describe('virtio devices', { skip: skipWithoutApt }, () => {
       assert.deepEqual(await vm.waitForExit({ timeoutMs: 120_000 }), { status: 0, signal: null }, output());
       const sum = createHash('sha256').update(content).digest('hex');
       const said = (word: string): string | undefined => new RegExp(`^${word} (.*?)\\s*$`, 'm').exec(vm.console)?.[1];
-      assert.equal(said('disks'), 'vda vdb', output());
+      assert.equal(said('disks'), 'vda vdb vdc', output());
       assert.equal(said('serial'), `source-disk ro 1 size ${DISK_BYTES / 512}`);
       assert.equal(said('driver'), 'virtio_blk');
       assert.equal(said('balloon'), 'virtio_balloon');
-      assert.equal(said('interrupts'), '2');
+      assert.equal(said('interrupts'), '3');
       assert.equal(said('sum'), sum);
       assert.equal(said('copied'), sum);
       assert.equal(said('write'), '1');
@@ -75,6 +102,8 @@ describe('virtio devices', { skip: skipWithoutApt }, () => {
       assert.equal(said('read'), '1');
       assert.match(vm.errors, /^crosvm: error: block1: a request failed: the image ended at \d+: it was truncated$/m);
       assert.equal(statSync(source).size, DISK_BYTES);
+      content.fill(0, 3 * 4096, 4 * 4096);
+      assert.ok(Buffer.from(readQcow2(qcow2)).equals(content), 'what the guest flushed is in the qcow2 image');
     });
   }
 });

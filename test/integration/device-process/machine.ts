@@ -56,7 +56,16 @@ export class TestMachine implements Disposable {
   }
 
   #disk(readOnly: boolean): DiskConfig {
-    return { path: this.diskPath, readOnly, root: false, sparse: true, blockSizeBytes: 512, id: 'test', lock: true };
+    return {
+      path: this.diskPath,
+      format: undefined,
+      readOnly,
+      root: false,
+      sparse: true,
+      blockSizeBytes: 512,
+      id: 'test',
+      lock: true,
+    };
   }
 
   #irqRouter(): IrqRouter {

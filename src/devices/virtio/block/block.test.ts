@@ -200,6 +200,15 @@ describe('reading and writing', () => {
   });
 });
 
+describe('the end of the machine', () => {
+  test('closes the image, and an image that cannot be written any more ends nothing else', () => {
+    using all = create();
+    all.disk.failure = new DiskError('FLUSH_FAILED', 'test');
+    all.device.close();
+    assert.deepEqual(all.disk.calls, ['close']);
+  });
+});
+
 describe('other requests', () => {
   test('FLUSH flushes, and says when it could not', () => {
     using all = create();

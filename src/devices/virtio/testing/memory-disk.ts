@@ -58,7 +58,10 @@ export class MemoryDisk implements DiskFile {
     this.content.fill(0, offset, offset + sizeBytes);
   }
 
-  [Symbol.dispose](): void {}
+  [Symbol.dispose](): void {
+    this.calls.push('close');
+    if (this.failure !== undefined) throw this.failure;
+  }
 
   #begin(name: string, offset: number, sizeBytes: number): void {
     this.calls.push(`${name} ${offset} ${sizeBytes}`);

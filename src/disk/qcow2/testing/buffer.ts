@@ -9,7 +9,7 @@ export class RequestBuffer implements Disposable {
 
   constructor(sizeBytes: number) {
     this.#mapping = MemoryMapping.anonymous(sizeBytes);
-    this.#vectors = new IoVectors(this.#mapping.slice(0, sizeBytes), 16);
+    this.#vectors = new IoVectors(this.#mapping.slice(0, sizeBytes), 32);
   }
 
   read(disk: DiskFile, offset: number, sizeBytes: number): Uint8Array {
