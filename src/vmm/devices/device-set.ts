@@ -1,3 +1,4 @@
+import { DeviceProxy } from '#devices/proxy/device-protocol.ts';
 import type { ProxiedFunction } from '#devices/proxy/proxied-function.ts';
 import type { IrqRouter } from '#hypervisor/irq-router.ts';
 import { statusText } from '#jail/forked-process.ts';
@@ -32,6 +33,9 @@ interface Source {
   readonly waiting: HasFd;
   readonly turn: () => string | undefined;
 }
+
+/** A disk may have much to bring to the medium. */
+const SHUTDOWN_TIMEOUT_MS = 10_000;
 
 /** The device processes of a machine, as its control loop sees them: something to wait for, and what comes of it. */
 export class DeviceSet implements Disposable {
@@ -97,8 +101,13 @@ export class DeviceSet implements Disposable {
     return undefined;
   }
 
+  /** For after the end of the vCPU threads: the devices write what they hold back, and their processes end. */
   [Symbol.dispose](): void {
-    this.#owned.dispose();
+    try {
+      for (const { pciFunction } of this.#devices) shutDown(pciFunction);
+    } finally {
+      this.#owned.dispose();
+    }
   }
 
   #handle(token: number): string | undefined {
@@ -159,4 +168,14 @@ function hint({ status }: WardenEvent & { kind: 'ended' }, device: CreatedDevice
   const { name, policy } = device;
   const line = `type=1326, comm="${name.slice(0, THREAD_NAME_CHARACTERS)}", syscall=NUMBER`;
   return `: it made a system call that ${policy}.policy forbids; the kernel's log or audit log says which (${line})`;
+}
+
+function shutDown({ socketFd, sequence }: ProxiedFunction): void {
+  const timeouts = { sendMs: SHUTDOWN_TIMEOUT_MS, receiveMs: SHUTDOWN_TIMEOUT_MS };
+  try {
+    DeviceProxy.client({ borrowed: { fd: socketFd } }, { ...timeouts, sequence }).shutdown();
+  } catch (error) {
+    // It is gone already, of which the warden has told, or hangs: the end of the warden ends it.
+    if (!(error instanceof CodedError)) throw error;
+  }
 }
