@@ -40,6 +40,8 @@ for (const [name, shape] of [
   ['small clusters and refcount blocks', { sizeBytes, clusterBits: 9, refcountOrder: 6 }],
   ['a refcount table that grows', { sizeBytes, clusterBits: 9, refcountOrder: 6, fileBytes: 4080 * 512 }],
   ['clusters of 4 KiB', { sizeBytes, clusterBits: 12 }],
+  ['no holes', { sizeBytes, clusterBits: 12, withoutHoles: true }],
+  ['no holes, small clusters', { sizeBytes, clusterBits: 9, withoutHoles: true }],
   ['version 2', { sizeBytes, clusterBits: 12, version: 2 }],
   ['on another disk', { sizeBytes, clusterBits: 12, backingBytes: sizeBytes }],
 ] as const satisfies readonly (readonly [string, CrashShape])[]) {

@@ -49,7 +49,7 @@ export interface Header {
 }
 
 const bad = (message: string): DiskError => new DiskError('BAD_IMAGE', `qcow2: ${message}`);
-const unsupported = (message: string): DiskError => new DiskError('UNSUPPORTED', `qcow2: ${message}`);
+const unsupported = (message: string): DiskError => new DiskError('UNSUPPORTED', `qcow2: not supported: ${message}`);
 
 export function isQcow2(start: Uint8Array): boolean {
   return start.length >= 4 && viewOf(start).getUint32(0) === MAGIC;

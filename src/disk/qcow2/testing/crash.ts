@@ -12,6 +12,8 @@ export const GROWN = 2 * SECTORS * SECTOR;
 export interface CrashShape extends Shape {
   /** How long the file is made before the disk is used. */
   readonly fileBytes?: number;
+  /** What is freed keeps its content. */
+  readonly withoutHoles?: boolean;
 }
 
 /** At so many events of the file: what each sector may read as from then on, if nothing else is asked. */
@@ -51,7 +53,7 @@ export function crashed(
 }
 
 /** Random requests on a new disk, which grows after half of them. */
-export function record({ fileBytes = 0, ...shape }: CrashShape, seed: number) {
+export function record({ fileBytes = 0, withoutHoles = false, ...shape }: CrashShape, seed: number) {
   const random = seeded(seed);
   const steps = shape.clusterBits === 9 ? STEPS_OF_SMALL_CLUSTERS : STEPS;
   using buffer = new RequestBuffer(SECTORS * SECTOR);
@@ -61,6 +63,7 @@ export function record({ fileBytes = 0, ...shape }: CrashShape, seed: number) {
   const start = file.content.slice();
   const events: FileEvent[] = [];
   file.events = events;
+  file.makesHoles = !withoutHoles;
   const disk = open();
   let values: number[][] = Array.from({ length: SECTORS }, (_, at) => [tagOf(model.subarray(at * SECTOR))]);
   const current = values.map(([tag]) => tag as number);

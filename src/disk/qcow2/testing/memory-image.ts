@@ -12,6 +12,8 @@ export class MemoryImage implements ImageFile {
   /** Calls that change the file until one fails; none does by default. */
   failAfter = Number.POSITIVE_INFINITY;
   #room: Uint8Array<ArrayBuffer>;
+  /** As a file system that makes holes. */
+  makesHoles = true;
   readonly #failure: () => Error;
   readonly #lengthMax: number;
 
@@ -77,7 +79,7 @@ export class MemoryImage implements ImageFile {
 
   punch(offset: number, sizeBytes: number): void {
     const size = Math.min(sizeBytes, this.content.length - offset);
-    if (size > 0) this.write(offset, new Uint8Array(size));
+    if (size > 0 && this.makesHoles) this.write(offset, new Uint8Array(size));
   }
 
   [Symbol.dispose](): void {}
