@@ -46,6 +46,7 @@ for (const [name, shape] of [
   ['on another disk', { sizeBytes, clusterBits: 12, backingBytes: sizeBytes }],
 ] as const satisfies readonly (readonly [string, CrashShape])[]) {
   test(`a crash at any point keeps what was flushed: ${name}`, () => {
-    assert.ok(crashEverywhere(shape, 1) > 250);
+    // With seed 2 a table of L2 takes a cluster that had data.
+    for (const seed of [1, 2]) assert.ok(crashEverywhere(shape, seed) > 250);
   });
 }
