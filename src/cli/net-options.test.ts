@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { parseNetOption } from './net-options.ts';
 
-const user = (changes = {}) => ({ kind: 'user', hostForwards: [], hostLoopback: true, ...changes });
+const user = (changes = {}) => ({ kind: 'user', hostForwards: [], hostLoopback: false, ...changes });
 const forward = { protocol: 'tcp', hostAddress: '127.0.0.1', hostPort: 8080, guestPort: 80 };
 
 describe('--net', () => {
@@ -10,7 +10,7 @@ describe('--net', () => {
     ['tap-name=tap0', { kind: 'tap', name: 'tap0' }, undefined],
     ['tap-fd=5,mac=52:54:00:AB:cd:01', { kind: 'tap-fd', fd: 5 }, '52:54:00:ab:cd:01'],
     ['user', user(), undefined],
-    ['user=true,host-loopback=false', user({ hostLoopback: false }), undefined],
+    ['user=true,host-loopback', user({ hostLoopback: true }), undefined],
     ['user,hostfwd=8080-80', user({ hostForwards: [forward] }), undefined],
     [
       'user,hostfwd=tcp:0.0.0.0:22,hostfwd=udp:53-5353',

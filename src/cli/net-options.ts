@@ -56,7 +56,7 @@ export function parseNetOption(text: string): ParsedNetOption {
   const sources: NetSource[] = [];
   if (tapName !== undefined) sources.push({ kind: 'tap', name: tapName });
   if (tapFd !== undefined) sources.push({ kind: 'tap-fd', fd: tapFd });
-  if (user) sources.push({ kind: 'user', hostForwards, hostLoopback: hostLoopback ?? true });
+  if (user) sources.push({ kind: 'user', hostForwards, hostLoopback: hostLoopback ?? false });
   const [source] = sources;
   if (source === undefined || sources.length > 1) return { problems: ['needs one of tap-name=…, tap-fd=… and user'] };
   const isForUser = hostForwards.length > 0 || hostLoopback !== undefined;
