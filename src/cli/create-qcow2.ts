@@ -12,9 +12,9 @@ import { type ParsedArguments, parseArguments } from './arguments.ts';
 import { CREATE_QCOW2_OPTIONS, createQcow2Help } from './help.ts';
 import type { CliIo } from './io.ts';
 import { reportMistakes } from './mistakes.ts';
+import { sizeOf } from './sizes.ts';
 
 const SECTOR_BYTES = 512;
-const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
 
 interface Request {
   readonly path: string;
@@ -55,14 +55,13 @@ function readRequest({ positionals, values }: ParsedArguments, mistakes: Mistake
 }
 
 function readSize(text: string | undefined, mistakes: Mistake[]): number {
-  const [, digits, unit = ''] = /^(\d{1,16})([KMGT]?)$/.exec(text ?? '') ?? [];
-  const sizeBytes = Number(digits) * (UNITS[unit] ?? 0);
+  const sizeBytes = sizeOf(text ?? '');
   if (text === undefined) mistakes.push({ option: 'SIZE', message: 'missing: bytes, or with K, M, G or T' });
-  else if (digits === undefined)
+  else if (sizeBytes === undefined)
     mistakes.push({ option: 'SIZE', message: `${quoted(text)}: must be a number of bytes, or one with K, M, G or T` });
   else if (!Number.isSafeInteger(sizeBytes) || sizeBytes === 0 || sizeBytes % SECTOR_BYTES !== 0)
     mistakes.push({ option: 'SIZE', message: `${quoted(text)}: must be a multiple of ${SECTOR_BYTES} bytes` });
-  return sizeBytes;
+  return sizeBytes ?? 0;
 }
 
 function create({ path, sizeBytes, backing }: Request): void {

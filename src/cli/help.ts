@@ -11,6 +11,8 @@ export const COMMANDS = {
   suspend: 'make a running machine stand still',
   resume: 'let a machine that stands still go on',
   powerbtn: 'press the power button of a running machine',
+  balloon: 'have a running machine give memory back',
+  balloon_stats: 'print what a running machine says of its memory, as JSON',
   create_qcow2: 'make an empty qcow2 disk image',
   doctor: 'say what this host offers and what will be used, and why',
   version: 'print the version',
@@ -48,10 +50,15 @@ export function doctorHelp(): string {
 /** Help of a command that speaks to running machines. */
 export function controlHelp(
   name: keyof typeof COMMANDS,
-  { options, several }: { readonly options: readonly OptionSpec[]; readonly several: boolean },
+  {
+    options,
+    several,
+    takesSize,
+  }: { readonly options: readonly OptionSpec[]; readonly several: boolean; readonly takesSize?: true },
 ): string {
   return [
-    `Usage: crosvm ${name} [OPTIONS] SOCKET${several ? '…' : ''}\n\n`,
+    `Usage: crosvm ${name} [OPTIONS] ${takesSize ? 'SIZE ' : ''}SOCKET${several ? '…' : ''}\n\n`,
+    ...(takesSize ? paragraph('SIZE is in bytes, or with K, M, G or T.') : []),
     ...paragraph(`SOCKET is what 'crosvm run --socket' made. This will ${COMMANDS[name]}.`),
     '\n',
     ...options.map((spec) => entry(optionForm(spec), spec.help)),

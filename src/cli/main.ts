@@ -20,6 +20,8 @@ const commands: Readonly<Record<CommandName, Command>> = {
   suspend: controlCommand('suspend'),
   resume: controlCommand('resume'),
   powerbtn: controlCommand('powerbtn'),
+  balloon: controlCommand('balloon'),
+  balloon_stats: controlCommand('balloon_stats'),
   version,
   help,
 };

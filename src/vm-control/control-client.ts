@@ -7,6 +7,7 @@ import { Fd } from '#sys/fd.ts';
 import { connectUnix, SocketType, socket } from '#sys/socket.ts';
 import { SyscallError } from '#sys/syscall-error.ts';
 import { CodedError } from '#util/errors.ts';
+import type { BalloonState } from './balloon-control.ts';
 import { CONTROL_VERSION, VmRequest, VmResponse, type VmStatus } from './vm-request.ts';
 
 /** What a VM that does its work needs by far, also on a busy host, and while it is being built. */
@@ -83,6 +84,17 @@ export class ControlClient implements Disposable {
   /** The machine goes on from where it stood still; one that runs is left as it is. */
   resume(): void {
     this.#ask({ kind: 'resume' }, 'done');
+  }
+
+  /** Asks the guest to give back so much memory; it does what it can, in its own time. */
+  balloon(sizeBytes: number): void {
+    this.#ask({ kind: 'balloon', sizeBytes }, 'done');
+  }
+
+  /** What is known of the balloon now. Has the guest report anew: the next answer may have a higher `sequence`. */
+  balloonStats(): BalloonState {
+    const { kind: _, ...state } = this.#ask({ kind: 'balloonStats' }, 'balloonStats');
+    return state;
   }
 
   [Symbol.dispose](): void {

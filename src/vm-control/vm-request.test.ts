@@ -5,6 +5,19 @@ import { VmControlError, VmRequest, VmResponse } from './vm-request.ts';
 
 const request = (...body: number[]): Uint8Array<ArrayBuffer> => Uint8Array.from([...Buffer.from('CVMQ'), ...body]);
 
+const BALLOON_STATS = {
+  swapIn: 1,
+  swapOut: undefined,
+  majorFaults: undefined,
+  minorFaults: undefined,
+  freeMemory: 2 ** 40,
+  totalMemory: undefined,
+  availableMemory: undefined,
+  diskCaches: undefined,
+  hugetlbAllocations: undefined,
+  hugetlbFailures: undefined,
+};
+
 describe('the wire of version 1, as docs/control-socket.md has it', () => {
   const requests: readonly [VmRequest, number[]][] = [
     [{ kind: 'hello', version: 0x0102 }, [0, 2, 1]],
@@ -13,6 +26,8 @@ describe('the wire of version 1, as docs/control-socket.md has it', () => {
     [{ kind: 'powerButton' }, [3]],
     [{ kind: 'suspend' }, [4]],
     [{ kind: 'resume' }, [5]],
+    [{ kind: 'balloon', sizeBytes: 0x0102_0304_0506 }, [6, 6, 5, 4, 3, 2, 1, 0, 0]],
+    [{ kind: 'balloonStats' }, [7]],
   ];
   for (const [value, body] of requests) {
     test(`${value.kind} is request ${body[0]}`, () => {
@@ -21,7 +36,7 @@ describe('the wire of version 1, as docs/control-socket.md has it', () => {
     });
   }
 
-  test('responses are hello, status, done and error', () => {
+  test('responses are hello, status, done, error and the balloon', () => {
     const status = {
       state: 'running',
       pid: 1,
@@ -36,6 +51,7 @@ describe('the wire of version 1, as docs/control-socket.md has it', () => {
       { kind: 'status', ...status },
       { kind: 'done' },
       { kind: 'error', code: 'UNKNOWN_REQUEST', message: 'no' },
+      { kind: 'balloonStats', targetBytes: 1, actualBytes: 2, sequence: 3, stats: BALLOON_STATS },
     ];
     for (const [tag, value] of values.entries()) {
       const { bytes } = encode(VmResponse, value);

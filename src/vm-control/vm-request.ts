@@ -4,6 +4,7 @@ import { struct, union } from '#msg-socket/composites.ts';
 import { define, type MessageType, type ValueOf } from '#msg-socket/message-type.ts';
 import { textUpTo, u8, u16, u32, u64AsNumber, unit } from '#msg-socket/scalars.ts';
 import { CodedError } from '#util/errors.ts';
+import { BalloonState } from './balloon-control.ts';
 
 /** Requests keep their numbers and fields within a version; new requests may be added. */
 export const CONTROL_VERSION = 1;
@@ -24,6 +25,8 @@ export type VmControlErrorCode =
   | 'TOO_MANY_CLIENTS'
   /** What was asked cannot be done in the VM's present state. */
   | 'WRONG_STATE'
+  /** The VM has no such device. */
+  | 'NO_DEVICE'
   /** The VM could not do it in time; it goes on as before. */
   | 'TOO_LATE';
 
@@ -40,6 +43,8 @@ const REQUESTS = {
   powerButton: unit,
   suspend: unit,
   resume: unit,
+  balloon: struct({ sizeBytes: u64AsNumber }),
+  balloonStats: unit,
 } as const;
 
 const requestTypes: readonly { readonly kind: string; readonly type: MessageType<unknown> }[] = Object.entries(
@@ -82,6 +87,7 @@ const anyResponse = union({
   status: VmStatus,
   done: unit,
   error: struct({ code: textUpTo(ERROR_TEXT_MAX_BYTES.code), message: textUpTo(ERROR_TEXT_MAX_BYTES.message) }),
+  balloonStats: BalloonState,
 });
 export type VmResponse = ValueOf<typeof anyResponse>;
 export const VmResponse: MessageType<VmResponse> = define<VmResponse>({ ...anyResponse, signature: MAGIC.RESPONSE });

@@ -10,6 +10,7 @@ import { SyscallError } from '#sys/syscall-error.ts';
 import type { Clock } from '#util/clock.ts';
 import { CodedError } from '#util/errors.ts';
 import { u64AsNumber } from '#util/struct.ts';
+import type { BalloonState } from '#vm-control/balloon-control.ts';
 import {
   CONTROL_VERSION,
   ERROR_TEXT_MAX_BYTES,
@@ -37,6 +38,8 @@ export interface ControlHandlers {
   /** Calls `done` when the machine stands still, or with why it does not; perhaps at once, later otherwise. */
   suspend(done: SuspendDone): void;
   resume(): void;
+  balloon(sizeBytes: number): void;
+  balloonStats(): BalloonState;
 }
 
 export interface ControlServerOptions {
@@ -196,7 +199,9 @@ export class ControlServer implements Disposable {
     if (!connection.saidHello) throw new VmControlError('HELLO_FIRST', 'the first request is hello');
     const { handlers } = this.#options;
     if (request.kind === 'status') return { kind: 'status', ...handlers.status() };
-    if (request.kind !== 'suspend') handlers[request.kind]();
+    if (request.kind === 'balloonStats') return { kind: 'balloonStats', ...handlers.balloonStats() };
+    if (request.kind === 'balloon') handlers.balloon(request.sizeBytes);
+    else if (request.kind !== 'suspend') handlers[request.kind]();
     return { kind: 'done' };
   }
 

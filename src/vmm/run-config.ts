@@ -206,7 +206,9 @@ function createControls(run: Run, board: Board, { hypervisor }: RunEnvironment):
     for (const index of machine.vcpuStates.keys()) machine.vm.kick(index);
   };
   const suspension = new Suspension({ runState, standing, clock, kick, vcpuCount: machine.vcpuStates.length });
-  return clients.use(new VmControls({ listener: controlSocket, board, facts, suspension }));
+  return clients.use(
+    new VmControls({ listener: controlSocket, board, facts, suspension, balloon: run.devices?.balloon }),
+  );
 }
 
 function reportOf(end: ControlEnd, runState: RunState, reports: readonly VcpuThreadReport[]): ExitReport {

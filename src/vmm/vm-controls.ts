@@ -3,8 +3,10 @@ import { PollContext } from '#poll/poll-context.ts';
 import { namedTokens } from '#poll/token.ts';
 import type { HasFd } from '#sys/fd.ts';
 import { hostClock } from '#util/clock.ts';
-import type { VmStatus } from '#vm-control/vm-request.ts';
+import { CodedError } from '#util/errors.ts';
+import { VmControlError, type VmStatus } from '#vm-control/vm-request.ts';
 import { ControlServer } from './control-server.ts';
+import type { BalloonClient } from './devices/plans/balloon.ts';
 import type { ControlRequests } from './run-control.ts';
 import type { Suspension } from './suspension.ts';
 
@@ -13,6 +15,8 @@ export interface VmControlsOptions {
   readonly listener: HasFd;
   readonly board: Board;
   readonly suspension: Suspension;
+  /** Where the machine has one. */
+  readonly balloon: BalloonClient | undefined;
   /** What does not change while the machine runs. */
   readonly facts: Pick<VmStatus, 'version' | 'hypervisor' | 'cpus' | 'memoryMib'>;
 }
@@ -24,7 +28,7 @@ export class VmControls implements ControlRequests, Disposable {
   readonly #suspension: Suspension;
   #isStopping = false;
 
-  constructor({ listener, board, facts, suspension }: VmControlsOptions) {
+  constructor({ listener, board, facts, suspension, balloon }: VmControlsOptions) {
     this.#suspension = suspension;
     const startNs = hostClock.nowNs();
     this.#server = new ControlServer({
@@ -44,6 +48,8 @@ export class VmControls implements ControlRequests, Disposable {
         powerButton: () => board.pressPowerButton(),
         suspend: (done) => suspension.suspend(done),
         resume: () => suspension.resume(),
+        balloon: (sizeBytes) => askBalloon(balloon, (device) => device.adjust({ sizeBytes })),
+        balloonStats: () => askBalloon(balloon, (device) => device.state()),
       },
     });
     this.#poll.add(this.#server.waiting, 'requests');
@@ -72,5 +78,19 @@ export class VmControls implements ControlRequests, Disposable {
   [Symbol.dispose](): void {
     this.#poll.close();
     this.#server[Symbol.dispose]();
+  }
+}
+
+/** Asks the balloon's process, which answers at once unless it hangs; that it ends or hangs is told elsewhere. */
+function askBalloon<Answer>(balloon: BalloonClient | undefined, ask: (balloon: BalloonClient) => Answer): Answer {
+  if (balloon === undefined) {
+    throw new VmControlError('NO_DEVICE', 'the virtual machine has no balloon; every one with a virtio device has');
+  }
+  try {
+    return ask(balloon);
+  } catch (error) {
+    if (error instanceof CodedError)
+      throw new VmControlError('TOO_LATE', `the balloon does not answer: ${error.message}`);
+    throw error;
   }
 }

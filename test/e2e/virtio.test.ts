@@ -30,7 +30,7 @@ dd if=/dev/zero of=/dev/vdc bs=4k seek=3 count=1 conv=fsync 2>/dev/null
 echo "copied $(sha256sum < /dev/vdb | cut -d' ' -f1)"
 echo x > /dev/vda; echo "write $?"
 echo "rng $(cat /sys/class/misc/hw_random/rng_current) $(head -c 4096 /dev/hwrng | gzip | wc -c)"
-echo "truncate it"; read answer
+echo "truncate it"; read answer </dev/console
 echo 3 > /proc/sys/vm/drop_caches
 dd if=/dev/vdb of=/dev/null bs=64k 2>/dev/null; echo "read $?"
 blkdiscard -o 65536 -l 65536 /dev/vdc

@@ -14,6 +14,7 @@ import { CLIENTS_MAX, ControlServer, SILENCE_LIMIT_MS } from '#vmm/control-serve
 import { ControlSocket } from '#vmm/control-socket.ts';
 import type { SuspendDone } from '#vmm/suspension.ts';
 
+const BALLOON = { targetBytes: 1, actualBytes: 2, sequence: 3, stats: { freeMemory: 4 } };
 const STATUS = {
   state: 'running',
   pid: 7,
@@ -54,6 +55,8 @@ class Bench implements Disposable {
         },
         suspend: (done) => void this.suspensions.push(done),
         resume: () => void this.calls.push('resume'),
+        balloon: (sizeBytes) => void this.calls.push(`balloon ${sizeBytes}`),
+        balloonStats: () => BALLOON,
       },
     });
     t.after(() => this[Symbol.dispose]());
@@ -120,6 +123,18 @@ describe('the control server', () => {
     const refused = { kind: 'error', code: 'WRONG_STATE', message: 'no button today' };
     assert.deepEqual({ ...client.ask({ kind: 'powerButton' }) }, refused);
     assert.equal(codeOf(client.ask({ kind: 'status' })), 'status');
+  });
+
+  test('the balloon gets its size and tells of itself', (t) => {
+    const bench = new Bench(t);
+    const client = bench.connect();
+    client.ask(HELLO);
+    assert.deepEqual({ ...client.ask({ kind: 'balloon', sizeBytes: 4096 }) }, { kind: 'done' });
+    assert.deepEqual(bench.calls, ['balloon 4096']);
+    const answer = client.ask({ kind: 'balloonStats' });
+    assert.ok(answer?.kind === 'balloonStats');
+    assert.deepEqual([answer.targetBytes, answer.actualBytes, answer.sequence], [1, 2, 3]);
+    assert.equal(answer.stats.freeMemory, 4);
   });
 
   test('an unknown version is refused, and another may be tried', (t) => {

@@ -4,8 +4,8 @@ import { BalloonControl } from '#vm-control/balloon-control.ts';
 import type { BalloonParameters } from '../registry.ts';
 import type { DevicePlan } from './plan.ts';
 
-/** Main has this long to hear from the balloon. */
-const TIMEOUT_MS = 5000;
+/** Main's loop waits this long for the balloon: other work of the machine waits with it. */
+const TIMEOUT_MS = 500;
 
 export type BalloonClient = Client<typeof BalloonControl>;
 
