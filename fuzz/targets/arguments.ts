@@ -1,14 +1,22 @@
 import assert from 'node:assert/strict';
 import { parseRunArguments, RUN_OPTIONS } from '#cli/run-options.ts';
-import { type Config, configMistakes } from '#vmm/config.ts';
+import { type Config, configMistakes, type DiskConfig } from '#vmm/config.ts';
 import type { HostFiles } from '#vmm/host-files.ts';
+import type { NetConfig, NetSource } from '#vmm/net-config.ts';
 import type { Random } from '../random.ts';
 import { inputTarget } from '../target.ts';
 
 const VALUES = [
   ...['1', '0', '64', '3328', '3329', '-1', '1e9', '99999999999', ''],
   ...['auto', 'kvm', 'software', 'debug', 'type=sink', 'stdout,num=2', 'type=file,path=x', 'type=stdout,stdin,num=3'],
-  ...['disk,ro', 'path=disk,root,id=a b,lock=false', 'disk,block-size=4096,sparse=false', 'disk,block-size=1'],
+  ...['disk,ro', 'path=disk,root,id=a b,lock=false', 'disk,block-size=4096,sparse=false', 'disk,format=qcow2'],
+  ...[
+    'user',
+    'user,hostfwd=udp:0.0.0.0:53-5353,hostfwd=80,host-loopback',
+    'tap-name=tap0,mac=52:54:00:00:00:01',
+    'tap-fd=9',
+  ],
+  ...['cid=3,socket=s', '4,socket="a,b"', 'vm.sock', '/tmp'],
   ...['quiet', 'a=b c', 'a\nb', '\x1b[31m', '\x9b', '\0', 'x'.repeat(2100), '-', '--', '-c', '--mem', '__proto__'],
 ];
 
@@ -33,6 +41,25 @@ const files: HostFiles = {
   assertWritable: () => {},
 };
 
+function writtenDisk({ path, format, readOnly, blockSizeBytes, ...plain }: DiskConfig): string {
+  const pairs = Object.entries({ ...plain, ro: readOnly, 'block-size': blockSizeBytes, path: `"${path}"` });
+  const all = format === undefined ? pairs : [...pairs, ['format', format]];
+  return `--block=${all.map(([key, value]) => `${key}=${value}`).join(',')}`;
+}
+
+function writtenNet({ source, mac }: NetConfig): string {
+  return `--net=${[...writtenSource(source), ...(mac === undefined ? [] : [`mac=${mac}`])].join(',')}`;
+}
+
+function writtenSource(source: NetSource): string[] {
+  if (source.kind === 'tap') return [`tap-name=${source.name}`];
+  if (source.kind === 'tap-fd') return [`tap-fd=${source.fd}`];
+  const forwards = source.hostForwards.map(
+    ({ protocol, hostAddress, hostPort, guestPort }) => `hostfwd=${protocol}:${hostAddress}:${hostPort}-${guestPort}`,
+  );
+  return ['user', `host-loopback=${source.hostLoopback}`, ...forwards];
+}
+
 /** The arguments that mean this configuration and nothing else. */
 function written(config: Config): string[] {
   return [
@@ -47,10 +74,10 @@ function written(config: Config): string[] {
       const pairs = Object.entries(plain).map(([key, value]) => `${key}=${value}`);
       return `--serial=${[...pairs, ...(path === undefined ? [] : [`path="${path}"`])].join(',')}`;
     }),
-    ...config.disks.map(({ path, readOnly, blockSizeBytes, ...plain }) => {
-      const pairs = Object.entries(plain).map(([key, value]) => `${key}=${value}`);
-      return `--block=${[...pairs, `ro=${readOnly}`, `block-size=${blockSizeBytes}`, `path="${path}"`].join(',')}`;
-    }),
+    ...config.disks.map(writtenDisk),
+    ...config.nets.map(writtenNet),
+    ...(config.vsock === undefined ? [] : [`--vsock=cid=${config.vsock.cid},socket="${config.vsock.socketPath}"`]),
+    ...(config.socketPath === undefined ? [] : [`--socket=${config.socketPath}`]),
     ...(config.sandbox ? [] : ['--disable-sandbox']),
     '--',
     config.kernelPath,
