@@ -1,6 +1,5 @@
 /** A guest's network by passt, as Debian's driver uses it: with the jail and without, no privilege needed. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -12,6 +11,7 @@ import { text } from 'node:stream/consumers';
 import { describe, type TestContext, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { writeScriptArchive } from '../../tools/guest/initramfs.ts';
+import { missingProgram } from '../debian-program.ts';
 import { busyboxImage, kernelModules, MODULE_PREFIX, skipWithoutApt, vmlinuz } from './guest-files.ts';
 import { TestVm } from './test-vm.ts';
 
@@ -95,7 +95,7 @@ const said = (vm: TestVm, word: string): string | undefined =>
   new RegExp(`^${word} (.*?)\\s*$`, 'm').exec(vm.console)?.[1];
 const output = (vm: TestVm): string => `${vm.console.slice(-3000)}\n${vm.errors}`;
 
-const skipWithoutPasst = spawnSync('passt', ['--version']).error === undefined ? false : 'passt is not installed';
+const skipWithoutPasst = missingProgram('passt', 'passt');
 
 describe('a guest with --net user', { skip: skipWithoutApt || skipWithoutPasst }, () => {
   for (const { name, options } of [

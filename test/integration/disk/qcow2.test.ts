@@ -15,19 +15,9 @@ import { crashed, record, SECTOR, SECTORS } from '#disk/qcow2/testing/crash.ts';
 import { seeded } from '#disk/qcow2/testing/scenario.ts';
 import { Fd } from '#sys/fd.ts';
 import { OpenFlag } from '#sys/file.ts';
+import { missingProgram } from '../../debian-program.ts';
 
-/** A root user without QEMU's program gets it from Debian; others are told. */
-function missingQemuImg(): string | false {
-  const isThere = () => spawnSync('qemu-img', ['--version']).status === 0;
-  if (isThere()) return false;
-  if (process.getuid?.() === 0) {
-    const install = ['install', '-y', '--no-install-recommends', 'qemu-utils'];
-    spawnSync('apt-get', install, { timeout: 120_000, env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } });
-  }
-  return isThere() ? false : 'qemu-img is missing: apt-get install qemu-utils';
-}
-
-const skip = missingQemuImg();
+const skip = missingProgram('qemu-img', 'qemu-utils');
 const folder = mkdtempSync(join(tmpdir(), 'qcow2-'));
 after(() => rmSync(folder, { recursive: true }));
 const SIZE = 4 << 20;
