@@ -1,4 +1,5 @@
 /** Runs many generated cases on two engines and reports what differs. */
+import { GPR_NAMES } from '#cpu/layout.ts';
 import { type CaseResult, type Engine, FX, STATE, type TestCase, userState } from './case.ts';
 import { compareResults } from './compare.ts';
 import { createGenerator, type Generator } from './generate/generate.ts';
@@ -91,25 +92,13 @@ export async function shrink(mismatch: Mismatch, reference: Engine, subject: Eng
   return best;
 }
 
-const REGISTERS = [
-  'rax',
-  'rcx',
-  'rdx',
-  'rbx',
-  'rsp',
-  'rbp',
-  'rsi',
-  'rdi',
-  ...Array.from({ length: 8 }, (_, i) => `r${i + 8}`),
-];
-
 /** A mismatch as text: name, bytes, what the case began with as far as it is not zero, and each difference. */
 export function describeMismatch({ testCase, differences }: Mismatch): string {
   const { name, mnemonic, bits, code, state, patches, details } = testCase;
   const lines = [
     `${name}: ${bits === 32 ? 'legacy ' : ''}${mnemonic} ${details?.row.operands.join(',') ?? ''} [${Buffer.from(code).toString('hex')}]`,
   ];
-  const registers = REGISTERS.flatMap((register, i) =>
+  const registers = GPR_NAMES.flatMap((register, i) =>
     state.gpr[i] === 0n ? [] : [`${register}=${(state.gpr[i] as bigint).toString(16)}`],
   );
   lines.push(

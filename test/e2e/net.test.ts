@@ -11,7 +11,7 @@ import { text } from 'node:stream/consumers';
 import { describe, type TestContext, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { writeScriptArchive } from '../../tools/guest/initramfs.ts';
-import { missingProgram } from '../debian-program.ts';
+import { missingProgram } from '../host-needs.ts';
 import { busyboxImage, kernelModules, MODULE_PREFIX, skipWithoutApt, vmlinuz } from './guest-files.ts';
 import { TestVm } from './test-vm.ts';
 

@@ -1,6 +1,5 @@
 /** A guest behind a tap, with the offloads that Debian's driver takes, jailed. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,6 +7,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { NetFeature } from '#devices/virtio/net/constants.ts';
 import { writeScriptArchive } from '../../tools/guest/initramfs.ts';
+import { missingTap } from '../host-needs.ts';
 import { busyboxImage, kernelModules, MODULE_PREFIX, skipWithoutApt, vmlinuz } from './guest-files.ts';
 import { DOWNLOAD_PORT, TAP_ADDRESS, tapFile, UPLOAD_PORT } from './tap-server.ts';
 import { TestVm } from './test-vm.ts';
@@ -32,18 +32,11 @@ until [ -e "$ready" ]; do sleep 0.1; done
 exec "$@"
 `;
 
-function whyNot(): string | false {
-  if (skipWithoutApt !== false) return skipWithoutApt;
-  const probe = ['-n', 'ip', 'tuntap', 'add', 'dev', 'crosvm0', 'mode', 'tap', 'vnet_hdr'];
-  const { status, error, stderr } = spawnSync('unshare', probe, { encoding: 'utf8' });
-  return status === 0 ? false : `no tap can be made here: ${error?.message ?? stderr.trim()}`;
-}
-
 const said = (vm: TestVm, word: string): string | undefined =>
   new RegExp(`^${word} (.*?)\\s*$`, 'm').exec(vm.console)?.[1];
 
 test('a guest moves a file both ways through a tap with offloads', {
-  skip: whyNot(),
+  skip: skipWithoutApt || missingTap(),
   timeout: 180_000,
 }, async (t: TestContext) => {
   const folder = mkdtempSync(join(tmpdir(), 'crosvm-tap-'));

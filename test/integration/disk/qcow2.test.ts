@@ -15,7 +15,7 @@ import { crashed, record, SECTOR, SECTORS } from '#disk/qcow2/testing/crash.ts';
 import { seeded } from '#disk/qcow2/testing/scenario.ts';
 import { Fd } from '#sys/fd.ts';
 import { OpenFlag } from '#sys/file.ts';
-import { missingProgram } from '../../debian-program.ts';
+import { missingProgram } from '../../host-needs.ts';
 
 const skip = missingProgram('qemu-img', 'qemu-utils');
 const folder = mkdtempSync(join(tmpdir(), 'qcow2-'));

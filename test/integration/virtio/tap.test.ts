@@ -3,14 +3,9 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { missingTap } from '../../host-needs.ts';
 
-function whyNot(): string | false {
-  const probe = ['-n', 'ip', 'tuntap', 'add', 'dev', 'crosvm0', 'mode', 'tap', 'vnet_hdr'];
-  const { status, error, stderr } = spawnSync('unshare', probe, { encoding: 'utf8' });
-  return status === 0 ? false : `no tap can be made here: ${error?.message ?? stderr.trim()}`;
-}
-
-const skip = whyNot();
+const skip = missingTap();
 
 describe('a tap', { skip }, () => {
   const path = join(import.meta.dirname, 'tap-scenario.ts');
