@@ -57,7 +57,7 @@ export class Forker {
   readonly #loopFds: readonly number[];
 
   /**
-   * Leaves a filter on this thread, under which memory cannot be kept from children. Throws ForkError NOT_FORKABLE when the process was
+   * Leaves a filter on every thread, under which memory cannot be kept from children. Throws ForkError NOT_FORKABLE when the process was
    * started without FORKABLE_NODE_OPTIONS, SyscallError when the kernel takes no filters.
    */
   constructor({ installSeccomp }: ForkerOptions) {
