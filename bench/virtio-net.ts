@@ -1,6 +1,6 @@
 /** npm run bench -- virtio-net: packets through the network device and a socket, whose other end moves many at once. */
 import { Feature } from '../src/devices/virtio/constants.ts';
-import { HEADER_BYTES } from '../src/devices/virtio/net/constants.ts';
+import { HEADER_BYTES, queueSizesOf } from '../src/devices/virtio/net/constants.ts';
 import { Net } from '../src/devices/virtio/net/net.ts';
 import { StreamBackend } from '../src/devices/virtio/net/stream-backend.ts';
 import { Queue } from '../src/devices/virtio/queue/queue.ts';
@@ -36,10 +36,10 @@ const LOADS: readonly Load[] = [
 function measure({ direction, frameBytes, depth }: Load): number {
   using owned = new DisposableStack();
   const memory = owned.use(createMemory(2 ** 25));
-  const events = [owned.use(EventFd.create()), owned.use(EventFd.create())];
+  const events = queueSizesOf(1).map(() => owned.use(EventFd.create()));
   const [ours, theirs] = socketpair(SocketType.STREAM).map((fd) => owned.use(new Fd(fd))) as [Fd, Fd];
   for (const { fd } of [ours, theirs]) setNonBlocking(fd, true);
-  const device = new Net({ backend: new StreamBackend(ours), log: silentLog, mac: new Uint8Array(6) });
+  const device = new Net({ backends: [new StreamBackend(ours)], log: silentLog, mac: new Uint8Array(6) });
   device.ackFeatures(device.features());
   const driver = new MockQueue(memory, { size: SIZE, start: HOLE.end });
   const queue = new Queue(memory, driver.config(), Feature.RING_EVENT_IDX);

@@ -47,13 +47,15 @@ function writtenDisk({ path, format, readOnly, blockSizeBytes, ...plain }: DiskC
   return `--block=${all.map(([key, value]) => `${key}=${value}`).join(',')}`;
 }
 
-function writtenNet({ source, mac }: NetConfig): string {
-  return `--net=${[...writtenSource(source), ...(mac === undefined ? [] : [`mac=${mac}`])].join(',')}`;
+function writtenNet({ source, mac, pairs }: NetConfig): string {
+  const others = [`vq-pairs=${pairs}`, ...(mac === undefined ? [] : [`mac=${mac}`])];
+  return `--net=${[...writtenSource(source), ...others].join(',')}`;
 }
 
 function writtenSource(source: NetSource): string[] {
   if (source.kind === 'tap') return [`tap-name=${source.name}`];
   if (source.kind === 'tap-fd') return [`tap-fd=${source.fd}`];
+  if (source.kind === 'host') return [`host-ip=${source.address}`, `netmask=${source.netmask}`];
   const forwards = source.hostForwards.map(
     ({ protocol, hostAddress, hostPort, guestPort }) => `hostfwd=${protocol}:${hostAddress}:${hostPort}-${guestPort}`,
   );

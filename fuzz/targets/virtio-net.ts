@@ -37,7 +37,7 @@ interface Offered {
 class Machine implements Disposable {
   readonly memory = createMemory(0x40_0000);
   readonly interrupt = new RecordedInterrupt();
-  readonly events = [EventFd.create(), EventFd.create()] as const;
+  readonly events = [EventFd.create(), EventFd.create(), EventFd.create()] as const;
   readonly receive = new MockQueue(this.memory, { size: QUEUE_SIZE, start: HOLE.end, end: TRANSMIT_START });
   readonly transmit = new MockQueue(this.memory, { size: QUEUE_SIZE, start: TRANSMIT_START });
   readonly backend = new FakeNet(OFFLOADS.reduce((all, each) => all | each, 0n));
@@ -51,7 +51,7 @@ class Machine implements Disposable {
   constructor(random: Random, believed: bigint) {
     this.features = [...OFFLOADS, MRG_RXBUF].reduce((all, each) => (random.oneIn(2) ? all | each : all), 0n);
     const acked = this.features | believed;
-    const device = new Net({ backend: this.backend, log: silentLog, mac: new Uint8Array(6) });
+    const device = new Net({ backends: [this.backend], log: silentLog, mac: new Uint8Array(6) });
     device.ackFeatures(acked);
     const queues = [this.receive, this.transmit].map(
       (driver, vector) => new Queue(this.memory, driver.config({ vector }), Feature.RING_INDIRECT_DESC),

@@ -6,10 +6,16 @@ const user = (changes = {}) => ({ kind: 'user', hostForwards: [], hostLoopback: 
 const forward = { protocol: 'tcp', hostAddress: '127.0.0.1', hostPort: 8080, guestPort: 80 };
 
 describe('--net', () => {
-  for (const [text, source, mac] of [
+  for (const [text, source, mac, pairs = 1] of [
     ['tap-name=tap0', { kind: 'tap', name: 'tap0' }, undefined],
     ['tap-fd=5,mac=52:54:00:AB:cd:01', { kind: 'tap-fd', fd: 5 }, '52:54:00:ab:cd:01'],
     ['user', user(), undefined],
+    ['tap-name=t,vq-pairs=4', { kind: 'tap', name: 't' }, undefined, 4],
+    [
+      'host-ip=10.0.0.1,netmask=255.255.255.0',
+      { kind: 'host', address: '10.0.0.1', netmask: '255.255.255.0' },
+      undefined,
+    ],
     ['user=true,host-loopback', user({ hostLoopback: true }), undefined],
     ['user,hostfwd=8080-80', user({ hostForwards: [forward] }), undefined],
     [
@@ -25,11 +31,11 @@ describe('--net', () => {
     ['tap-name=t,user=false', { kind: 'tap', name: 't' }, undefined],
   ] as const) {
     test(`${text} is understood`, () => {
-      assert.deepEqual(parseNetOption(text), { net: { source, mac }, problems: [] });
+      assert.deepEqual(parseNetOption(text), { net: { source, mac, pairs }, problems: [] });
     });
   }
 
-  const one = 'needs one of tap-name=…, tap-fd=… and user';
+  const one = 'needs one of tap-name=…, tap-fd=…, host-ip=… and user';
   const grammar = 'must be [tcp:|udp:][ADDRESS:]PORT[-GUESTPORT]';
   for (const [text, problem] of [
     ['', 'is empty'],
@@ -39,8 +45,16 @@ describe('--net', () => {
     ['tap-name=', 'tap-name="": needs a value'],
     ['tap-fd=-1', 'tap-fd="-1": must be the number of a descriptor'],
     ['tap-fd', 'tap-fd: must be the number of a descriptor'],
+    ['host-ip=10.0.0.1', 'host-ip and netmask go together'],
+    ['netmask=255.0.0.0,user', 'host-ip and netmask go together'],
+    ['host-ip=10.0.0,netmask=255.0.0.0', 'host-ip="10.0.0": must be an IPv4 address'],
+    ['netmask=255.0.255.0', 'netmask="255.0.255.0": must be the mask of an IPv4 network, such as 255.255.255.0'],
+    ['user,vq-pairs=x', 'vq-pairs="x": must be a number of pairs of queues'],
     ['user,user', 'key user is given twice'],
-    ['tap0', 'unknown key "tap0"; the keys are tap-name, tap-fd, user, mac, hostfwd, host-loopback'],
+    [
+      'tap0',
+      'unknown key "tap0"; the keys are tap-name, tap-fd, host-ip, netmask, user, mac, vq-pairs, hostfwd, host-loopback',
+    ],
     ['user,mac=1', 'mac="1": must be six bytes in hexadecimal with colons between'],
     ['user,mac', 'mac: must be six bytes in hexadecimal with colons between'],
     ['user,mac=01:00:5e:00:00:01', 'mac="01:00:5e:00:00:01": is the address of a group'],

@@ -1,5 +1,5 @@
 import { isIPv4 } from 'node:net';
-import { type HostForward, isPort, macProblem, type NetConfig, type NetSource } from '#vmm/net-config.ts';
+import { type HostForward, isNetmask, isPort, macProblem, type NetConfig, type NetSource } from '#vmm/net-config.ts';
 import { type KeyReader, readBoolean, readStructuredOption, readText } from './structured-option.ts';
 
 export interface ParsedNetOption {
@@ -11,9 +11,12 @@ export interface ParsedNetOption {
 interface Draft {
   tapName?: string;
   tapFd?: number;
+  hostIp?: string;
+  netmask?: string;
   user?: boolean;
   mac?: string;
   hostLoopback?: boolean;
+  pairs?: number;
   readonly hostForwards: HostForward[];
 }
 
@@ -32,6 +35,24 @@ const readers = new Map<string, KeyReader<Draft>>([
       return undefined;
     },
   ],
+  [
+    'host-ip',
+    (draft, value) => {
+      if (value === undefined || !isIPv4(value)) return 'must be an IPv4 address';
+      draft.hostIp = value;
+      return undefined;
+    },
+  ],
+  [
+    'netmask',
+    (draft, value) => {
+      if (value === undefined || !isNetmask(value)) {
+        return 'must be the mask of an IPv4 network, such as 255.255.255.0';
+      }
+      draft.netmask = value;
+      return undefined;
+    },
+  ],
   ['user', (draft, value) => readBoolean(value, (user) => (draft.user = user))],
   [
     'mac',
@@ -41,27 +62,41 @@ const readers = new Map<string, KeyReader<Draft>>([
       return problem;
     },
   ],
+  [
+    'vq-pairs',
+    (draft, value) => {
+      if (value === undefined || !/^[0-9]{1,5}$/.test(value)) return 'must be a number of pairs of queues';
+      draft.pairs = Number(value);
+      return undefined;
+    },
+  ],
   ['hostfwd', (draft, value) => readForward(value, draft.hostForwards)],
   ['host-loopback', (draft, value) => readBoolean(value, (wanted) => (draft.hostLoopback = wanted))],
 ]);
 
 export const NET_KEYS: readonly string[] = [...readers.keys()];
 
-/** The value of one `--net`: `tap-name=NAME`, `tap-fd=N` or `user[,hostfwd=…]…[,host-loopback=…]`, and `[,mac=…]`. Never throws. */
+/**
+ * The value of one `--net`: `tap-name=NAME[,vq-pairs=N]`, `host-ip=A,netmask=A[,vq-pairs=N]`, `tap-fd=N` or
+ * `user[,hostfwd=…]…[,host-loopback=…]`, and `[,mac=…]`. Never throws.
+ */
 export function parseNetOption(text: string): ParsedNetOption {
   const draft: Draft = { hostForwards: [] };
   const problems = readStructuredOption(text, draft, { readers, repeatable: ['hostfwd'] });
   if (problems.length > 0) return { problems };
-  const { tapName, tapFd, user = false, mac, hostForwards, hostLoopback } = draft;
+  const { tapName, tapFd, hostIp, netmask, user = false, mac, hostForwards, hostLoopback, pairs = 1 } = draft;
   const sources: NetSource[] = [];
   if (tapName !== undefined) sources.push({ kind: 'tap', name: tapName });
   if (tapFd !== undefined) sources.push({ kind: 'tap-fd', fd: tapFd });
+  if ((hostIp === undefined) !== (netmask === undefined)) return { problems: ['host-ip and netmask go together'] };
+  if (hostIp !== undefined && netmask !== undefined) sources.push({ kind: 'host', address: hostIp, netmask });
   if (user) sources.push({ kind: 'user', hostForwards, hostLoopback: hostLoopback ?? false });
   const [source] = sources;
-  if (source === undefined || sources.length > 1) return { problems: ['needs one of tap-name=…, tap-fd=… and user'] };
+  if (source === undefined || sources.length > 1)
+    return { problems: ['needs one of tap-name=…, tap-fd=…, host-ip=… and user'] };
   const isForUser = hostForwards.length > 0 || hostLoopback !== undefined;
   if (isForUser && source.kind !== 'user') return { problems: ['hostfwd and host-loopback go with user alone'] };
-  return { net: { source, mac }, problems };
+  return { net: { source, mac, pairs }, problems };
 }
 
 function readForward(value: string | undefined, forwards: HostForward[]): string | undefined {

@@ -53,7 +53,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: 'net',
     value: 'KEY=VALUE,…',
     repeatable: true,
-    help: 'network interface: tap-name=NAME, tap-fd=N or user; mac=ADDRESS, hostfwd=[tcp:|udp:][ADDRESS:]PORT[-GUESTPORT], host-loopback=BOOL; repeatable',
+    help: 'network interface: tap-name=NAME, tap-fd=N, host-ip=ADDRESS,netmask=MASK or user; mac=ADDRESS, vq-pairs=N, hostfwd=[tcp:|udp:][ADDRESS:]PORT[-GUESTPORT], host-loopback=BOOL; repeatable',
   },
   { name: 'disable-sandbox', help: 'run the device processes without a jail' },
   { name: 'socket', value: 'PATH', help: 'make a control socket there; a directory gives crosvm-PID.sock' },

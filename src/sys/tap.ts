@@ -9,10 +9,19 @@ export const TunRequest = {
   SETOFFLOAD: 0x4004_54d0,
   GETIFF: 0x8004_54d2,
   SETVNETHDRSZ: 0x4004_54d8,
+  SETQUEUE: 0x4004_54d9,
 } as const;
 
 /** Flags of an interface, uapi/linux/if_tun.h. */
-export const TapFlag = { TAP: 0x0002, NO_PI: 0x1000, VNET_HDR: 0x4000 } as const;
+export const TapFlag = {
+  TAP: 0x0002,
+  MULTI_QUEUE: 0x0100,
+  /** The two are what TUNSETQUEUE takes; TUNGETIFF shows the second. */
+  ATTACH_QUEUE: 0x0200,
+  DETACH_QUEUE: 0x0400,
+  NO_PI: 0x1000,
+  VNET_HDR: 0x4000,
+} as const;
 
 /** What the reader of a tap can do with large or unfinished packets, uapi/linux/if_tun.h. */
 export const TapOffload = { CSUM: 0x01, TSO4: 0x02, TSO6: 0x04, TSO_ECN: 0x08, UFO: 0x10 } as const;
@@ -38,18 +47,32 @@ export function interfaceExists(name: string): boolean {
   return c.ifNameToIndex(name) !== 0;
 }
 
-/** Attaches to the tap of that name, which is made where there is none and the caller may. Returns a non-blocking descriptor. */
-export function openTap(name: string, flags: number): number {
+/** A descriptor, which does not block, and the name of its interface. */
+export interface OpenedTap {
+  readonly fd: number;
+  readonly name: string;
+}
+
+/**
+ * Attaches to the tap of that name, which is made where there is none and the caller may, and is gone with its last descriptor then. The
+ * kernel puts a number for `%d`.
+ */
+export function openTap(name: string, flags: number): OpenedTap {
   const encoded = new TextEncoder().encode(name);
   if (encoded.length >= IFREQ.NAME_BYTES) throw new SyscallError('ioctl TUNSETIFF', Errno.EINVAL, { path: name });
   const fd = open('/dev/net/tun', OpenFlag.RDWR | OpenFlag.NONBLOCK);
   const request = new Uint8Array(IFREQ.SIZE_BYTES);
   request.set(encoded);
   new DataView(request.buffer).setUint16(IFREQ.FLAGS, flags, true);
-  if (c.ioctl(fd, TunRequest.SETIFF, request) >= 0) return fd;
+  if (c.ioctl(fd, TunRequest.SETIFF, request) >= 0) return { fd, name: nameIn(request) };
   const error = lastError('ioctl TUNSETIFF', { path: name });
   close(fd);
   throw error;
+}
+
+function nameIn(request: Uint8Array): string {
+  const name = request.subarray(0, IFREQ.NAME_BYTES);
+  return new TextDecoder().decode(name.subarray(0, name.indexOf(0)));
 }
 
 /** Of TapFlag. ENOTTY: no tap; DETACHED_ERRNO. */
@@ -68,4 +91,15 @@ export function setTapHeaderSize(fd: number, sizeBytes: number): void {
 /** Of TapOffload: what packets that are read may need. Needs no privilege. */
 export function setTapOffloads(fd: number, offloads: number): void {
   if (c.ioctlValue(fd, TunRequest.SETOFFLOAD, offloads) < 0) throw lastError('ioctl TUNSETOFFLOAD', { fd });
+}
+
+/**
+ * Whether one queue of an interface of IFF_MULTI_QUEUE takes part: the kernel gives it packets, and takes some from it. Needs no
+ * privilege. EINVAL: it does already, or does not.
+ */
+export function attachTapQueue(fd: number, isAttached: boolean): void {
+  const request = new Uint8Array(IFREQ.SIZE_BYTES);
+  const flag = isAttached ? TapFlag.ATTACH_QUEUE : TapFlag.DETACH_QUEUE;
+  new DataView(request.buffer).setUint16(IFREQ.FLAGS, flag, true);
+  if (c.ioctl(fd, TunRequest.SETQUEUE, request) < 0) throw lastError('ioctl TUNSETQUEUE', { fd });
 }

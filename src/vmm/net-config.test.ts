@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { passtArguments } from './devices/passt.ts';
 import { macBytes, type NetConfig, type NetSource, netMistakes } from './net-config.ts';
 
-const net = (source: NetSource, mac?: string): NetConfig => ({ source, mac });
+const net = (source: NetSource, mac?: string, pairs = 1): NetConfig => ({ source, mac, pairs });
 const tap = (name: string): NetConfig => net({ kind: 'tap', name });
 const forward = { protocol: 'tcp', hostAddress: '127.0.0.1', hostPort: 8080, guestPort: 80 } as const;
 const user = (changes: Partial<typeof forward> | { protocol: 'udp' } = {}) =>
@@ -17,6 +17,15 @@ describe('netMistakes', () => {
     assert.deepEqual(lines(...good), []);
   });
 
+  test('several pairs of queues are a tap’s, and at most 16', () => {
+    const single = '--net: vq-pairs: more than one goes with tap-name and host-ip alone';
+    const range = '--net: vq-pairs: must be 1 to 16';
+    const made = { kind: 'host', address: '10.0.0.1', netmask: '255.255.255.252' } as const;
+    assert.deepEqual(lines(net({ kind: 'tap', name: 'a' }, undefined, 16), net(made, undefined, 2)), []);
+    assert.deepEqual(lines(net(user(), undefined, 2), net({ kind: 'tap-fd', fd: 3 }, undefined, 2)), [single, single]);
+    assert.deepEqual(lines(net(user(), undefined, 0), net({ kind: 'tap', name: 'a' }, undefined, 17)), [range, range]);
+  });
+
   for (const name of ['', '.', '..', 'sixteen-letters!', 'a/b', 'a:b', 'a b', 'a\n', 'ä']) {
     test(`${JSON.stringify(name)} is no name of an interface`, () => {
       assert.deepEqual(lines(tap(name)), ['--net: tap-name: is no name of an interface']);
@@ -25,6 +34,15 @@ describe('netMistakes', () => {
 
   for (const [source, message] of [
     [{ kind: 'tap-fd', fd: 2 }, 'tap-fd: must be a descriptor from 3 on'],
+    [{ kind: 'host', address: '10.1', netmask: '255.0.0.0' }, 'host-ip: must be an IPv4 address'],
+    [
+      { kind: 'host', address: '10.0.0.1', netmask: '0.0.0.0' },
+      'netmask: must be the mask of an IPv4 network, such as 255.255.255.0',
+    ],
+    [
+      { kind: 'host', address: '10.0.0.1', netmask: '255.0.255.0' },
+      'netmask: must be the mask of an IPv4 network, such as 255.255.255.0',
+    ],
     [{ kind: 'tap-fd', fd: 3.5 }, 'tap-fd: must be a descriptor from 3 on'],
     [{ ...user(), hostForwards: [{ ...forward, hostPort: 0 }] }, 'hostfwd: a port must be 1 to 65535'],
     [{ ...user(), hostForwards: [{ ...forward, guestPort: 65536 }] }, 'hostfwd: a port must be 1 to 65535'],

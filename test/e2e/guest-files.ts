@@ -38,7 +38,12 @@ export async function busyboxImage(): Promise<string> {
 }
 
 export async function userSpaceImage(): Promise<string> {
-  return await buildInitramfs(aptOptions('bookworm'), USER_SPACE);
+  return await packagesImage(USER_SPACE);
+}
+
+/** busybox and Debian packages with what they need. */
+export async function packagesImage(names: readonly string[]): Promise<string> {
+  return await buildInitramfs(aptOptions('bookworm'), names);
 }
 
 /** The files of `userSpaceImage` as a folder on the host. */

@@ -1,4 +1,4 @@
-/** A guest behind a tap, with the offloads that Debian's driver takes, jailed. */
+/** A guest behind a tap of two queues, with the offloads that Debian's driver takes, jailed. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { NetFeature } from '#devices/virtio/net/constants.ts';
 import { writeScriptArchive } from '../../tools/guest/initramfs.ts';
 import { missingTap } from '../host-needs.ts';
-import { busyboxImage, kernelModules, MODULE_PREFIX, skipWithoutApt, vmlinuz } from './guest-files.ts';
+import { kernelModules, MODULE_PREFIX, packagesImage, skipWithoutApt, vmlinuz } from './guest-files.ts';
 import { DOWNLOAD_PORT, TAP_ADDRESS, tapFile, UPLOAD_PORT } from './tap-server.ts';
 import { TestVm } from './test-vm.ts';
 
@@ -17,15 +17,19 @@ for module in /${MODULE_PREFIX}*; do insmod $module || echo "no $module"; done
 ip link set lo up
 ip link set eth0 up
 ip addr add 192.168.77.2/24 dev eth0
+ethtool -L eth0 combined 2
+echo "pairs $(ethtool -l eth0 | tr -d '\n')"
 echo "features $(cat /sys/class/net/eth0/device/features)"
 wget -q -O /tmp/file http://${TAP_ADDRESS}:${DOWNLOAD_PORT}/
+ethtool -K eth0 rx-gro-hw off
+echo "offloads $?"
 echo "down $(sha256sum < /tmp/file | cut -d' ' -f1)"
 echo "up $(nc ${TAP_ADDRESS} ${UPLOAD_PORT} < /tmp/file)"
 `;
 
 /** Makes the tap in a network namespace of its own, starts the other end there, and becomes the command. */
 const SETUP = `
-ip tuntap add dev crosvm0 mode tap vnet_hdr && ip addr add ${TAP_ADDRESS}/24 dev crosvm0 && ip link set crosvm0 up || exit 99
+ip tuntap add dev crosvm0 mode tap vnet_hdr multi_queue && ip addr add ${TAP_ADDRESS}/24 dev crosvm0 && ip link set crosvm0 up || exit 99
 server=$1 ready=$2; shift 2
 "$1" "$server" "$ready" >&2 &
 until [ -e "$ready" ]; do sleep 0.1; done
@@ -46,8 +50,8 @@ test('a guest moves a file both ways through a tap with offloads', {
   const server = join(import.meta.dirname, 'tap-server.ts');
   await using vm = new TestVm({
     kernel: await vmlinuz(),
-    initrds: [await busyboxImage(), archive],
-    options: ['--net=tap-name=crosvm0'],
+    initrds: [await packagesImage(['ethtool']), archive],
+    options: ['--net=tap-name=crosvm0,vq-pairs=2'],
     within: (command) => ['unshare', '-n', 'sh', '-c', SETUP, 'sh', server, join(folder, 'ready'), ...command],
   });
   const output = (): string => `${vm.console.slice(-3000)}\n${vm.errors}`;
@@ -55,8 +59,10 @@ test('a guest moves a file both ways through a tap with offloads', {
   const sum = createHash('sha256').update(tapFile()).digest('hex');
   assert.equal(said(vm, 'down'), sum, output());
   assert.equal(said(vm, 'up'), sum, output());
+  assert.match(said(vm, 'pairs') ?? '', /Pre-set maximums:.*Combined:\s*2Current.*Combined:\s*2$/, output());
+  assert.equal(said(vm, 'offloads'), '0', output());
   const taken = BigInt(`0b${[...(said(vm, 'features') ?? '')].reverse().join('')}`);
-  const { CSUM, GUEST_CSUM, GUEST_TSO4, HOST_TSO4, MRG_RXBUF } = NetFeature;
-  const wanted = CSUM | GUEST_CSUM | GUEST_TSO4 | HOST_TSO4 | MRG_RXBUF;
+  const { CSUM, CTRL_GUEST_OFFLOADS, GUEST_CSUM, GUEST_TSO4, HOST_TSO4, MQ, MRG_RXBUF } = NetFeature;
+  const wanted = CTRL_GUEST_OFFLOADS | MQ | CSUM | GUEST_CSUM | GUEST_TSO4 | HOST_TSO4 | MRG_RXBUF;
   assert.equal(taken & wanted, wanted, output());
 });

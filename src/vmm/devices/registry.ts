@@ -39,7 +39,7 @@ export interface VsockParameters {
 
 /** Main has this long to connect. */
 const CONNECT_TIMEOUT_MS = 5000;
-/** What main says of a network interface; its tap or socket is the one descriptor. */
+/** What main says of a network interface; its descriptors are the queues of its tap, or the one socket. */
 export interface NetParameters {
   readonly backend: 'tap' | 'stream';
   /** Six bytes. */
@@ -73,8 +73,9 @@ export const DEVICE_MAKERS: Readonly<Record<DeviceName, DeviceMaker>> = {
     return { device: vsock.create({ cid, host, hostFds: host.keepFds() }) };
   }),
   net: virtioMaker<NetParameters>(({ name, parameters, fds, log }) => {
-    const backend = parameters.backend === 'tap' ? new TapBackend(only(fds)) : new StreamBackend(only(fds));
-    return { device: net.create({ backend, log, name, mac: Uint8Array.from(parameters.mac) }) };
+    const backends =
+      parameters.backend === 'tap' ? fds.map((fd) => new TapBackend(fd)) : [new StreamBackend(only(fds))];
+    return { device: net.create({ backends, log, name, mac: Uint8Array.from(parameters.mac) }) };
   }),
 };
 

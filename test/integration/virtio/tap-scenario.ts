@@ -3,9 +3,9 @@ import { spawnSync } from 'node:child_process';
 import { HEADER_BYTES, NetFeature } from '#devices/virtio/net/constants.ts';
 import { TapBackend } from '#devices/virtio/net/tap-backend.ts';
 import { PollFlag, pollFd } from '#sys/epoll.ts';
-import { Fd } from '#sys/fd.ts';
+import { Fd, type HasFd } from '#sys/fd.ts';
 import { OpenFlag } from '#sys/file.ts';
-import { openTap, TapFlag } from '#sys/tap.ts';
+import { openTap, TapFlag, tapFlags } from '#sys/tap.ts';
 import { errorMessage } from '#util/errors.ts';
 import { netPlan } from '#vmm/devices/plans/net.ts';
 import type { NetSource } from '#vmm/net-config.ts';
@@ -37,23 +37,55 @@ function awaitArp(backend: TapBackend): number | undefined {
   return undefined;
 }
 
-function refusal(source: NetSource): string {
+function refusal(source: NetSource, pairs = 1): string {
   using stack = new DisposableStack();
   try {
-    netPlan({ source, mac: undefined }, 0, { opened: stack, owned: stack });
+    netPlan({ source, mac: undefined, pairs }, 0, { opened: stack, owned: stack });
     return 'none';
   } catch (error) {
     return errorMessage(error);
   }
 }
 
+/** Whether a queue takes part. */
+const isAttached = ({ fd }: HasFd): boolean => (tapFlags(fd) & TapFlag.DETACH_QUEUE) === 0;
+
+/** A tap of two queues, of which the second comes and goes. */
+function severalQueues(owned: DisposableStack): Record<string, unknown> {
+  ip('tuntap', 'add', 'dev', 'many', 'mode', 'tap', 'vnet_hdr', 'multi_queue');
+  const source = { kind: 'tap', name: 'many' } as const;
+  const one = refusal(source);
+  const plan = netPlan({ source, mac: undefined, pairs: 2 }, 0, { opened: owned, owned });
+  const [first, second] = plan.fds.map((fd) => new TapBackend(fd)) as [TapBackend, TapBackend];
+  const attached = [isAttached(second)];
+  for (const isActive of [false, false, true]) {
+    second.setActive(isActive);
+    attached.push(isAttached(second));
+  }
+  second.setActive(false);
+  for (const backend of [first, second]) backend.useFeatures(backend.features);
+  const ends = [first.end, second.end];
+  return { one, queueCount: plan.queueCount, attached, ends, single: refusal({ kind: 'tap', name: 'named' }, 2) };
+}
+
+/** A tap that is made, with the host's address; what an ordinary user is told. */
+function made(owned: DisposableStack): Record<string, unknown> {
+  const source = { kind: 'host', address: '10.8.0.1', netmask: '255.255.255.0' } as const;
+  const { fds } = netPlan({ source, mac: undefined, pairs: 2 }, 0, { opened: owned, owned });
+  const { stdout } = spawnSync('ip', ['-4', '-brief', 'addr', 'show', 'vmtap0'], { encoding: 'utf8' });
+  process.seteuid?.(65534);
+  const unprivileged = refusal(source);
+  process.seteuid?.(0);
+  return { address: stdout.split(/\s+/)[2], queues: fds.map(isAttached), unprivileged };
+}
+
 function scenario(): Record<string, unknown> {
   using owned = new DisposableStack();
   ip('tuntap', 'add', 'dev', 'named', 'mode', 'tap', 'vnet_hdr');
-  const given = owned.use(new Fd(openTap('given', TAP | NO_PI | VNET_HDR)));
-  const plain = owned.use(new Fd(openTap('plain', TAP | NO_PI)));
+  const given = owned.use(new Fd(openTap('given', TAP | NO_PI | VNET_HDR).fd));
+  const plain = owned.use(new Fd(openTap('plain', TAP | NO_PI).fd));
   const source = { kind: 'tap', name: 'named' } as const;
-  const plan = netPlan({ source, mac: undefined }, 3, { opened: owned, owned });
+  const plan = netPlan({ source, mac: undefined, pairs: 1 }, 3, { opened: owned, owned });
   const busy = refusal(source);
   const backend = new TapBackend(plan.fds[0] as Fd);
   backend.useFeatures(backend.features);
@@ -65,6 +97,7 @@ function scenario(): Record<string, unknown> {
   ip('link', 'set', 'named', 'up');
   backend.send(arpRequest(), arpRequest().length);
   const answer = awaitArp(backend);
+  const several = severalQueues(owned);
   ip('link', 'del', 'named');
   while (backend.receive() !== undefined);
   return {
@@ -74,6 +107,8 @@ function scenario(): Record<string, unknown> {
     whileDown: whileDown ?? 'fine',
     answer,
     deleted: backend.end,
+    several,
+    made: made(owned),
     busy,
     missing: refusal({ kind: 'tap', name: 'missing' }),
     given: refusal({ kind: 'tap-fd', fd: given.fd }),

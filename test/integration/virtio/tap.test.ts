@@ -32,6 +32,19 @@ describe('a tap', { skip }, () => {
     assert.deepEqual([found['name'], backend, mac.length, mac.slice(0, 3)], ['net3', 'tap', 6, [0x52, 0x54, 0]]);
   });
 
+  test('of two queues has them both, and the second comes and goes as the driver says', () => {
+    const one = '--net: tap-name="many": it is no tap of one queue; vq-pairs=… uses one of several';
+    const single = '--net: tap-name="named": it is no tap of several queues; ip tuntap add … multi_queue makes one';
+    const expected = { one, queueCount: 5, attached: [true, false, false, true], ends: [null, null], single };
+    assert.deepEqual(found['several'], expected, stderr);
+  });
+
+  test('is made with the host’s address, where one may', () => {
+    const unprivileged =
+      '--net: host-ip=10.8.0.1: making a tap needs CAP_NET_ADMIN; user needs no privilege, and tap-name=… takes one that is there';
+    assert.deepEqual(found['made'], { address: '10.8.0.1/24', queues: [true, true], unprivileged }, stderr);
+  });
+
   const gone = 'there is no such interface; ip tuntap add makes one';
   const flags = 'it has to be opened with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR';
   for (const [name, message] of [

@@ -13,8 +13,13 @@ export interface NetBackend extends HasFd {
   readonly features: bigint;
   /** Set once the peer is gone: nothing comes from then on, and what is sent is swallowed. */
   readonly end: NetEnd | undefined;
-  /** What the driver took: before the first packet of each activation. */
+  /** What the driver took: before the first packet of each activation, and whenever the driver wants other offloads. */
   useFeatures(bits: bigint): void;
+  /**
+   * Takes part in the distribution of packets, or does not: for one of several over one interface, which begin without. What does not
+   * take part is not asked for packets and gets none to send.
+   */
+  setActive(isActive: boolean): void;
   /** The next packet, valid until the next call; undefined when there is none now. Its header is the device's to complete. */
   receive(): Uint8Array | undefined;
   /** Sends the first `sizeBytes` of `packet`, which were judged; its header may be overwritten. False: there is no room now. */

@@ -5,6 +5,7 @@ import { bytes, struct, u8, u16 } from '#util/struct.ts';
 export const NetFeature = {
   CSUM: 1n << 0n,
   GUEST_CSUM: 1n << 1n,
+  CTRL_GUEST_OFFLOADS: 1n << 2n,
   MAC: 1n << 5n,
   GUEST_TSO4: 1n << 7n,
   GUEST_TSO6: 1n << 8n,
@@ -16,18 +17,38 @@ export const NetFeature = {
   HOST_UFO: 1n << 14n,
   MRG_RXBUF: 1n << 15n,
   STATUS: 1n << 16n,
+  CTRL_VQ: 1n << 17n,
+  MQ: 1n << 22n,
 } as const;
 
 /** `struct virtio_net_config`, §5.1.4, up to the last field that some feature here has. */
-export const NetConfigSpace = struct({ mac: bytes(6), status: u16 });
+export const NetConfigSpace = struct({ mac: bytes(6), status: u16, maxVirtqueuePairs: u16 });
 
 /** A bit of the configuration's status, §5.1.4. */
 export const LINK_UP = 1;
 
-/** Queues of a device with one pair, §5.1.2. */
+/** Two queues for each pair, §5.1.2: `pair * QUEUES_PER_PAIR + NetQueue.RECEIVE`. */
 export const NetQueue = { RECEIVE: 0, TRANSMIT: 1 } as const;
+export const QUEUES_PER_PAIR = 2;
+/** As many as there can be virtual processors; the specification allows 0x8000. */
+export const QUEUE_PAIRS_MAX = 16;
 
-export const QUEUE_SIZES = [256, 256] as const;
+const PAIR_QUEUE_SIZE = 256;
+const CONTROL_QUEUE_SIZE = 64;
+
+/** The sizes of the queues of a device with so many pairs: the control queue is the last. */
+export function queueSizesOf(pairs: number): readonly number[] {
+  return [...Array<number>(pairs * QUEUES_PER_PAIR).fill(PAIR_QUEUE_SIZE), CONTROL_QUEUE_SIZE];
+}
+
+/** The start of `struct virtio_net_ctrl`, §5.1.6.5; what the command says follows, and `ack`, which the device writes. */
+export const ControlHeader = struct({ controlClass: u8, command: u8 });
+export const ControlAck = { OK: 0, ERR: 1 } as const;
+
+/** §5.1.6.5.5. */
+export const ControlMq = { CLASS: 4, VQ_PAIRS_SET: 0 } as const;
+/** §5.1.6.5.6. */
+export const ControlGuestOffloads = { CLASS: 5, SET: 0 } as const;
 
 /** `struct virtio_net_hdr`, §5.1.6: before every frame, in both directions. */
 export const PacketHeader = struct({

@@ -1,55 +1,85 @@
 import type { EventFd } from '#poll/event-fd.ts';
 import type { Watch } from '#poll/poll-context.ts';
-import { namedTokens } from '#poll/token.ts';
+import type { TokenType } from '#poll/token.ts';
 import type { HasFd } from '#sys/fd.ts';
 import { assert } from '#util/assert.ts';
+import { u64AsNumber } from '#util/struct.ts';
 import type { ActiveQueues } from '../device.ts';
 import type { Interrupt } from '../interrupt.ts';
 import { EventWorker, QueueServer, type Worker } from '../worker.ts';
-import type { NetBackend } from './backend.ts';
-import { NetQueue } from './constants.ts';
+import type { NetBackend, NetEnd } from './backend.ts';
+import { NetFeature, NetQueue, QUEUES_PER_PAIR } from './constants.ts';
+import { GUEST_OFFLOADS, NetControl } from './control-queue.ts';
 import { Reception } from './reception.ts';
 import { Transmission } from './transmission.ts';
 
-const tokens = namedTokens('receive', 'transmit', 'backend');
-type Token = 'receive' | 'transmit' | 'backend';
+/** What a pair waits for, as its tokens count on from `pair * TOKENS_PER_PAIR`. */
+const PairToken = { RECEIVE: 0, TRANSMIT: 1, BACKEND: 2 } as const;
+const TOKENS_PER_PAIR = 3;
+const tokens: TokenType<number> = u64AsNumber;
 
 export interface NetWorkerOptions {
-  readonly backend: NetBackend;
+  /** One for each pair of queues. */
+  readonly backends: readonly NetBackend[];
   /** Those of the negotiation. */
   readonly features: bigint;
   readonly interrupt: Interrupt;
   readonly queues: ActiveQueues;
   readonly queueEvents: readonly EventFd[];
-  /** The peer is gone; once. */
-  readonly onEnd: () => void;
+  /** A peer is gone, and why; once. */
+  readonly onEnd: (end: NetEnd) => void;
+}
+
+interface PairOptions {
+  readonly backend: NetBackend;
+  readonly features: bigint;
+  readonly receive: QueueServer | undefined;
+  readonly transmit: QueueServer | undefined;
+  /** The first of its tokens. */
+  readonly firstToken: number;
+  readonly onEnd: (end: NetEnd) => void;
 }
 
 /** Both directions of one pair of queues over one descriptor, which is only waited for where that makes sense. */
 class NetPair {
+  readonly #options: PairOptions;
   readonly #backend: NetBackend;
-  readonly #onEnd: () => void;
   readonly #reception: Reception | undefined;
   readonly #transmission: Transmission | undefined;
-  #worker: EventWorker<Token> | undefined;
+  #worker: EventWorker<number> | undefined;
+  #isActive = false;
   #watch: Watch | undefined;
   #hasEnded = false;
 
-  constructor({ backend, features, onEnd }: NetWorkerOptions, receive?: QueueServer, transmit?: QueueServer) {
+  constructor(options: PairOptions) {
+    const { backend, features, receive, transmit } = options;
+    this.#options = options;
     this.#backend = backend;
-    this.#onEnd = onEnd;
     this.#reception = receive && new Reception(receive, backend, features);
     this.#transmission = transmit && new Transmission(transmit, backend, features);
   }
 
-  begin(worker: EventWorker<Token>): void {
+  /** The worker waits for the kicks of both queues already. */
+  begin(worker: EventWorker<number>): void {
     this.#worker = worker;
+  }
+
+  /** Uses the pair, or leaves its queues alone. */
+  setActive(isActive: boolean): void {
+    if (isActive === this.#isActive) return;
+    this.#isActive = isActive;
+    if (isActive) {
+      // Chains may have been there before the first kick was waited for, or looked at.
+      this.#options.receive?.event.write();
+      this.#options.transmit?.event.write();
+    }
     this.#update();
   }
 
-  handle(token: Token): void {
-    if (token === 'receive') this.#reception?.onKick();
-    else if (token === 'transmit') this.#transmission?.onKick();
+  handle(token: number): void {
+    if (!this.#isActive) this.#takeKick(token);
+    else if (token === PairToken.RECEIVE) this.#reception?.onKick();
+    else if (token === PairToken.TRANSMIT) this.#transmission?.onKick();
     else {
       // One descriptor stands for both: what has nothing to do finds that out by one call.
       if (this.#transmission?.isBlocked === true) this.#transmission.run();
@@ -58,22 +88,29 @@ class NetPair {
     this.#update();
   }
 
+  #takeKick(token: number): void {
+    const { receive, transmit } = this.#options;
+    if (token === PairToken.RECEIVE) receive?.takeKick();
+    else if (token === PairToken.TRANSMIT) transmit?.takeKick();
+  }
+
   #update(): void {
     const wanted = this.#wanted();
     if (this.#backend.end !== undefined && !this.#hasEnded) {
       this.#hasEnded = true;
-      this.#onEnd();
+      this.#options.onEnd(this.#backend.end);
     }
     if (wanted === this.#watch) return;
+    const token = this.#options.firstToken + PairToken.BACKEND;
     if (wanted === undefined) this.#worker?.remove(this.#backend);
-    else if (this.#watch === undefined) this.#worker?.add(this.#backend, 'backend', wanted);
-    else this.#worker?.modify(this.#backend, 'backend', wanted);
+    else if (this.#watch === undefined) this.#worker?.add(this.#backend, token, wanted);
+    else this.#worker?.modify(this.#backend, token, wanted);
     this.#watch = wanted;
   }
 
   /** A descriptor that is waited for reports a hangup whatever is asked: one for which nothing is to be done is taken out. */
   #wanted(): Watch | undefined {
-    if (this.#backend.end !== undefined) return undefined;
+    if (this.#backend.end !== undefined || !this.#isActive) return undefined;
     const receives = this.#reception?.wantsPackets === true;
     const isBlocked = this.#transmission?.isBlocked === true;
     if (receives) return isBlocked ? 'both' : 'readable';
@@ -81,25 +118,72 @@ class NetPair {
   }
 }
 
+/** All pairs, of which the driver says how many are used: one after the negotiation, §5.1.6.5.5. */
+class NetPairs {
+  readonly #backends: readonly NetBackend[];
+  readonly #features: bigint;
+  readonly #pairs: readonly NetPair[];
+
+  constructor({ backends, features }: NetWorkerOptions, pairs: readonly NetPair[]) {
+    this.#backends = backends;
+    this.#features = features;
+    this.#pairs = pairs;
+  }
+
+  use(count: number): void {
+    for (const [index, backend] of this.#backends.entries()) {
+      backend.setActive(index < count);
+      this.#pairs[index]?.setActive(index < count);
+    }
+  }
+
+  useOffloads(bits: bigint): void {
+    for (const backend of this.#backends) backend.useFeatures((this.#features & ~GUEST_OFFLOADS) | bits);
+  }
+}
+
 /** The work of a network device. Throws SyscallError when the host refuses it. */
 export function createNetWorker(options: NetWorkerOptions): Worker {
-  const { queues, queueEvents, interrupt } = options;
+  const { backends, features, queues, queueEvents, interrupt } = options;
   const server = (index: number): QueueServer | undefined => {
     const queue = queues[index];
     const event = queueEvents[index];
     assert(event !== undefined, 'an event for every queue');
     return queue && new QueueServer({ queue, event, interrupt });
   };
-  const receive = server(NetQueue.RECEIVE);
-  const transmit = server(NetQueue.TRANSMIT);
-  const sources: [HasFd, Token][] = [];
-  if (receive) sources.push([receive.event, 'receive']);
-  if (transmit) sources.push([transmit.event, 'transmit']);
-  const pair = new NetPair(options, receive, transmit);
-  const worker = new EventWorker<Token>(tokens, sources, (token) => pair.handle(token));
-  pair.begin(worker);
-  // Chains may have been there before the first kick was waited for.
-  receive?.event.write();
-  transmit?.event.write();
+  let hasEnded = false;
+  const onEnd = (end: NetEnd): void => {
+    if (hasEnded) return;
+    hasEnded = true;
+    options.onEnd(end);
+  };
+  const sources: [HasFd, number][] = [];
+  // §5.1.2: a driver that does not know of several pairs has the control queue behind the first.
+  const pairCount = (features & NetFeature.MQ) === 0n ? 1 : backends.length;
+  const pairs = backends.slice(0, pairCount).map((backend, pair) => {
+    const receive = server(pair * QUEUES_PER_PAIR + NetQueue.RECEIVE);
+    const transmit = server(pair * QUEUES_PER_PAIR + NetQueue.TRANSMIT);
+    const firstToken = pair * TOKENS_PER_PAIR;
+    if (receive) sources.push([receive.event, firstToken + PairToken.RECEIVE]);
+    if (transmit) sources.push([transmit.event, firstToken + PairToken.TRANSMIT]);
+    return new NetPair({ backend, features, receive, transmit, firstToken, onEnd });
+  });
+  const all = new NetPairs(options, pairs);
+  const control = server(pairCount * QUEUES_PER_PAIR);
+  const controlToken = pairCount * TOKENS_PER_PAIR;
+  if (control) sources.push([control.event, controlToken]);
+  const commands = new NetControl({
+    features,
+    pairsMax: pairCount,
+    usePairs: (count) => all.use(count),
+    useOffloads: (bits) => all.useOffloads(bits),
+  });
+  const worker = new EventWorker(tokens, sources, (token) => {
+    if (token === controlToken) control?.serve(commands);
+    else pairs[Math.trunc(token / TOKENS_PER_PAIR)]?.handle(token % TOKENS_PER_PAIR);
+  });
+  for (const pair of pairs) pair.begin(worker);
+  control?.event.write();
+  all.use(1);
   return worker;
 }

@@ -26,11 +26,11 @@ const { CSUM, HOST_TSO4, HOST_ECN, MRG_RXBUF } = NetFeature;
 function create({ features = 0n, backendFeatures = 0n, queues = [true, true] } = {}) {
   const memory = createMemory(0x40_0000);
   const backend = new FakeNet(backendFeatures);
-  const device = net.create({ backend, log: silentLog, mac: MAC });
+  const device = net.create({ backends: [backend], log: silentLog, mac: MAC });
   const receive = new MockQueue(memory, { size: SIZE, start: 0x10_0000, end: 0x20_0000 });
   const transmit = new MockQueue(memory, { size: SIZE, start: 0x20_0000 });
   const interrupt = new RecordedInterrupt();
-  const events = [EventFd.create(), EventFd.create()] as const;
+  const events = [EventFd.create(), EventFd.create(), EventFd.create()] as const;
   device.ackFeatures(features);
   const driverQueues = [receive, transmit].map((driver, vector) =>
     queues[vector] ? new Queue(memory, driver.config({ vector }), features) : undefined,
@@ -63,11 +63,11 @@ describe('the network device', () => {
     assert.deepEqual(
       [net.queueSizes, all.device.queueMaxSizes],
       [
-        [256, 256],
-        [256, 256],
+        [256, 256, 64],
+        [256, 256, 64],
       ],
     );
-    assert.equal(all.device.features(), NetFeature.MAC | NetFeature.STATUS | MRG_RXBUF | CSUM);
+    assert.equal(all.device.features(), NetFeature.MAC | NetFeature.STATUS | MRG_RXBUF | NetFeature.CTRL_VQ | CSUM);
     assert.deepEqual(all.device.keepFds(), [all.backend.fd]);
   });
 

@@ -1,4 +1,4 @@
-/** The network device, VIRTIO 1.1 §5.1: one pair of queues over a tap, or over a socket with frames. */
+/** The network device, VIRTIO 1.1 §5.1: pairs of queues over those of a tap, or one pair over a socket with frames. */
 import type { GuestMemory } from '#memory/guest-memory.ts';
 import type { EventFd } from '#poll/event-fd.ts';
 import { assert } from '#util/assert.ts';
@@ -7,12 +7,13 @@ import { DeviceType } from '../constants.ts';
 import { type ActiveQueues, defineVirtioDevice, readConfigBytes, type VirtioDevice } from '../device.ts';
 import type { Interrupt } from '../interrupt.ts';
 import type { Worker } from '../worker.ts';
-import type { NetBackend } from './backend.ts';
-import { LINK_UP, MAC_BYTES, NetConfigSpace, NetFeature, QUEUE_SIZES } from './constants.ts';
+import type { NetBackend, NetEnd } from './backend.ts';
+import { LINK_UP, MAC_BYTES, NetConfigSpace, NetFeature, QUEUE_PAIRS_MAX, queueSizesOf } from './constants.ts';
 import { createNetWorker } from './net-worker.ts';
 
 export interface NetResources {
-  readonly backend: NetBackend;
+  /** One for each pair of queues: up to QUEUE_PAIRS_MAX of one interface, all alike. */
+  readonly backends: readonly NetBackend[];
   readonly log: Log;
   /** The guest's address: 6 bytes, not of a group. */
   readonly mac: Uint8Array;
@@ -23,24 +24,28 @@ export interface NetResources {
 export class Net implements VirtioDevice {
   readonly name: string;
   readonly deviceType = DeviceType.NETWORK;
-  readonly queueMaxSizes: readonly number[] = QUEUE_SIZES;
+  readonly queueMaxSizes: readonly number[];
   configGeneration = 0;
-  readonly #backend: NetBackend;
+  readonly #backends: readonly NetBackend[];
   readonly #log: Log;
   readonly #mac: Uint8Array;
   #acked = 0n;
   #hasLink = true;
 
-  constructor({ backend, log, mac, name = 'net' }: NetResources) {
+  constructor({ backends, log, mac, name = 'net' }: NetResources) {
+    assert(backends.length >= 1 && backends.length <= QUEUE_PAIRS_MAX, 'a backend for each pair of queues');
     assert(mac.length === MAC_BYTES && (mac[0]! & 1) === 0, 'the address of one interface');
     this.name = name;
-    this.#backend = backend;
+    this.#backends = backends;
+    this.queueMaxSizes = queueSizesOf(backends.length);
     this.#log = log;
     this.#mac = mac;
   }
 
   features(): bigint {
-    return NetFeature.MAC | NetFeature.STATUS | NetFeature.MRG_RXBUF | this.#backend.features;
+    const { MAC, STATUS, MRG_RXBUF, CTRL_VQ, MQ } = NetFeature;
+    const several = this.#backends.length > 1 ? MQ : 0n;
+    return MAC | STATUS | MRG_RXBUF | CTRL_VQ | several | (this.#backends[0]?.features ?? 0n);
   }
 
   ackFeatures(bits: bigint): void {
@@ -48,23 +53,26 @@ export class Net implements VirtioDevice {
   }
 
   readConfig(offset: number, data: Uint8Array): void {
-    readConfigBytes(NetConfigSpace.encode({ mac: this.#mac, status: this.#hasLink ? LINK_UP : 0 }), offset, data);
+    const status = this.#hasLink ? LINK_UP : 0;
+    // §5.1.4: the number of pairs is there with MQ only; what is not there reads as zeros.
+    const maxVirtqueuePairs = this.#backends.length > 1 ? this.#backends.length : 0;
+    readConfigBytes(NetConfigSpace.encode({ mac: this.#mac, status, maxVirtqueuePairs }), offset, data);
   }
 
   /** With VERSION_1 the driver cannot change its address here, §5.1.4. */
   writeConfig(_offset: number, _data: Uint8Array): void {}
 
   activate(_memory: GuestMemory, interrupt: Interrupt, queues: ActiveQueues, queueEvents: readonly EventFd[]): Worker {
-    const backend = this.#backend;
-    backend.useFeatures(this.#acked);
-    const onEnd = (): void => {
-      this.#log.error(`the link is down: ${backend.end}`);
+    const backends = this.#backends;
+    for (const backend of backends) backend.useFeatures(this.#acked);
+    const onEnd = (end: NetEnd): void => {
+      this.#log.error(`the link is down: ${end}`);
       if (!this.#hasLink) return;
       this.#hasLink = false;
       this.configGeneration += 1;
       interrupt.signalConfigChanged();
     };
-    return createNetWorker({ backend, features: this.#acked, interrupt, queues, queueEvents, onEnd });
+    return createNetWorker({ backends, features: this.#acked, interrupt, queues, queueEvents, onEnd });
   }
 
   reset(): void {
@@ -72,14 +80,14 @@ export class Net implements VirtioDevice {
   }
 
   keepFds(): readonly number[] {
-    return this.#backend.keepFds();
+    return this.#backends.flatMap((backend) => backend.keepFds());
   }
 }
 
 export const net = defineVirtioDevice({
   name: 'net',
   type: DeviceType.NETWORK,
-  queueSizes: QUEUE_SIZES,
+  queueSizes: queueSizesOf(1),
   policy: 'net_device',
   create: (resources: NetResources) => new Net(resources),
 });

@@ -51,6 +51,9 @@ export class StreamBackend implements NetBackend {
 
   useFeatures(_bits: bigint): void {}
 
+  /** It is the only one of its interface. */
+  setActive(_isActive: boolean): void {}
+
   receive(): Uint8Array | undefined {
     const length = this.#nextLength();
     if (length === undefined) return undefined;

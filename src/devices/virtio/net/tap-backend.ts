@@ -3,14 +3,35 @@ import type { Fd } from '#sys/fd.ts';
 import { addressOf } from '#sys/ffi.ts';
 import { tryRead, tryWrite } from '#sys/file.ts';
 import { SyscallError } from '#sys/syscall-error.ts';
-import { DETACHED_ERRNO, setTapOffloads, TapOffload } from '#sys/tap.ts';
+import { attachTapQueue, DETACHED_ERRNO, setTapOffloads, TapOffload } from '#sys/tap.ts';
 import type { NetBackend, NetEnd } from './backend.ts';
 import { FRAME_BYTES_MIN, HEADER_BYTES, HeaderFlag, NetFeature, PACKET_BYTES_MAX } from './constants.ts';
 
-const { CSUM, GUEST_CSUM, GUEST_TSO4, GUEST_TSO6, GUEST_ECN, GUEST_UFO, HOST_TSO4, HOST_TSO6, HOST_ECN, HOST_UFO } =
-  NetFeature;
+const {
+  CSUM,
+  CTRL_GUEST_OFFLOADS,
+  GUEST_CSUM,
+  GUEST_TSO4,
+  GUEST_TSO6,
+  GUEST_ECN,
+  GUEST_UFO,
+  HOST_TSO4,
+  HOST_TSO6,
+  HOST_ECN,
+  HOST_UFO,
+} = NetFeature;
 const FEATURES =
-  CSUM | GUEST_CSUM | GUEST_TSO4 | GUEST_TSO6 | GUEST_ECN | GUEST_UFO | HOST_TSO4 | HOST_TSO6 | HOST_ECN | HOST_UFO;
+  CTRL_GUEST_OFFLOADS |
+  CSUM |
+  GUEST_CSUM |
+  GUEST_TSO4 |
+  GUEST_TSO6 |
+  GUEST_ECN |
+  GUEST_UFO |
+  HOST_TSO4 |
+  HOST_TSO6 |
+  HOST_ECN |
+  HOST_UFO;
 
 /** What a write of one packet may fail with, the interface being as good as before: it is down, or will not have the packet. */
 const PACKET_ERRORS: readonly string[] = ['EIO', 'EINVAL', 'EFAULT', 'ENOMEM', 'ENOBUFS'];
@@ -30,9 +51,13 @@ export class TapBackend implements NetBackend {
   readonly #input = new Uint8Array(PACKET_BYTES_MAX);
   readonly #inputAddress = addressOf(this.#input);
   #hasChecksums = false;
+  #isActive = true;
   #end: NetEnd | undefined;
 
-  /** Takes over a non-blocking descriptor with IFF_VNET_HDR whose header size is that of `struct virtio_net_hdr`. */
+  /**
+   * Takes over a non-blocking descriptor with IFF_VNET_HDR whose header size is that of `struct virtio_net_hdr`: a tap, or one queue
+   * of it, which takes part in the distribution as the kernel makes it.
+   */
   constructor(tap: Fd) {
     this.#tap = tap;
   }
@@ -48,11 +73,13 @@ export class TapBackend implements NetBackend {
   useFeatures(bits: bigint): void {
     const offloads = tapOffloads(bits);
     this.#hasChecksums = offloads !== 0;
-    try {
-      setTapOffloads(this.fd, offloads);
-    } catch (error) {
-      this.#fail(error);
-    }
+    this.#try(() => setTapOffloads(this.fd, offloads));
+  }
+
+  setActive(isActive: boolean): void {
+    if (isActive === this.#isActive || this.#end !== undefined) return;
+    this.#isActive = isActive;
+    this.#try(() => attachTapQueue(this.fd, isActive));
   }
 
   receive(): Uint8Array | undefined {
@@ -85,6 +112,14 @@ export class TapBackend implements NetBackend {
 
   keepFds(): readonly number[] {
     return [this.fd];
+  }
+
+  #try(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   #fail(error: unknown): void {

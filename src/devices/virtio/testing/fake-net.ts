@@ -7,6 +7,7 @@ export class FakeNet implements NetBackend, Disposable {
   readonly features: bigint;
   end: NetEnd | undefined;
   used: bigint | undefined;
+  isActive: boolean | undefined;
   /** Packets with their headers. */
   readonly sent: Uint8Array[] = [];
   /** How many more packets there is room for. */
@@ -32,6 +33,10 @@ export class FakeNet implements NetBackend, Disposable {
 
   useFeatures(bits: bigint): void {
     this.used = bits;
+  }
+
+  setActive(isActive: boolean): void {
+    this.isActive = isActive;
   }
 
   receive(): Uint8Array | undefined {
