@@ -255,9 +255,13 @@ export class VsockWorker implements Worker {
     this.#after(connection);
   }
 
-  /** A connection that is in no table any more; in the list it is passed over. */
+  /** A connection that is in no table any more. A guest that takes no packets must not make the list longer by what is over. */
   #forget(connection: Connection): void {
     connection.state = 'lingering';
+    if (connection.isListed) {
+      connection.isListed = false;
+      this.#listed.splice(this.#listed.indexOf(connection), 1);
+    }
     this.#closeSocket(connection);
     if (this.#sockets.delete(connection.token)) this.#connectionCount -= 1;
   }

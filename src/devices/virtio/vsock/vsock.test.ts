@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { queryObjects } from 'node:v8';
 import { Shutdown } from '#sys/socket.ts';
+import { Connection } from './connection.ts';
 import { BUFFER_BYTES, CONNECTIONS_MAX, HANDSHAKES_MAX, Operation, RESETS_MAX, ShutdownFlag } from './constants.ts';
 import { CID, type Header, type Packet, type Peer, VsockMachine } from './testing.ts';
 import { vsock } from './vsock.ts';
@@ -368,6 +370,19 @@ describe('a hostile guest', () => {
     machine.addBuffers(16);
     for (let packets = machine.exchange(); packets.length > 0; packets = machine.exchange()) answers += packets.length;
     assert.deepEqual([machine.transmit.usedIndex, answers], [sent, sent]);
+  });
+
+  test('connections that end before the guest takes their answers leave nothing behind', () => {
+    using machine = new VsockMachine({ buffers: 0 });
+    machine.host.offered.add(HOST_PORT);
+    for (let srcPort = 0; srcPort < 64; srcPort++) {
+      for (const op of [REQUEST, RST]) machine.send({ srcPort, dstPort: HOST_PORT, op });
+      machine.settle(2);
+    }
+    assert.equal(machine.host.asked.length, 64);
+    assert.ok(queryObjects(Connection, { format: 'count' }) < 32);
+    machine.addBuffers(16);
+    assert.deepEqual(machine.exchange(), []);
   });
 
   test('connections have a bound; one whose host has left makes room', () => {
