@@ -4,8 +4,10 @@ import fc from 'fast-check';
 import { DiskError } from '#disk/disk-file.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { SyscallError } from '#sys/syscall-error.ts';
+import { MiB } from '#util/bits.ts';
 import { viewOf } from '#util/struct.ts';
 import { Queue } from '../queue/queue.ts';
+import { DescriptorFlag } from '../queue/ring-layout.ts';
 import { RecordedInterrupt, silentLog } from '../testing/fakes.ts';
 import { createMemory } from '../testing/memory.ts';
 import { MemoryDisk } from '../testing/memory-disk.ts';
@@ -21,10 +23,11 @@ interface Options extends Partial<Omit<BlockResources, 'disk' | 'log'>> {
   readonly readOnly?: boolean;
   /** All that are offered by default. */
   readonly acked?: bigint;
+  readonly ramBytes?: number;
 }
 
-function create({ readOnly = false, acked, ...resources }: Options = {}) {
-  const memory = createMemory();
+function create({ readOnly = false, acked, ramBytes, ...resources }: Options = {}) {
+  const memory = createMemory(ramBytes);
   const disk = new MemoryDisk(SECTORS * 512, readOnly);
   disk.content.forEach((_, index, content) => {
     content[index] = index >> 9;
@@ -167,6 +170,28 @@ describe('reading and writing', () => {
     assert.equal(all.request(header(IN, 0), { writableBytes: 511 }).status, IOERR);
     assert.equal(all.request(header(OUT, 0), { readable: new Uint8Array(513) }).status, IOERR);
     assert.deepEqual(all.disk.calls, []);
+  });
+
+  test('a request of more than 256 MiB fails, and the disk is not asked', () => {
+    using all = create({ ramBytes: 96 * MiB });
+    all.disk.lengthBytes = 2 ** 40;
+    const { NEXT, WRITE } = DescriptorFlag;
+    const [headerAt, statusAt, dataAt] = [0x1000, 0x2000, 16 * MiB];
+    const ask = (type: number, flags: number, lastBytes: number): void => {
+      all.memory.writeBytes(headerAt, RequestHeader.encode({ type }));
+      all.driver.writeDescriptor(0, { address: headerAt, length: RequestHeader.size, flags: NEXT, next: 1 });
+      for (const [index, length] of [64 * MiB, 64 * MiB, 64 * MiB, lastBytes].entries())
+        all.driver.writeDescriptor(index + 1, { address: dataAt, length, flags: flags | NEXT, next: index + 2 });
+      all.driver.writeDescriptor(5, { address: statusAt, length: 1, flags: WRITE });
+      all.driver.makeAvailable(0);
+      all.kick();
+      assert.equal(all.memory.readU8(statusAt), IOERR);
+    };
+    for (const lastBytes of [64 * MiB, 64 * MiB + 512]) {
+      ask(IN, WRITE, lastBytes);
+      ask(OUT, 0, lastBytes);
+    }
+    assert.deepEqual(all.disk.calls, ['read 0 268435456', 'write 0 268435456']);
   });
 
   test('a read that failed counts no data', () => {

@@ -1,4 +1,5 @@
 /** The block device's numbers, VIRTIO 1.1 §5.2. */
+import { MiB } from '#util/bits.ts';
 import { array, bytes, struct, u8, u16, u32, u64AsNumber } from '#util/struct.ts';
 
 /** The unit of all positions, whatever the block size, §5.2.4. */
@@ -61,11 +62,14 @@ export const SEG_MAX = QUEUE_SIZE - 2;
 /** Segments of one DISCARD or WRITE_ZEROES. */
 export const SEGMENTS_MAX = 32;
 
-/** Discarding is quick whatever the size. */
-export const DISCARD_SECTORS_MAX = 0xffff_ffff;
+/** The most data of one request: the device does nothing else meanwhile. Linux asks for 4 MiB at most, unless told otherwise. */
+export const REQUEST_BYTES_MAX = 256 * MiB;
 
-/** 64 MiB: where the file system cannot make zeros they are written while the guest waits, and 32 segments go into a request. */
-export const WRITE_ZEROES_SECTORS_MAX = 0x2_0000;
+/** 512 MiB: an image with tables has each cluster of them to free, and 32 segments go into a request. */
+export const DISCARD_SECTORS_MAX = 0x10_0000;
+
+/** 8 MiB: where the file system cannot make zeros they are written while the device does nothing else, 32 segments a request. */
+export const WRITE_ZEROES_SECTORS_MAX = 0x4000;
 
 /** Discards of less than 64 KiB free little. */
 export const DISCARD_ALIGNMENT_SECTORS = 128;

@@ -12,6 +12,7 @@ import {
   BlockFeature,
   DISCARD_SECTORS_MAX,
   ID_BYTES,
+  REQUEST_BYTES_MAX,
   RequestHeader,
   RequestStatus,
   RequestType,
@@ -85,6 +86,7 @@ export class BlockRequests implements RequestHandler {
 
   #execute(reader: ChainReader, writer: ChainWriter, dataBytes: number): Status {
     if (reader.read(this.#header) < RequestHeader.size) return RequestStatus.IOERR;
+    if (Math.max(dataBytes, reader.remaining) > REQUEST_BYTES_MAX) return RequestStatus.IOERR;
     const sector = SECTOR.get(this.#headerView, 0);
     switch (TYPE.get(this.#headerView, 0)) {
       case RequestType.IN:
