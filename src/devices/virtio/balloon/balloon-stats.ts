@@ -30,11 +30,15 @@ export class StatsQueue {
   serve(): void {
     const server = this.#server;
     server.takeKick();
-    for (let left = server.queue.size; left > 0 && server.next(); left--) {
+    let left = server.queue.size;
+    for (; left > 0 && server.next(); left--) {
       if (this.#head !== undefined) server.queue.addUsed(this.#head, 0);
       this.#head = server.chain.head;
       this.#read(server.reader.read(this.#bytes));
     }
+    // There may be more, and the driver was not asked to kick for it.
+    if (left === 0) server.event.write();
+    server.signal();
   }
 
   /** Asks for new numbers: gives the buffer back. */

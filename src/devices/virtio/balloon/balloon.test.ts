@@ -5,6 +5,7 @@ import { EventFd } from '#poll/event-fd.ts';
 import { MiB } from '#util/bits.ts';
 import type { Log } from '#util/log.ts';
 import { Queue } from '../queue/queue.ts';
+import { DescriptorFlag } from '../queue/ring-layout.ts';
 import { RecordedInterrupt, silentLog } from '../testing/fakes.ts';
 import { createMemory, HOLE } from '../testing/memory.ts';
 import { MockQueue } from '../testing/mock-queue.ts';
@@ -121,6 +122,27 @@ describe('the balloon', () => {
     assert.equal(before - all.hostBytes(), 500 * PAGE_BYTES);
   });
 
+  test('of a list that is longer than any driver needs the beginning is taken', () => {
+    using all = create();
+    const address = PAGES * PAGE_BYTES;
+    const lists = [0, 1].map((page) => ({
+      address,
+      length: 8 * 1024 * 4,
+      flags: DescriptorFlag.NEXT,
+      next: page + 1,
+    }));
+    for (let at = 0; at < 8 * 1024; at++) all.memory.writeU32(address + 4 * at, PAGES + 100);
+    for (const [index, list] of lists.entries()) all.inflate.writeDescriptor(index, list);
+    all.memory.writeU32(address + MiB, PAGES + 200);
+    all.inflate.writeDescriptor(2, { address: address + MiB, length: 4 });
+    const before = all.hostBytes();
+    all.inflate.makeAvailable(0);
+    all.kick(0);
+    assert.equal(all.inflate.takeUsed()?.length, 0);
+    assert.equal(before - all.hostBytes(), PAGE_BYTES);
+    assert.deepEqual(all.warnings, ['the driver gives more than 16384 pages at once: the rest is not taken']);
+  });
+
   test('requests to deflate come back', () => {
     using all = create();
     all.deflate.add({ readable: numbers(PAGES) });
@@ -203,6 +225,7 @@ describe('the balloon', () => {
     all.kick(2);
     assert.equal(all.third.takeUsed()?.head, first.head);
     assert.equal(all.third.takeUsed(), undefined);
+    assert.deepEqual(all.interrupt.vectors, [2]);
     assert.deepEqual(all.device.state().stats, {});
   });
 });

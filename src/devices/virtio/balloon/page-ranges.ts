@@ -5,6 +5,8 @@ import type { RequestHandler } from '../worker.ts';
 import { PAGE_BYTES } from './constants.ts';
 
 const PFN_BYTES = 4;
+/** So many page numbers of a request are taken, 64 MiB of memory; Linux gives 256. What is too much stays where it is. */
+const REQUEST_PAGES_MAX = 0x4000;
 /** Page numbers that are read at a time. */
 const BATCH = 256;
 
@@ -47,13 +49,17 @@ export class InflateRequests implements RequestHandler {
   }
 
   handle(...[, reader]: Parameters<RequestHandler['handle']>): number {
-    for (;;) {
+    let left = REQUEST_PAGES_MAX;
+    while (left > 0) {
       // A number that is not whole is none.
       const count = Math.trunc(reader.read(this.#batch) / PFN_BYTES);
       if (count === 0) break;
       for (let index = 0; index < count; index++) this.#take(this.#numbers.getUint32(index * PFN_BYTES, true));
+      left -= count;
     }
     this.#flush();
+    if (reader.remaining >= PFN_BYTES)
+      this.#log.warn(`the driver gives more than ${REQUEST_PAGES_MAX} pages at once: the rest is not taken`);
     return 0;
   }
 
