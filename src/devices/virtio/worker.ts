@@ -3,6 +3,8 @@ import { PollContext, type Watch } from '#poll/poll-context.ts';
 import type { TokenType } from '#poll/token.ts';
 import type { HasFd } from '#sys/fd.ts';
 import { tryRead } from '#sys/file.ts';
+import { MiB } from '#util/bits.ts';
+import { type Clock, hostClock } from '#util/clock.ts';
 import type { Interrupt } from './interrupt.ts';
 import { ChainReader, ChainWriter } from './queue/chain-cursor.ts';
 import type { DescriptorChain } from './queue/descriptor-chain.ts';
@@ -77,10 +79,18 @@ export interface RequestHandler {
   handle(chain: DescriptorChain, reader: ChainReader, writer: ChainWriter): number | QueueFault;
 }
 
+/** A turn ends after this time: the bus is answered between turns, and a device that does not answer for seconds is taken for dead. */
+const TURN_NS = 50e6;
+/** The clock is looked at after so many requests, and after each large one. */
+const REQUESTS_PER_LOOK = 8;
+const LARGE_BYTES = MiB;
+
 export interface QueueServerOptions {
   readonly queue: Queue;
   readonly event: EventFd;
   readonly interrupt: Interrupt;
+  /** The host's by default. */
+  readonly clock?: Pick<Clock, 'nowNs'>;
 }
 
 /** A queue with what serving it needs, made once. */
@@ -91,13 +101,15 @@ export class QueueServer {
   readonly reader: ChainReader;
   readonly writer: ChainWriter;
   readonly #interrupt: Interrupt;
+  readonly #clock: Pick<Clock, 'nowNs'>;
   readonly #count = new Uint8Array(8);
   #faultReported = false;
 
-  constructor({ queue, event, interrupt }: QueueServerOptions) {
+  constructor({ queue, event, interrupt, clock = hostClock }: QueueServerOptions) {
     this.queue = queue;
     this.event = event;
     this.#interrupt = interrupt;
+    this.#clock = clock;
     this.chain = queue.createChain();
     this.reader = new ChainReader(this.chain.memory);
     this.writer = new ChainWriter(this.chain.memory);
@@ -131,12 +143,13 @@ export class QueueServer {
   }
 
   /**
-   * Answers requests until there are none, or as many as the queue holds: a driver that adds them without end must not keep
-   * the process from its other work, so the rest waits for the next turn.
+   * Answers requests until there are none, or as many as the queue holds or a turn has time for: a driver that adds them without
+   * end, or asks for what takes long, must not keep the process from its other work, so the rest waits for the next turn.
    */
   serve(handler: RequestHandler): void {
     this.takeKick();
     const { queue, chain } = this;
+    const endNs = this.#clock.nowNs() + TURN_NS;
     let left = queue.size;
     while (this.next()) {
       const answer = handler.handle(chain, this.reader, this.writer);
@@ -146,12 +159,17 @@ export class QueueServer {
       }
       queue.addUsed(chain.head, answer);
       left -= 1;
-      if (left === 0) {
+      if (left === 0 || this.#isLate(left, endNs)) {
         this.event.write();
         break;
       }
     }
     this.signal();
+  }
+
+  #isLate(left: number, endNs: number): boolean {
+    const isLarge = this.chain.readableBytes + this.chain.writableBytes >= LARGE_BYTES;
+    return (isLarge || left % REQUESTS_PER_LOOK === 0) && this.#clock.nowNs() >= endNs;
   }
 
   #reportFault(): void {

@@ -141,6 +141,12 @@ export interface DeviceLoopParts {
   readonly control?: ProtocolServer | undefined;
 }
 
+/**
+ * Requests of the bus or of the VMM that are answered between two turns of the workers: with one at a time, a guest that keeps the
+ * workers busy would have each of its posted writes wait for a turn, and the read behind them for all of those.
+ */
+export const REQUESTS_PER_TURN = 16;
+
 /** Answers the bus and the VMM and turns the workers until main closes its end or says that the machine ends. */
 export class DeviceLoop {
   readonly #poll = new PollContext<'bus' | 'work' | 'control'>(namedTokens('bus', 'work', 'control'));
@@ -180,7 +186,15 @@ export class DeviceLoop {
     for (const { token } of this.#poll.wait(timeoutMs)) {
       // A suspension takes effect within the events of one wait.
       if (token === 'work') this.#turnWorkers();
-      else if ((token === 'bus' ? this.#server : this.#control)?.tryServeOne() === false) this.#isEnding = true;
+      else this.#serve(token === 'bus' ? this.#server : this.#control);
+    }
+  }
+
+  #serve(server: ProtocolServer | undefined): void {
+    for (let left = REQUESTS_PER_TURN; left > 0 && !this.#isEnding; left--) {
+      const served = server?.tryServeOne();
+      if (served === false) this.#isEnding = true;
+      if (served !== true) return;
     }
   }
 

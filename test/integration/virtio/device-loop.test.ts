@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { DeviceProxy } from '#devices/proxy/device-protocol.ts';
 import { WorkerLoop } from '#devices/virtio/worker-loop.ts';
 import { EventFd } from '#poll/event-fd.ts';
-import { DeviceLoop } from '#vmm/devices/virtio-process.ts';
+import { DeviceLoop, REQUESTS_PER_TURN } from '#vmm/devices/virtio-process.ts';
 
 test('a device that is suspended does no work and answers the bus; resumed, it does what waited', () => {
   const ends = DeviceProxy.pair();
@@ -46,4 +46,31 @@ test('a device that is suspended does no work and answers the bus; resumed, it d
   ask(() => client.resume());
   loop.turn(0);
   assert.deepEqual([turns, reads], [before + 1, 1]);
+});
+
+test('posted writes of the guest do not wait for a turn of the workers each', () => {
+  const ends = DeviceProxy.pair();
+  using client = DeviceProxy.client(ends.client, { receiveMs: 1 });
+  using kick = EventFd.create();
+  using workers = new WorkerLoop();
+  const done: string[] = [];
+  // It always has more to do.
+  workers.add({ fd: kick.fd, turn: () => void done.push('work'), [Symbol.dispose]: () => {} });
+  const device = {
+    debugLabel: 'fake',
+    readConfigRegister: () => 0,
+    writeConfigRegister: () => {},
+    readBar: () => void done.push('read'),
+    writeBar: () => void done.push('write'),
+    close: () => {},
+  };
+  const loop = new DeviceLoop({ socket: ends.server, device, workers });
+  kick.write();
+  for (let offset = 0; offset < REQUESTS_PER_TURN + 1; offset++)
+    client.writeBar({ bar: 0, offset, sizeBytes: 1, data: new Uint8Array(8) });
+  assert.throws(() => client.readBar({ bar: 0, offset: 0, sizeBytes: 1 }), { code: 'TIMED_OUT' });
+  loop.turn(0);
+  assert.deepEqual([done.filter((each) => each === 'write').length, done.includes('read')], [REQUESTS_PER_TURN, false]);
+  loop.turn(0);
+  assert.deepEqual([done.filter((each) => each === 'work').length, done.includes('read')], [2, true]);
 });
