@@ -10,21 +10,32 @@ import type { Fd } from '#sys/fd.ts';
 import { GiB, MiB } from '#util/bits.ts';
 import type { Log } from '#util/log.ts';
 import type { DiskConfig } from '#vmm/config.ts';
+import type { WantedDevices } from '#vmm/devices/create-devices.ts';
 import type { DeviceSetOptions } from '#vmm/devices/device-set.ts';
 
 export const MEMORY_BYTES = MiB;
 export const DISK_BYTES = MiB;
 
+export interface TestMachineOptions {
+  readonly memoryBytes?: number;
+  /** What the machine has instead of one raw disk; gets its folder. */
+  readonly wanted?: (machine: TestMachine) => Partial<WantedDevices>;
+}
+
 /** The object owns its memory, its folder and the interrupts' descriptors. */
 export class TestMachine implements Disposable {
-  readonly memory = GuestMemory.create([{ start: 0, sizeBytes: MEMORY_BYTES }]);
+  readonly memory: GuestMemory;
   readonly folder = mkdtempSync(join(tmpdir(), 'crosvm-device-process-'));
   readonly diskPath = join(this.folder, 'disk');
   /** Messages by GSI, and the eventfds that send them. */
   readonly routes = new Map<number, { readonly address: number; readonly data: number }>();
   readonly irqfds = new Map<number, Fd>();
 
-  constructor() {
+  readonly #wanted: TestMachineOptions['wanted'];
+
+  constructor({ memoryBytes = MEMORY_BYTES, wanted }: TestMachineOptions = {}) {
+    this.memory = GuestMemory.create([{ start: 0, sizeBytes: memoryBytes }]);
+    this.#wanted = wanted;
     writeFileSync(this.diskPath, new Uint8Array(DISK_BYTES));
   }
 
@@ -41,8 +52,9 @@ export class TestMachine implements Disposable {
       memory,
       allocator,
       irqRouter: this.#irqRouter(),
-      disks: [this.#disk(readOnly)],
+      disks: [this.disk(this.diskPath, readOnly)],
       nets: [],
+      ...this.#wanted?.(this),
       sandbox,
       logLevel: 'warn',
       logOf,
@@ -55,9 +67,9 @@ export class TestMachine implements Disposable {
     rmSync(this.folder, { recursive: true });
   }
 
-  #disk(readOnly: boolean): DiskConfig {
+  disk(path: string, readOnly = false): DiskConfig {
     return {
-      path: this.diskPath,
+      path,
       format: undefined,
       readOnly,
       root: false,

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { ProxyDevice } from '#devices/proxy/proxy-device.ts';
 import { DeviceSet } from '#vmm/devices/device-set.ts';
 import { childrenOf, childrenOfThreads, statusOf } from '../jail/observe.ts';
-import { TestMachine } from './machine.ts';
+import { TestMachine, type TestMachineOptions } from './machine.ts';
 
 const TIMEOUT_MS = 20_000;
 
@@ -16,13 +16,14 @@ export interface DeviceProcess {
 /** The object owns the machine and the processes. */
 export class RunningDevices implements Disposable {
   readonly #owned = new DisposableStack();
-  readonly machine = this.#owned.use(new TestMachine());
+  readonly machine: TestMachine;
   readonly set: DeviceSet;
   readonly warden: number;
   /** What the proxies reported: `label: reason`. */
   readonly failures: string[] = [];
 
-  constructor(options: { readonly sandbox: boolean }) {
+  constructor(options: TestMachineOptions & { readonly sandbox: boolean }) {
+    this.machine = this.#owned.use(new TestMachine(options));
     const before = childrenOfThreads(process.pid);
     this.set = this.#owned.use(new DeviceSet(this.machine.options(options)));
     this.warden = childrenOfThreads(process.pid).find((pid) => !before.includes(pid)) ?? 0;
