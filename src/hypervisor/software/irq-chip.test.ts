@@ -96,7 +96,7 @@ describe('the interrupt chips together', () => {
     const { chip, apic } = createChip(2);
     chip.send(0xfee0_1000, 0x61);
     assert.deepEqual([apic(0).acknowledge(), apic(1).acknowledge()], [-1, 0x61]);
-    chip.send(0xfed0_0000, 0x61);
+    for (const elsewhere of [0xfed0_0000, 0x1_fee0_0000, 2 ** 53 - 2 ** 32 + 0xfee0_0000]) chip.send(elsewhere, 0x61);
     assert.equal(apic(0).acknowledge(), -1);
   });
 

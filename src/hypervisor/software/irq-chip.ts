@@ -132,9 +132,9 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
     };
   }
 
-  /** A message-signalled interrupt. Writes outside 0xfeexxxxx are no interrupts and are ignored. */
+  /** A message-signalled interrupt. Writes outside 0xfeexxxxx are no interrupts and are ignored, also those above 4 GiB. */
   send(address: number, data: number): void {
-    if ((address & MSI_ADDRESS.PREFIX_MASK) >>> 0 !== MSI_ADDRESS.PREFIX) return;
+    if (address > 0xffff_ffff || (address & MSI_ADDRESS.PREFIX_MASK) >>> 0 !== MSI_ADDRESS.PREFIX) return;
     const destination = (address >>> MSI_ADDRESS.DESTINATION_SHIFT) & MSI_ADDRESS.DESTINATION;
     const logical = (address & MSI_ADDRESS.LOGICAL) !== 0 ? COMMAND.LOGICAL : 0;
     this.deliver(destination, (data & MSI_DATA_COMMAND) | logical);
