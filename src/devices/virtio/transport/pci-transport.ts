@@ -255,7 +255,7 @@ export class VirtioPciTransport {
   #acceptFeatures(): boolean {
     const taken = this.#driverFeatures;
     if ((taken & ~this.#offeredFeatures) !== 0n || (taken & Feature.VERSION_1) === 0n) {
-      this.#options.log.warn(`${this.device.name}: the driver's features 0x${taken.toString(16)} are refused`);
+      this.#options.log.warn(`the driver's features 0x${taken.toString(16)} are refused`);
       return false;
     }
     this.device.ackFeatures(taken);
@@ -289,7 +289,7 @@ export class VirtioPciTransport {
   }
 
   #needReset(reason: string): void {
-    this.#options.log.warn(`${this.device.name}: the driver has to reset the device: ${reason}`);
+    this.#options.log.warn(`the driver has to reset the device: ${reason}`);
     this.#status |= Status.NEEDS_RESET;
     if ((this.#status & Status.DRIVER_OK) !== 0) this.#interrupt.signalConfigChanged();
   }
