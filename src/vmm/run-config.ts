@@ -9,12 +9,13 @@ import { MiB } from '#util/bits.ts';
 import { type Clock, clockSince, monotonicNs, PausableClock } from '#util/clock.ts';
 import { Logger } from '#util/log.ts';
 import { type Config, controlSocketPath, type DiskConfig, type SerialConfig, withDefaultConsole } from './config.ts';
+import { consoleParameters, serialConsoleOf } from './console-config.ts';
 import { ControlSocket } from './control-socket.ts';
 import { wantsDevices } from './devices/create-devices.ts';
 import { DeviceSet } from './devices/device-set.ts';
 import type { ExitReport } from './exit-codes.ts';
 import { hypervisorOf } from './hypervisors.ts';
-import { type ControlEnd, runControl } from './run-control.ts';
+import { type ControlEnd, type InputPort, runControl } from './run-control.ts';
 import type { RunConfig, RunEnvironment } from './run-environment.ts';
 import { RunState } from './run-state.ts';
 import { type OpenOutput, openOutput } from './serial-output.ts';
@@ -37,8 +38,9 @@ export const runConfig: RunConfig = async (config, environment) => {
   const machine = owned.use(buildMachine(config, environment, { clock, ports }));
   // After the loaders, which may refuse the user's files: opening an output can create one.
   const outputs = openOutputs(ports, owned);
+  const runState = new RunState();
   const devices = wantsDevices(config)
-    ? owned.use(createDeviceSet({ config, environment, clock }, machine, owned))
+    ? owned.use(createDeviceSet({ config: { ...config, serial: ports }, environment, clock, runState }, machine, owned))
     : undefined;
   const run: Run = {
     machine,
@@ -49,7 +51,7 @@ export const runConfig: RunConfig = async (config, environment) => {
     clock,
     ports,
     outputs,
-    runState: new RunState(),
+    runState,
     exit: owned.use(EventFd.create()),
     inputSpace: owned.use(EventFd.create()),
     stop: owned.use(EventFd.create()),
@@ -91,8 +93,15 @@ function openControlSocket({ socketPath }: Config, owned: DisposableStack): Cont
   return socketPath === undefined ? undefined : owned.use(new ControlSocket(controlSocketPath(socketPath)));
 }
 
+interface DeviceSetParts {
+  readonly config: Config;
+  readonly environment: RunEnvironment;
+  readonly clock: Clock;
+  readonly runState: RunState;
+}
+
 function createDeviceSet(
-  { config, environment, clock }: { config: Config; environment: RunEnvironment; clock: Clock },
+  { config, environment, clock, runState }: DeviceSetParts,
   { vm, memory, board }: RunnableLinuxVm,
   owned: DisposableStack,
 ): DeviceSet {
@@ -100,12 +109,15 @@ function createDeviceSet(
   const irqRouter = owned.use(vm.createIrqRouter());
   const sink = stderrSink(environment.terminal !== undefined);
   const logOf = (name: string): Logger => new Logger(name, { level: config.logLevel, sink, clock });
-  return new DeviceSet({ ...config, memory, allocator, irqRouter, logOf });
+  const terminalSize = environment.terminal?.size();
+  const onPanic = (): void => runState.notePanic();
+  return new DeviceSet({ ...config, memory, allocator, irqRouter, logOf, terminalSize, onPanic });
 }
 
 function openOutputs(ports: readonly SerialConfig[], owned: DisposableStack): Map<SerialConfig, OpenOutput> {
   const outputs = new Map<SerialConfig, OpenOutput>();
-  for (const port of ports) {
+  // The console's process has those of its ports.
+  for (const port of ports.filter(({ hardware }) => hardware !== 'virtio-console')) {
     const output = openOutput(port);
     if (output !== undefined) outputs.set(port, owned.use(output));
   }
@@ -122,8 +134,8 @@ function buildMachine(
     initrdPaths: config.initrdPaths,
     memorySizeBytes: config.memoryMib * MiB,
     cpuCount: config.cpus,
-    consolePort: portIndex(ports.find((port) => port.console)),
-    params: [...rootParameters(config.disks), ...config.params],
+    consolePort: portIndex(ports.find((port) => port.console && port.hardware === 'serial')),
+    params: [...consoleParameters(ports), ...rootParameters(config.disks), ...config.params],
     version: packageVersion(),
   };
   return buildVm(components, hypervisorOf(hypervisor), clock);
@@ -160,7 +172,7 @@ function vcpuThreadData(run: Run, index: number): VcpuThreadData {
       describe(ports.find((port) => port.hardware === 'serial' && portIndex(port) === i)),
     ),
     debugOutput: describe(ports.find((port) => port.hardware === 'debugcon')),
-    consolePort: portIndex(ports.find((port) => port.console)),
+    consolePort: portIndex(serialConsoleOf(ports)),
     clockOriginNs: run.clockOriginNs,
     clockWords: run.clock.words,
     logLevel: run.config.logLevel,
@@ -183,18 +195,33 @@ function control(run: Run, environment: RunEnvironment): Promise<ControlEnd> {
     serialOutputs: SERIAL_PORTS.map(() => nullSink),
     events: { onPowerOff: () => {}, onReset: () => {}, onInputSpace: () => inputSpace.write() },
   });
-  const stdinPort = portIndex(ports.find((port) => port.stdin));
+  const { terminal } = environment;
   const controls = createControls(run, board, environment);
+  const onResize = (): void => {
+    const size = terminal?.size();
+    if (size !== undefined) devices?.console?.resize(size);
+  };
   return runControl({
-    board,
     runState,
     exit,
     inputSpace,
-    stdinPort,
+    input: inputPortOf(ports, board, devices),
     devices,
     controls,
-    terminal: environment.terminal,
+    terminal,
+    onResize,
   });
+}
+
+/** What standard input feeds. */
+function inputPortOf(
+  ports: readonly SerialConfig[],
+  board: Board,
+  devices: DeviceSet | undefined,
+): InputPort | undefined {
+  const port = ports.find(({ stdin }) => stdin);
+  if (port === undefined) return undefined;
+  return port.hardware === 'virtio-console' ? devices?.console?.input : board.serialInputs[port.num - 1];
 }
 
 function createControls(run: Run, board: Board, { hypervisor }: RunEnvironment): VmControls | undefined {

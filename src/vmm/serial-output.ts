@@ -1,4 +1,4 @@
-/** Where serial ports write: descriptors opened by the main thread and written to by vCPU threads. */
+/** Where ports write: descriptors opened by the main thread and written to by vCPU threads, or by the console's process. */
 import { fstatSync } from 'node:fs';
 import type { ByteSink } from '#devices/legacy/byte-sink.ts';
 import type { EventFd } from '#poll/event-fd.ts';
@@ -30,6 +30,11 @@ export class OpenOutput implements Disposable {
   constructor(fd: Fd, kind: OutputKind) {
     this.#fd = fd;
     this.#kind = kind;
+  }
+
+  /** A second descriptor of it, for another process. */
+  duplicate(): Fd {
+    return this.#fd.duplicate();
   }
 
   describe(): OutputDescription {

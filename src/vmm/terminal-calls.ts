@@ -1,5 +1,5 @@
 import { kill, pid } from 'node:process';
-import { getTermios, isTerminal, setTermios, When } from '#sys/terminal.ts';
+import { getTermios, isTerminal, setTermios, When, windowSize } from '#sys/terminal.ts';
 import type { TerminalCalls } from './terminal.ts';
 import { startGuardian } from './terminal-guardian.ts';
 
@@ -9,6 +9,7 @@ export function hostTerminalCalls(warn: (message: string) => void): TerminalCall
     isTerminal,
     readSettings: getTermios,
     writeSettings: (fd, settings) => setTermios(fd, settings, When.NOW),
+    readSize: windowSize,
     startGuardian,
     stopSelf: () => void kill(pid, 'SIGSTOP'),
     warn,

@@ -12,6 +12,7 @@ function fakeTerminal(overrides: Partial<TerminalCalls> = {}) {
     readSettings: () => found,
     writeSettings: (_fd, settings) =>
       void events.push(Buffer.compare(settings, rawSettings(found)) === 0 ? 'raw' : 'as found'),
+    readSize: () => ({ columns: 80, rows: 25 }),
     startGuardian: () => {
       events.push('guardian');
       return { pid: 7, dismiss: () => void events.push('dismiss') };

@@ -17,8 +17,10 @@ import type { Log, LogLevel } from '#util/log.ts';
 import { DeviceLogServer } from '#vm-control/device-log.ts';
 import { type MsiHost, msiHandlers, VmIrq } from '#vm-control/vm-irq.ts';
 import type { Config } from '../config.ts';
+import { consolePorts } from '../console-config.ts';
 import { type BalloonClient, balloonPlan } from './plans/balloon.ts';
 import { blockPlan } from './plans/block.ts';
+import { type ConsoleClient, type ConsoleHost, consolePlan } from './plans/console.ts';
 import { netPlan } from './plans/net.ts';
 import type { DeviceHelper, DevicePlan } from './plans/plan.ts';
 import { rngPlan } from './plans/rng.ts';
@@ -31,9 +33,9 @@ const NOBODY = { uid: 65534, gid: 65534 } as const;
 const NO_JAIL: JailConfig = { namespaces: [], root: 'host', rlimits: {}, dumpable: true };
 
 /** What of a machine's configuration is devices with processes. */
-export type WantedDevices = Pick<Config, 'disks' | 'nets' | 'vsock'>;
+export type WantedDevices = Pick<Config, 'disks' | 'nets' | 'serial' | 'vsock'>;
 
-export interface CreateDevicesOptions extends WantedDevices {
+export interface CreateDevicesOptions extends WantedDevices, ConsoleHost {
   readonly warden: Warden;
   readonly memory: GuestMemory;
   readonly allocator: SystemAllocator;
@@ -67,11 +69,13 @@ export interface CreatedDevice {
 export interface CreatedDevices {
   readonly devices: readonly CreatedDevice[];
   readonly balloon: BalloonClient;
+  /** Where the machine has one. */
+  readonly console: ConsoleClient | undefined;
 }
 
 /** Whether a machine has device processes. */
-export function wantsDevices({ disks, nets, vsock }: WantedDevices): boolean {
-  return disks.length > 0 || nets.length > 0 || vsock !== undefined;
+export function wantsDevices({ disks, nets, serial, vsock }: WantedDevices): boolean {
+  return disks.length > 0 || nets.length > 0 || vsock !== undefined || consolePorts(serial).length > 0;
 }
 
 /**
@@ -81,16 +85,19 @@ export function wantsDevices({ disks, nets, vsock }: WantedDevices): boolean {
 export function createDevices(options: CreateDevicesOptions, owned: DisposableStack): CreatedDevices {
   using opened = new DisposableStack();
   const { plan, client } = balloonPlan(options.memory.sizeBytes, opened, owned);
-  const { disks, nets, vsock } = options;
+  const { disks, nets, serial, vsock } = options;
+  const ports = consolePorts(serial);
+  const console = ports.length === 0 ? undefined : consolePlan(ports, options, { opened, owned });
   const plans = [
     rngPlan(opened),
     ...disks.map((disk, index) => blockPlan(disk, index, opened)),
     ...nets.map((net, index) => netPlan(net, index, { opened, owned })),
     ...(vsock === undefined ? [] : [vsockPlan(vsock, opened, owned)]),
+    ...(console === undefined ? [] : [console.plan]),
     plan,
   ];
   const devices = plans.map((each, index) => createDevice(each, index + 1, options, owned));
-  return { devices, balloon: client };
+  return { devices, balloon: client, console: console?.client };
 }
 
 function createDevice(

@@ -14,8 +14,9 @@ import type { Log, LogLevel } from '#util/log.ts';
 import { u64AsNumber } from '#util/struct.ts';
 import { type CreatedDevice, createDevices, type DeviceServer, type WantedDevices } from './create-devices.ts';
 import type { BalloonClient } from './plans/balloon.ts';
+import type { ConsoleClient, ConsoleHost } from './plans/console.ts';
 
-export interface DeviceSetOptions extends WantedDevices {
+export interface DeviceSetOptions extends WantedDevices, ConsoleHost {
   readonly memory: GuestMemory;
   readonly allocator: SystemAllocator;
   readonly irqRouter: IrqRouter;
@@ -41,6 +42,8 @@ const SHUTDOWN_TIMEOUT_MS = 10_000;
 export class DeviceSet implements Disposable {
   /** Main's end of the balloon's control. */
   readonly balloon: BalloonClient;
+  /** Main's ends of the console, where the machine has one. */
+  readonly console: ConsoleClient | undefined;
   readonly #owned = new DisposableStack();
   readonly #poll = this.#owned.use(new PollContext(u64AsNumber));
   readonly #warden: Warden;
@@ -56,9 +59,10 @@ export class DeviceSet implements Disposable {
       const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js';
       const entry = new URL(`./warden-entry.${extension}`, import.meta.url);
       this.#warden = this.#owned.use(new Warden({ entry, guestMemoryFd: memory.fd }));
-      const { devices, balloon } = createDevices({ ...options, warden: this.#warden }, this.#owned);
+      const { devices, balloon, console } = createDevices({ ...options, warden: this.#warden }, this.#owned);
       this.#devices = devices;
       this.balloon = balloon;
+      this.console = console;
       this.#poll.add(this.#warden, TOKEN.WARDEN);
       if (irqRouter.waiting !== undefined) this.#poll.add(irqRouter.waiting, TOKEN.IRQ_ROUTER);
       this.#sources = this.#devices.flatMap((device) => this.#sourcesOf(device));

@@ -54,6 +54,7 @@ export class TestMachine implements Disposable {
       irqRouter: this.#irqRouter(),
       disks: [this.disk(this.diskPath, readOnly)],
       nets: [],
+      serial: [],
       ...this.#wanted?.(this),
       sandbox,
       logLevel: 'warn',

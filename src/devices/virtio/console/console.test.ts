@@ -177,6 +177,7 @@ describe('a console', () => {
     all.device.readConfig(0, data);
     assert.deepEqual([...data.subarray(0, 4), all.device.features()], [80, 0, 25, 0, 5n]);
     const before = all.interrupt.configChanges;
+    assert.equal(before, 1, 'a driver that has come up is told to look');
     all.device.resize({ columns: 300, rows: 50 });
     all.device.readConfig(0, data);
     assert.deepEqual([...data.subarray(0, 4)], [44, 1, 50, 0]);

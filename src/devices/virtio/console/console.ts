@@ -89,6 +89,8 @@ export class Console implements VirtioDevice {
       queueEvents,
     });
     this.#interrupt = interrupt;
+    // Linux looks at the size when it changes, and not before.
+    if (!isMultiport && this.#hasSize) interrupt.signalConfigChanged();
     return this.#work.worker;
   }
 
