@@ -18,7 +18,7 @@ export const DISK_BYTES = MiB;
 
 export interface TestMachineOptions {
   readonly memoryBytes?: number;
-  /** What the machine has instead of one raw disk; gets its folder. */
+  /** What the machine has instead of one raw disk, or besides; gets its folder. */
   readonly wanted?: (machine: TestMachine) => Partial<WantedDevices>;
 }
 
