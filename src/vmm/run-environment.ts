@@ -10,7 +10,7 @@ export interface RunEnvironment {
   readonly hypervisor: HypervisorName;
   /**
    * Present when a serial port reads standard input and that is a terminal. The run calls `enterRaw` right before the guest
-   * starts, puts an EscapeFilter before the port, and handles SIGTSTP and SIGCONT; its caller closes it.
+   * starts, puts an EscapeFilter before the port, and handles SIGTSTP, SIGCONT and SIGWINCH; its caller closes it.
    */
   readonly terminal: Terminal | undefined;
   /** One line for the user on stderr; the prefix and a line end that suits the terminal's state are added. */

@@ -39,6 +39,14 @@ describe('Terminal', () => {
     assert.deepEqual(opened().events, []);
   });
 
+  test('has a size as long as it has not hung up', () => {
+    assert.deepEqual(opened().terminal.size(), { columns: 80, rows: 25 });
+    const readSize = (): never => {
+      throw Object.assign(new Error('ioctl'), { code: 'EIO' });
+    };
+    assert.equal(opened({ readSize }).terminal.size(), undefined);
+  });
+
   test('the guardian is there before the terminal becomes raw', () => {
     const { events, terminal } = opened();
     terminal.enterRaw();

@@ -1,5 +1,6 @@
 /** The virtio console as Debian's driver uses it: hvc0 as the kernel's console, ports with names, the terminal's size. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -16,6 +17,9 @@ import { TestVm, type TestVmOptions } from './test-vm.ts';
 const limit = { timeout: 180_000 };
 const BOOT = { timeoutMs: 120_000 };
 const COMMAND = { timeoutMs: 60_000 };
+const PASTE = { timeoutMs: 120_000 };
+/** Of 64 bytes each. */
+const PASTE_LINES = 6000;
 
 const INIT = 'etc/crosvm/console-init';
 const CONSOLE = 'hardware=virtio-console,num=1,type=stdout,console,stdin';
@@ -115,6 +119,16 @@ async function use(vm: TestVm, { agent, log }: { readonly agent: Peer; readonly 
   await vm.waitFor(/\nend of file\r\n/, COMMAND);
 }
 
+/** More than waits anywhere on its way: main reads on when the guest has taken some. */
+async function paste(vm: TestVm): Promise<void> {
+  const text = Array.from({ length: PASTE_LINES }, (_, line) => `${String(line).padStart(63, '.')}\n`).join('');
+  vm.send('stty -echo; echo ready; md5sum; stty echo\r');
+  await vm.waitFor(/\nready\r\n/, COMMAND);
+  vm.send(`${text}\x04`);
+  const [, sum] = await vm.waitFor(/^([0-9a-f]{32}) {2}-\r\n/m, PASTE);
+  assert.equal(sum, createHash('md5').update(text).digest('hex'));
+}
+
 async function panic(vm: TestVm): Promise<void> {
   vm.send('echo c >/proc/sysrq-trigger\r');
   assert.deepEqual(await vm.waitForExit(COMMAND), { status: EXIT_CODES.panic, signal: null }, vm.errors);
@@ -148,6 +162,7 @@ describe('the virtio console', () => {
       await using vm = new TestVm(options);
       await vm.waitFor(PROMPT, BOOT);
       await use(vm, peers);
+      await paste(vm);
       await panic(vm);
     });
   });
