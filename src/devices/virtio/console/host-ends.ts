@@ -32,14 +32,17 @@ export class FdInput implements ConsoleInput {
   }
 }
 
+/** Of a descriptor for output: `blocking` is a terminal or pipe whose writes may wait. */
+export type FdOutputKind = 'file' | 'socket' | 'blocking';
+
 /** A file, a terminal, a pipe or a connected socket. After a failure, which is reported, what comes is dropped. */
 export class FdOutput implements ConsoleOutput {
   readonly source: HasFd;
   isClosed = false;
-  readonly #kind: 'file' | 'socket';
+  readonly #kind: FdOutputKind;
   readonly #log: Log;
 
-  constructor(fd: Fd, kind: 'file' | 'socket', log: Log) {
+  constructor(fd: Fd, kind: FdOutputKind, log: Log) {
     this.source = fd;
     this.#kind = kind;
     this.#log = log;
@@ -49,7 +52,10 @@ export class FdOutput implements ConsoleOutput {
     if (this.isClosed) return bytes.length;
     try {
       const { fd } = this.source;
-      return (this.#kind === 'socket' ? trySend(fd, bytes, bytes.length) : tryWrite(fd, bytes)) ?? 0;
+      if (this.#kind === 'socket') return trySend(fd, bytes, bytes.length) ?? 0;
+      // A pipe that can be written to takes PIPE_BUF bytes at least, which is what comes at most.
+      if (this.#kind === 'blocking' && pollFd(fd, PollFlag.OUT, 0) === 0) return 0;
+      return tryWrite(fd, bytes) ?? 0;
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       this.isClosed = true;
