@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { parseRunArguments, RUN_OPTIONS } from '#cli/run-options.ts';
-import { type Config, configMistakes, type DiskConfig } from '#vmm/config.ts';
+import { type Config, configMistakes } from '#vmm/config.ts';
+import type { DiskConfig } from '#vmm/disk-config.ts';
 import type { HostFiles } from '#vmm/host-files.ts';
 import type { NetConfig, NetSource } from '#vmm/net-config.ts';
 import type { Random } from '../random.ts';
@@ -11,6 +12,7 @@ const VALUES = [
   ...['auto', 'kvm', 'software', 'debug', 'type=sink', 'stdout,num=2', 'type=file,path=x', 'type=stdout,stdin,num=3'],
   ...['stdout,hardware=virtio-console,num=16,name=a,console', 'sink,hardware=virtio-console', 'stdout,earlycon,num=4'],
   ...['disk,ro', 'path=disk,root,id=a b,lock=false', 'disk,block-size=4096,sparse=false', 'disk,format=qcow2'],
+  ...['disk,num-queues=4', 'disk,sparse=false,block_size=4096', 'path="a,b",format=qcow2'],
   ...[
     'user',
     'user,hostfwd=udp:0.0.0.0:53-5353,hostfwd=80,host-loopback',
@@ -42,10 +44,15 @@ const files: HostFiles = {
   assertWritable: () => {},
 };
 
-function writtenDisk({ path, format, readOnly, blockSizeBytes, ...plain }: DiskConfig): string {
-  const pairs = Object.entries({ ...plain, ro: readOnly, 'block-size': blockSizeBytes, path: `"${path}"` });
+function writtenDisk({ option, path, format, sparse, blockSizeBytes, ...plain }: DiskConfig): string {
+  const { readOnly: ro, queueCount, ...block } = plain;
+  const own =
+    option === '--block'
+      ? { ...block, ro, 'block-size': blockSizeBytes, 'num-queues': queueCount }
+      : { block_size: blockSizeBytes };
+  const pairs = Object.entries({ ...own, sparse, path: `"${path}"` });
   const all = format === undefined ? pairs : [...pairs, ['format', format]];
-  return `--block=${all.map(([key, value]) => `${key}=${value}`).join(',')}`;
+  return `${option}=${all.map(([key, value]) => `${key}=${value}`).join(',')}`;
 }
 
 function writtenNet({ source, mac, pairs }: NetConfig): string {

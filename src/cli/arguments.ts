@@ -18,6 +18,8 @@ export interface OptionSpec {
 export interface ParsedArguments {
   /** By option name, in the order given: at most one value unless the option is repeatable. */
   readonly values: ReadonlyMap<string, readonly string[]>;
+  /** The same by their order among all options. */
+  readonly ordered: readonly { readonly name: string; readonly value: string }[];
   readonly flags: ReadonlySet<string>;
   readonly positionals: readonly string[];
   /** In the order of the arguments. */
@@ -76,6 +78,7 @@ class Collector {
   readonly positionals: string[] = [];
   readonly #specs = new Map<string, OptionSpec>();
   readonly #values = new Map<string, string[]>();
+  readonly #ordered: { readonly name: string; readonly value: string }[] = [];
   readonly #flags = new Set<string>();
   readonly #mistakes: Mistake[] = [];
 
@@ -88,7 +91,13 @@ class Collector {
   }
 
   get result(): ParsedArguments {
-    return { values: this.#values, flags: this.#flags, positionals: this.positionals, mistakes: this.#mistakes };
+    return {
+      values: this.#values,
+      ordered: this.#ordered,
+      flags: this.#flags,
+      positionals: this.positionals,
+      mistakes: this.#mistakes,
+    };
   }
 
   knows(name: string): boolean {
@@ -124,6 +133,7 @@ class Collector {
       return;
     }
     values.push(token.value ?? '');
+    this.#ordered.push({ name: token.name, value: token.value ?? '' });
     this.#values.set(spec.name, values);
   }
 }

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { parseBlockOption } from './block-options.ts';
+import { parseDiskOption } from './block-options.ts';
 
 const plain = {
+  option: '--block',
   path: 'disk',
   format: undefined,
   readOnly: false,
@@ -11,6 +12,7 @@ const plain = {
   blockSizeBytes: 512,
   id: '',
   lock: true,
+  queueCount: 1,
 };
 
 describe('--block', () => {
@@ -22,9 +24,10 @@ describe('--block', () => {
     ['disk,ro=false,root', { ...plain, root: true }],
     ['path="a,b",sparse=false,lock=false', { ...plain, path: 'a,b', sparse: false, lock: false }],
     ['disk,block-size=4096,id=serial-1', { ...plain, blockSizeBytes: 4096, id: 'serial-1' }],
+    ['disk,num-queues=16', { ...plain, queueCount: 16 }],
   ] as const) {
     test(`${text} is understood`, () => {
-      assert.deepEqual(parseBlockOption(text), { disk, problems: [] });
+      assert.deepEqual(parseDiskOption('--block', text), { disk, problems: [] });
     });
   }
 
@@ -39,11 +42,37 @@ describe('--block', () => {
       'disk,id=an-identifier-that-is-too-long',
       'id="an-identifier-that-is-too-long": must be at most 20 printable ASCII characters',
     ],
-    ['disk,direct', 'unknown key "direct"; the keys are path, format, ro, root, sparse, block-size, id, lock'],
+    [
+      'disk,direct',
+      'unknown key "direct"; the keys are path, format, sparse, ro, root, block-size, id, lock, num-queues',
+    ],
     ['disk,ro,ro', 'key ro is given twice'],
+    ['disk,num-queues=0', 'num-queues="0": must be 1 to 16'],
+    ['disk,num-queues=17', 'num-queues="17": must be 1 to 16'],
+    ['disk,num-queues', 'num-queues: must be 1 to 16'],
+    [
+      'disk,block_size=512',
+      'unknown key "block_size"; the keys are path, format, sparse, ro, root, block-size, id, lock, num-queues',
+    ],
   ] as const) {
     test(`${JSON.stringify(text)}: ${problem}`, () => {
-      assert.deepEqual(parseBlockOption(text), { problems: [problem] });
+      assert.deepEqual(parseDiskOption('--block', text), { problems: [problem] });
+    });
+  }
+});
+
+describe("crosvm's older options of disks", () => {
+  for (const [option, readOnly, root] of [
+    ['--disk', true, false],
+    ['--rwdisk', false, false],
+    ['--root', true, true],
+    ['--rwroot', false, true],
+  ] as const) {
+    test(`${option} says in its name what --block has keys for`, () => {
+      const disk = { ...plain, option, readOnly, root, sparse: false, blockSizeBytes: 4096 };
+      assert.deepEqual(parseDiskOption(option, 'disk,sparse=false,block_size=4096'), { disk, problems: [] });
+      const problems = ['unknown key "ro"; the keys are path, format, sparse, block_size'];
+      assert.deepEqual(parseDiskOption(option, 'disk,ro'), { problems });
     });
   }
 });

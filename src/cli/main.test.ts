@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { EXIT_CODES } from '#vmm/exit-codes.ts';
+import { BLOCK_KEYS, DISK_KEYS } from './block-options.ts';
 import { COMMANDS } from './help.ts';
 import { main } from './main.ts';
 import { NET_KEYS } from './net-options.ts';
@@ -118,7 +119,8 @@ describe('the documentation', () => {
       assert.ok(page.includes(`--${name}`), name);
       if (short !== undefined) assert.ok(page.includes(`\`-${short}\``), short);
     }
-    for (const key of [...SERIAL_KEYS, ...NET_KEYS]) assert.ok(page.includes(`\`${key}\``), key);
+    for (const key of [...SERIAL_KEYS, ...NET_KEYS, ...BLOCK_KEYS, ...DISK_KEYS])
+      assert.ok(page.includes(`\`${key}\``), key);
     for (const name of Object.keys(COMMANDS)) assert.ok(page.includes(`crosvm ${name}`), name);
   });
 });

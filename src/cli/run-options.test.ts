@@ -59,6 +59,25 @@ describe('parseRunArguments', () => {
     assert.deepEqual(lines('--socket', 'a', '--socket', 'b', 'k'), ['--socket: given twice, last with "b"']);
   });
 
+  test('the order of all options of disks is that of their names in the guest', () => {
+    const argv = ['--rwdisk=a', '-d', 'b', '--block=c,ro', '-re', '--rwdisk=f', '--block', 'g', 'k'];
+    const { config, mistakes } = parseRunArguments(argv);
+    const seen = config.disks.map(({ option, path, readOnly, root }) => [option, path, readOnly, root]);
+    assert.deepEqual(seen, [
+      ['--rwdisk', 'a', false, false],
+      ['--disk', 'b', true, false],
+      ['--block', 'c', true, false],
+      ['--root', 'e', true, true],
+      ['--rwdisk', 'f', false, false],
+      ['--block', 'g', false, false],
+    ]);
+    assert.deepEqual(mistakes, []);
+    assert.deepEqual(lines('--rwroot=a,ro', '--disk=', 'k'), [
+      '--rwroot: "a,ro": unknown key "ro"; the keys are path, format, sparse, block_size',
+      '--disk: "": is empty',
+    ]);
+  });
+
   test('--vsock reaches the configuration', () => {
     const { config, mistakes } = parseRunArguments(['--vsock=cid=3,socket=s', 'k']);
     assert.deepEqual([config.vsock, mistakes], [{ cid: 3, socketPath: 's' }, []]);

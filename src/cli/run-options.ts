@@ -2,7 +2,6 @@ import { LOG_LEVELS } from '#util/log.ts';
 import {
   type Config,
   CPUS,
-  type DiskConfig,
   HYPERVISOR_WISHES,
   MEMORY_MIB,
   type Mistake,
@@ -12,12 +11,26 @@ import {
   type SerialConfig,
   withDefaultConsole,
 } from '#vmm/config.ts';
+import { DISK_OPTIONS, type DiskConfig } from '#vmm/disk-config.ts';
 import type { NetConfig } from '#vmm/net-config.ts';
 import { type OptionSpec, type ParsedArguments, parseArguments } from './arguments.ts';
-import { parseBlockOption } from './block-options.ts';
+import { parseDiskOption } from './block-options.ts';
 import { parseNetOption } from './net-options.ts';
 import { parseSerialOption } from './serial-options.ts';
 import { parseVsockOption } from './vsock-options.ts';
+
+/** crosvm's of 2020, by the same order as `--block`. */
+const OLDER_DISK_OPTIONS: readonly OptionSpec[] = [
+  { name: 'disk', short: 'd', what: 'disk image that is only read' },
+  { name: 'rwdisk', what: 'disk image' },
+  { name: 'root', short: 'r', what: 'disk image that is only read, as the root file system' },
+  { name: 'rwroot', what: 'disk image, as the root file system' },
+].map(({ what, ...spec }) => ({
+  ...spec,
+  value: 'PATH,…',
+  repeatable: true,
+  help: `${what}: format=raw|qcow2, sparse=BOOL, block_size=BYTES; repeatable, in one order with --block`,
+}));
 
 /** The options of `crosvm run`; docs/command-line.md describes each, and a test compares the two. */
 export const RUN_OPTIONS: readonly OptionSpec[] = [
@@ -46,8 +59,9 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     short: 'b',
     value: 'PATH,…',
     repeatable: true,
-    help: 'disk image: path=PATH, format=raw|qcow2, ro, root, sparse=BOOL, block-size=BYTES, id=TEXT, lock=BOOL; repeatable',
+    help: 'disk image: path=PATH, format=raw|qcow2, ro, root, sparse=BOOL, block-size=BYTES, id=TEXT, lock=BOOL, num-queues=N; repeatable',
   },
+  ...OLDER_DISK_OPTIONS,
   { name: 'vsock', value: 'CID,…', help: 'sockets between guest and host: cid=N, socket=PATH' },
   {
     name: 'net',
@@ -85,7 +99,7 @@ export function parseRunArguments(argv: readonly string[]): RunRequest {
     memoryMib: wholeNumber(parsed, 'mem', MEMORY_MIB.default, mistakes),
     cpus: wholeNumber(parsed, 'cpus', CPUS.default, mistakes),
     serial: serialPorts(parsed.values.get('serial') ?? [], mistakes),
-    disks: disks(parsed.values.get('block') ?? [], mistakes),
+    disks: disks(parsed, mistakes),
     ...vsock(parsed.values.get('vsock')?.[0], mistakes),
     nets: nets(parsed.values.get('net') ?? [], mistakes),
     sandbox: !parsed.flags.has('disable-sandbox'),
@@ -141,10 +155,13 @@ function serialPorts(texts: readonly string[], mistakes: Mistake[]): readonly Se
   return withDefaultConsole(ports);
 }
 
-function disks(texts: readonly string[], mistakes: Mistake[]): readonly DiskConfig[] {
-  return texts.flatMap((text) => {
-    const { disk, problems } = parseBlockOption(text);
-    for (const problem of problems) mistakes.push({ option: '--block', message: `${quoted(text)}: ${problem}` });
+/** The order of all of them gives the disks their names. */
+function disks({ ordered }: ParsedArguments, mistakes: Mistake[]): readonly DiskConfig[] {
+  return ordered.flatMap(({ name, value }) => {
+    const option = DISK_OPTIONS.find((candidate) => candidate === `--${name}`);
+    if (option === undefined) return [];
+    const { disk, problems } = parseDiskOption(option, value);
+    for (const problem of problems) mistakes.push({ option, message: `${quoted(value)}: ${problem}` });
     return disk === undefined ? [] : [disk];
   });
 }

@@ -1,8 +1,8 @@
 /** A disk image and what lies below it: opened by main, used by a device that can open nothing. */
-import { fstatSync } from 'node:fs';
+import { fstatSync, readlinkSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { Fd } from '#sys/fd.ts';
-import { OpenFlag, pread } from '#sys/file.ts';
+import { dup, OpenFlag, openFlags, pread } from '#sys/file.ts';
 import { SyscallError } from '#sys/syscall-error.ts';
 import { assert } from '#util/assert.ts';
 import { DiskError, type DiskFile } from './disk-file.ts';
@@ -45,7 +45,7 @@ export function openChain(path: string, options: ChainOptions): ChainImage[] {
     at = naming(current, chain.length > 0, (): ChainStep | undefined => {
       if (chain.length === CHAIN_MAX) throw new DiskError('UNSUPPORTED', `more than ${CHAIN_MAX} images in a chain`);
       const readOnly = options.readOnly || chain.length > 0;
-      const fd = opened.use(openImage(current, readOnly));
+      const fd = opened.use(chain.length === 0 ? openTop(current, readOnly) : openImage(current, readOnly));
       const { dev, ino } = fstatSync(fd.fd, { bigint: true });
       const identity = `${dev}:${ino}`;
       if (seen.has(identity)) throw new DiskError('BAD_IMAGE', 'the images lie below each other in a circle');
@@ -74,6 +74,22 @@ export function diskOfChain(fds: readonly Fd[], formats: readonly ImageFormat[],
   }
   assert(disk !== undefined, 'a disk');
   return disk;
+}
+
+/** crosvm's way to be handed an open file: it has the rights that it was opened with, whatever the file's own are now. */
+const DESCRIPTOR = /^\/proc\/self\/fd\/(\d{1,9})$/;
+
+function openTop(path: string, readOnly: boolean): Fd {
+  const [, number] = DESCRIPTOR.exec(path) ?? [];
+  if (number === undefined) return openImage(path, readOnly);
+  const fd = new Fd(dup(Number(number)));
+  const flags = openFlags(fd.fd);
+  const mode = flags & OpenFlag.ACCESS_MODE;
+  const isFit = mode === OpenFlag.RDWR || (readOnly && mode === OpenFlag.RDONLY);
+  if (isFit && (readOnly || (flags & OpenFlag.APPEND) === 0)) return fd;
+  fd.close();
+  const wish = readOnly ? 'for reading' : 'for reading and writing, without O_APPEND';
+  throw new DiskError('READ_ONLY', `the descriptor is not open ${wish}`);
 }
 
 function openImage(path: string, readOnly: boolean): Fd {
@@ -107,7 +123,8 @@ function backingPath(path: string, { name }: Backing): string {
   // QEMU takes these for addresses or JSON. A file with such a name can be named by a path with a slash before the colon.
   if (/^[^/]*:/.test(name))
     throw new DiskError('UNSUPPORTED', `a backing file that is no path: ${JSON.stringify(name)}`);
-  return resolve(dirname(path), name);
+  // A descriptor's name says nothing of where the file is.
+  return resolve(dirname(DESCRIPTOR.test(path) ? readlinkSync(path) : path), name);
 }
 
 /** The user has not named what lies below, so messages do. */

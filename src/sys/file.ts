@@ -8,6 +8,8 @@ export const OpenFlag = {
   RDONLY: 0o0,
   WRONLY: 0o1,
   RDWR: 0o2,
+  /** The bits of the three above. */
+  ACCESS_MODE: 0o3,
   CREAT: 0o100,
   EXCL: 0o200,
   NOCTTY: 0o400,
@@ -90,6 +92,11 @@ export function fcntl(fd: number, command: number, argument = 0): number {
   const result = c.fcntl(fd, command, argument);
   if (result < 0) throw lastError('fcntl', { fd });
   return result;
+}
+
+/** How a descriptor was opened: flags of `open`. */
+export function openFlags(fd: number): number {
+  return fcntl(fd, FcntlCommand.GETFL);
 }
 
 export function setNonBlocking(fd: number, nonBlocking: boolean): void {

@@ -5,6 +5,7 @@ import { KernelLoadError } from '#kernel/kernel-load-error.ts';
 import { CodedError } from '#util/errors.ts';
 import type { LogLevel } from '#util/log.ts';
 import { CONSOLE_NUM, consoleProblems } from './console-config.ts';
+import { type DiskConfig, diskMistakes } from './disk-config.ts';
 import { type FileKind, type HostFiles, hostFiles } from './host-files.ts';
 import { type NetConfig, netMistakes } from './net-config.ts';
 
@@ -34,24 +35,6 @@ export interface Config {
   readonly socketPath?: string;
 }
 
-/** A disk image and how the guest sees it. */
-export interface DiskConfig {
-  readonly path: string;
-  /** Raw, unless the user says so: what an image looks like is its guest's to write. */
-  readonly format: 'raw' | 'qcow2' | undefined;
-  readonly readOnly: boolean;
-  /** The kernel's root file system. */
-  readonly root: boolean;
-  /** The guest may make holes in it. */
-  readonly sparse: boolean;
-  /** A power of two, 512 to 4096. */
-  readonly blockSizeBytes: number;
-  /** What the guest reads as its serial number: up to 20 ASCII characters. */
-  readonly id: string;
-  /** Refuse an image that another process uses. */
-  readonly lock: boolean;
-}
-
 /** Streams between the guest and Unix sockets of the host. */
 export interface VsockConfig {
   /** The guest's context id. */
@@ -59,9 +42,6 @@ export interface VsockConfig {
   /** Where the host connects to the guest; with `_PORT` after it, what the guest reaches. */
   readonly socketPath: string;
 }
-
-/** vda to vdz. */
-const DISKS_MAX = 26;
 
 export const HYPERVISOR_WISHES = ['auto', 'kvm', 'software'] as const;
 export type HypervisorWish = (typeof HYPERVISOR_WISHES)[number];
@@ -162,7 +142,7 @@ export function configMistakes(config: Config, files: HostFiles = hostFiles): Mi
     ...paramsMistakes(config.params),
     ...serialMistakes(config.serial),
     ...config.serial.flatMap((port) => serialPathMistakes(port, files)),
-    ...diskMistakes(config.disks, files),
+    ...diskMistakes(config.disks, (option, path) => imageMistakes(option, path, files)),
     ...(config.vsock === undefined ? [] : vsockMistakes(config.vsock, files)),
     ...netMistakes(config.nets),
     ...imageMistakes('KERNEL', config.kernelPath, files),
@@ -313,14 +293,6 @@ function imageMistakes(option: string, path: string, files: HostFiles): Mistake[
     return undefined;
   });
   return problem === undefined ? [] : [{ option, message: `${quoted(path)}: ${problem}` }];
-}
-
-function diskMistakes(disks: readonly DiskConfig[], files: HostFiles): Mistake[] {
-  const option = '--block';
-  const mistakes = disks.flatMap(({ path }) => imageMistakes(option, path, files));
-  if (disks.length > DISKS_MAX) mistakes.push({ option, message: `at most ${DISKS_MAX} disks have names` });
-  if (disks.filter(({ root }) => root).length > 1) mistakes.push({ option, message: 'one disk can be the root' });
-  return mistakes;
 }
 
 function vsockMistakes({ cid, socketPath }: VsockConfig, files: HostFiles): Mistake[] {

@@ -27,6 +27,7 @@ export interface BlockParameters {
   readonly sparse: boolean;
   readonly blockSizeBytes: number;
   readonly id: string;
+  readonly queueCount: number;
 }
 
 export interface BalloonParameters {
@@ -62,9 +63,9 @@ export const DEVICE_MAKERS: Readonly<Record<DeviceName, DeviceMaker>> = {
     return { device, control: serveBalloon(only(fds), device) };
   }),
   block: virtioMaker<BlockParameters>(({ name, parameters, fds, log }) => {
-    const { formats, readOnly, sparse, blockSizeBytes, id } = parameters;
+    const { formats, readOnly, ...own } = parameters;
     const disk = diskOfChain(fds, formats, readOnly);
-    return { device: block.create({ disk, log, name, id, blockSizeBytes, sparse }) };
+    return { device: block.create({ disk, log, name, ...own }) };
   }),
   console: virtioMaker<ConsoleParameters>(makeConsole),
   vsock: virtioMaker<VsockParameters>(({ parameters: { cid }, fds }) => {

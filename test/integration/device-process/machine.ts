@@ -9,9 +9,9 @@ import { SystemAllocator } from '#resources/system-allocator.ts';
 import type { Fd } from '#sys/fd.ts';
 import { GiB, MiB } from '#util/bits.ts';
 import type { Log } from '#util/log.ts';
-import type { DiskConfig } from '#vmm/config.ts';
 import type { WantedDevices } from '#vmm/devices/create-devices.ts';
 import type { DeviceSetOptions } from '#vmm/devices/device-set.ts';
+import type { DiskConfig } from '#vmm/disk-config.ts';
 
 export const MEMORY_BYTES = MiB;
 export const DISK_BYTES = MiB;
@@ -70,6 +70,7 @@ export class TestMachine implements Disposable {
 
   disk(path: string, readOnly = false): DiskConfig {
     return {
+      option: '--block',
       path,
       format: undefined,
       readOnly,
@@ -78,6 +79,7 @@ export class TestMachine implements Disposable {
       blockSizeBytes: 512,
       id: 'test',
       lock: true,
+      queueCount: 1,
     };
   }
 
