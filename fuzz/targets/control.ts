@@ -26,13 +26,17 @@ const REQUESTS: readonly VmRequest[] = [
   { kind: 'resume' },
   { kind: 'balloon', sizeBytes: 2 ** 30 },
   { kind: 'balloonStats' },
+  { kind: 'diskResize', index: 1, sizeBytes: 2 ** 40 },
 ];
-const DEEDS: ReadonlySet<string> = new Set(['stop', 'powerButton', 'suspend', 'resume', 'balloon']);
+const DEEDS: ReadonlySet<string> = new Set(['stop', 'powerButton', 'suspend', 'resume', 'balloon', 'diskResize']);
 const STATUS = { state: 'running', pid: 7, version: '1', hypervisor: 'x', cpus: 1, memoryMib: 32, uptimeMs: 5 };
 
 /** By number, docs/control-socket.md: what follows it in bytes. */
-const KINDS = ['hello', 'status', 'stop', 'powerButton', 'suspend', 'resume', 'balloon', 'balloonStats'] as const;
-const FIELDS_BYTES: Readonly<Partial<Record<string, number>>> = { hello: 2, balloon: 8 };
+const KINDS = [
+  ...(['hello', 'status', 'stop', 'powerButton', 'suspend', 'resume'] as const),
+  ...(['balloon', 'balloonStats', 'diskResize'] as const),
+];
+const FIELDS_BYTES: Readonly<Partial<Record<string, number>>> = { hello: 2, balloon: 8, diskResize: 12 };
 const FIELDS_AT = 5;
 
 /** The request that is answered by something else than an error, if the bytes are one. */
@@ -42,7 +46,8 @@ function meant(bytes: Uint8Array): (typeof KINDS)[number] | undefined {
   const kind = KINDS[buffer.readUInt8(4)];
   if (kind === undefined || buffer.length !== FIELDS_AT + (FIELDS_BYTES[kind] ?? 0)) return undefined;
   if (kind === 'hello' && buffer.readUInt16LE(FIELDS_AT) !== 1) return undefined;
-  if (kind === 'balloon' && buffer.readBigUInt64LE(FIELDS_AT) > BigInt(Number.MAX_SAFE_INTEGER)) return undefined;
+  const sizeAt = kind === 'balloon' ? FIELDS_AT : kind === 'diskResize' ? FIELDS_AT + 4 : undefined;
+  if (sizeAt !== undefined && buffer.readBigUInt64LE(sizeAt) > BigInt(Number.MAX_SAFE_INTEGER)) return undefined;
   return kind;
 }
 
@@ -74,6 +79,7 @@ function check({ packets }: Conversation): void {
         },
         resume: () => void done.push('resume'),
         balloon: () => void done.push('balloon'),
+        diskResize: () => void done.push('diskResize'),
         balloonStats: () => ({ targetBytes: 1, actualBytes: 2, sequence: 3, stats: {} }),
       },
     });

@@ -5,6 +5,7 @@ import type { BalloonState } from '#vm-control/balloon-control.ts';
 import type { ControlClient } from '#vm-control/control-client.ts';
 import type { VmStatus } from '#vm-control/vm-request.ts';
 import { type Mistake, quoted } from '#vmm/config.ts';
+import { DISKS_MAX } from '#vmm/disk-config.ts';
 import { EXIT_CODES } from '#vmm/exit-codes.ts';
 import { type OptionSpec, parseArguments } from './arguments.ts';
 import { controlHelp } from './help.ts';
@@ -16,16 +17,26 @@ interface ControlCommand {
   readonly options: readonly OptionSpec[];
   /** Whether it takes several sockets. */
   readonly several: boolean;
-  /** Whether the first argument is a size in bytes. */
-  readonly takesSize?: true;
+  /** What comes before the sockets. */
+  readonly leading?: readonly LeadingArgument[];
   readonly run: (client: ControlClient, given: Given) => Promise<void> | void;
+}
+
+/** An argument before the sockets. */
+interface LeadingArgument {
+  readonly name: string;
+  /** How the help writes it: words stand for themselves, others for a value. */
+  readonly form: string;
+  /** Undefined where it is none. */
+  readonly read: (text: string) => number | undefined;
+  readonly demand: string;
 }
 
 interface Given {
   readonly io: CliIo;
   readonly flags: ReadonlySet<string>;
-  /** 0 where the command takes none. */
-  readonly sizeBytes: number;
+  /** What the leading arguments are. */
+  readonly numbers: readonly number[];
 }
 
 /** A guest that runs reports within milliseconds, but may be busy. */
@@ -34,6 +45,31 @@ const STATS_TRIES = 50;
 
 const HELP: OptionSpec = { name: 'help', short: 'h', help: 'show this help' };
 const JSON_OPTION: OptionSpec = { name: 'json', help: 'print the status as JSON' };
+
+const SIZE: LeadingArgument = {
+  name: 'SIZE',
+  form: 'SIZE',
+  read: (text) => {
+    const sizeBytes = sizeOf(text);
+    return Number.isSafeInteger(sizeBytes) ? sizeBytes : undefined;
+  },
+  demand: 'a number of bytes, or one with K, M, G or T',
+};
+
+/** crosvm's `disk` has one thing to do. */
+const RESIZE: LeadingArgument = {
+  name: 'disk',
+  form: 'resize',
+  read: (text) => (text === 'resize' ? 0 : undefined),
+  demand: 'resize',
+};
+
+const INDEX: LeadingArgument = {
+  name: 'INDEX',
+  form: 'INDEX',
+  read: (text) => (/^\d{1,2}$/.test(text) && Number(text) < DISKS_MAX ? Number(text) : undefined),
+  demand: `the number of a disk, 0 to ${DISKS_MAX - 1}: 0 is vda`,
+};
 
 export const CONTROL_COMMANDS = {
   stop: { options: [HELP], several: true, run: (client) => client.stop() },
@@ -48,13 +84,19 @@ export const CONTROL_COMMANDS = {
   balloon: {
     options: [HELP],
     several: true,
-    takesSize: true,
-    run: (client, { sizeBytes }) => client.balloon(sizeBytes),
+    leading: [SIZE],
+    run: (client, { numbers: [sizeBytes = 0] }) => client.balloon(sizeBytes),
   },
   balloon_stats: {
     options: [HELP],
     several: false,
     run: async (client, { io }) => io.out(balloonText(await freshStats(client))),
+  },
+  disk: {
+    options: [HELP],
+    several: false,
+    leading: [RESIZE, INDEX, SIZE],
+    run: (client, { numbers: [, index = 0, sizeBytes = 0] }) => client.resizeDisk(index, sizeBytes),
   },
 } as const satisfies Readonly<Record<string, ControlCommand>>;
 
@@ -68,11 +110,12 @@ export async function control(name: ControlName, argv: readonly string[], io: Cl
     io.out(controlHelp(name, command));
     return 0;
   }
-  const [size, paths] = command.takesSize ? [positionals[0], positionals.slice(1)] : [undefined, positionals];
-  const sizeBytes = sizeOf(size ?? '') ?? Number.NaN;
+  const { leading = [] } = command;
+  const paths = positionals.slice(leading.length);
+  const numbers = leading.map(({ read }, index) => read(positionals[index] ?? ''));
   const all = [
     ...mistakes,
-    ...(command.takesSize ? sizeMistakes(size, sizeBytes) : []),
+    ...leading.flatMap((argument, index) => leadingMistakes(argument, positionals[index])),
     ...pathMistakes(paths, command),
   ];
   if (all.length > 0) return reportMistakes(io, all);
@@ -81,7 +124,7 @@ export async function control(name: ControlName, argv: readonly string[], io: Cl
   for (const path of paths) {
     try {
       using client = Client.connect(path);
-      await command.run(client, { io, flags, sizeBytes });
+      await command.run(client, { io, flags, numbers: numbers.filter((number) => number !== undefined) });
     } catch (error) {
       if (!isOperating(error)) throw error;
       io.err(`crosvm: ${name}: ${quoted(path)}: ${errorMessage(error)}\n`);
@@ -98,10 +141,9 @@ function pathMistakes(paths: readonly string[], { several }: ControlCommand): Mi
   return paths.slice(1).map((path) => ({ option: quoted(path), message: 'unexpected argument' }));
 }
 
-function sizeMistakes(text: string | undefined, sizeBytes: number): Mistake[] {
-  if (text === undefined) return [{ option: 'SIZE', message: 'missing: bytes, or with K, M, G or T' }];
-  if (Number.isSafeInteger(sizeBytes)) return [];
-  return [{ option: 'SIZE', message: `${quoted(text)}: must be a number of bytes, or one with K, M, G or T` }];
+function leadingMistakes({ name, read, demand }: LeadingArgument, text: string | undefined): Mistake[] {
+  if (text === undefined) return [{ option: name, message: `missing: ${demand}` }];
+  return read(text) === undefined ? [{ option: name, message: `${quoted(text)}: must be ${demand}` }] : [];
 }
 
 /** The guest's next report, if it comes soon; else the last one, for a guest may have no driver or stand still. */

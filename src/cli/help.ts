@@ -12,6 +12,7 @@ export const COMMANDS = {
   resume: 'let a machine that stands still go on',
   powerbtn: 'press the power button of a running machine',
   balloon: 'have a running machine give memory back',
+  disk: 'make a disk of a running machine longer',
   balloon_stats: 'print what a running machine says of its memory, as JSON',
   create_qcow2: 'make an empty qcow2 disk image',
   doctor: 'say what this host offers and what will be used, and why',
@@ -53,12 +54,18 @@ export function controlHelp(
   {
     options,
     several,
-    takesSize,
-  }: { readonly options: readonly OptionSpec[]; readonly several: boolean; readonly takesSize?: true },
+    leading = [],
+  }: {
+    readonly options: readonly OptionSpec[];
+    readonly several: boolean;
+    readonly leading?: readonly { readonly form: string; readonly demand: string }[];
+  },
 ): string {
   return [
-    `Usage: crosvm ${name} [OPTIONS] ${takesSize ? 'SIZE ' : ''}SOCKET${several ? '…' : ''}\n\n`,
-    ...(takesSize ? paragraph('SIZE is in bytes, or with K, M, G or T.') : []),
+    `Usage: crosvm ${name} [OPTIONS] ${leading.map(({ form }) => `${form} `).join('')}SOCKET${several ? '…' : ''}\n\n`,
+    ...leading
+      .filter(({ form, demand }) => form !== demand)
+      .flatMap(({ form, demand }) => paragraph(`${form} is ${demand}.`)),
     ...paragraph(`SOCKET is what 'crosvm run --socket' made. This will ${COMMANDS[name]}.`),
     '\n',
     ...options.map((spec) => entry(optionForm(spec), spec.help)),

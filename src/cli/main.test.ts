@@ -55,17 +55,17 @@ describe('crosvm', () => {
   const mistakes: readonly [string[], string][] = [
     [
       ['rum'],
-      'crosvm: "rum": no such command; there are run, stop, status, suspend, resume, powerbtn, balloon, balloon_stats, create_qcow2, doctor, version, help\n',
+      'crosvm: "rum": no such command; there are run, stop, status, suspend, resume, powerbtn, balloon, disk, balloon_stats, create_qcow2, doctor, version, help\n',
     ],
     [
       ['constructor'],
-      'crosvm: "constructor": no such command; there are run, stop, status, suspend, resume, powerbtn, balloon, balloon_stats, create_qcow2, doctor, version, help\n',
+      'crosvm: "constructor": no such command; there are run, stop, status, suspend, resume, powerbtn, balloon, disk, balloon_stats, create_qcow2, doctor, version, help\n',
     ],
     [['version', 'now'], 'crosvm: "now": unexpected argument\n'],
     [['version', '-x'], 'crosvm: -x: unknown option\n'],
     [
       ['help', 'toString'],
-      'crosvm: "toString": no such command; there are run, stop, status, suspend, resume, powerbtn, balloon, balloon_stats, create_qcow2, doctor, version, help\n',
+      'crosvm: "toString": no such command; there are run, stop, status, suspend, resume, powerbtn, balloon, disk, balloon_stats, create_qcow2, doctor, version, help\n',
     ],
     [['doctor', 'who'], 'crosvm: "who": unexpected argument\n'],
     [['doctor', '--json=1'], 'crosvm: --json: takes no value\n'],

@@ -21,6 +21,7 @@ const commands: Readonly<Record<CommandName, Command>> = {
   resume: controlCommand('resume'),
   powerbtn: controlCommand('powerbtn'),
   balloon: controlCommand('balloon'),
+  disk: controlCommand('disk'),
   balloon_stats: controlCommand('balloon_stats'),
   version,
   help,

@@ -13,9 +13,8 @@ import {
 import { Fd } from '#sys/fd.ts';
 import { ftruncate, OpenFlag, pwrite } from '#sys/file.ts';
 import { SyscallError } from '#sys/syscall-error.ts';
-import { assert } from '#util/assert.ts';
 import { isSize, KiB } from '#util/bits.ts';
-import { DiskError, type DiskFile, type DiskRange } from './disk-file.ts';
+import { checkGrowth, DiskError, type DiskFile, type DiskRange } from './disk-file.ts';
 import type { IoVectors } from './io-vectors.ts';
 
 export interface RawDiskOptions {
@@ -126,10 +125,10 @@ export class RawDisk implements DiskFile {
     }
   }
 
-  /** Changes the length of file and disk, and tells the device. Throws SyscallError, or DiskError when it is only read. */
-  resize(lengthBytes: number): void {
-    assert(isSize(lengthBytes), 'not a size');
+  grow(lengthBytes: number): void {
     this.#checkWritable(0, 0);
+    checkGrowth(this.#lengthBytes, lengthBytes);
+    if (lengthBytes === this.#lengthBytes) return;
     ftruncate(this.#fd.fd, lengthBytes);
     this.#lengthBytes = lengthBytes;
     this.onLengthChange?.(lengthBytes);

@@ -91,6 +91,11 @@ export class ControlClient implements Disposable {
     this.#ask({ kind: 'balloon', sizeBytes }, 'done');
   }
 
+  /** Makes a disk longer; the first one has the index 0. Returns when the guest has been told. */
+  resizeDisk(index: number, sizeBytes: number): void {
+    this.#ask({ kind: 'diskResize', index, sizeBytes }, 'done');
+  }
+
   /** What is known of the balloon now. Has the guest report anew: the next answer may have a higher `sequence`. */
   balloonStats(): BalloonState {
     const { kind: _, ...state } = this.#ask({ kind: 'balloonStats' }, 'balloonStats');

@@ -28,6 +28,7 @@ describe('the wire of version 1, as docs/control-socket.md has it', () => {
     [{ kind: 'resume' }, [5]],
     [{ kind: 'balloon', sizeBytes: 0x0102_0304_0506 }, [6, 6, 5, 4, 3, 2, 1, 0, 0]],
     [{ kind: 'balloonStats' }, [7]],
+    [{ kind: 'diskResize', index: 2, sizeBytes: 2 ** 40 }, [8, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]],
   ];
   for (const [value, body] of requests) {
     test(`${value.kind} is request ${body[0]}`, () => {

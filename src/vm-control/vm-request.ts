@@ -27,6 +27,12 @@ export type VmControlErrorCode =
   | 'WRONG_STATE'
   /** The VM has no such device. */
   | 'NO_DEVICE'
+  /** The disk is only read. */
+  | 'READ_ONLY'
+  /** What was asked for is no size that it can have. */
+  | 'BAD_SIZE'
+  /** The host or the image has no room, or something else went wrong there. */
+  | 'DISK_FAILED'
   /** The VM could not do it in time; it goes on as before. */
   | 'TOO_LATE';
 
@@ -45,6 +51,7 @@ const REQUESTS = {
   resume: unit,
   balloon: struct({ sizeBytes: u64AsNumber }),
   balloonStats: unit,
+  diskResize: struct({ index: u32, sizeBytes: u64AsNumber }),
 } as const;
 
 const requestTypes: readonly { readonly kind: string; readonly type: MessageType<unknown> }[] = Object.entries(

@@ -40,6 +40,8 @@ export interface ControlHandlers {
   resume(): void;
   balloon(sizeBytes: number): void;
   balloonStats(): BalloonState;
+  /** Disks are counted from 0. */
+  diskResize(index: number, sizeBytes: number): void;
 }
 
 export interface ControlServerOptions {
@@ -201,6 +203,7 @@ export class ControlServer implements Disposable {
     if (request.kind === 'status') return { kind: 'status', ...handlers.status() };
     if (request.kind === 'balloonStats') return { kind: 'balloonStats', ...handlers.balloonStats() };
     if (request.kind === 'balloon') handlers.balloon(request.sizeBytes);
+    else if (request.kind === 'diskResize') handlers.diskResize(request.index, request.sizeBytes);
     else if (request.kind !== 'suspend') handlers[request.kind]();
     return { kind: 'done' };
   }

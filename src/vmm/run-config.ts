@@ -8,8 +8,8 @@ import { SystemAllocator } from '#resources/system-allocator.ts';
 import { MiB } from '#util/bits.ts';
 import { type Clock, clockSince, monotonicNs, PausableClock } from '#util/clock.ts';
 import { Logger } from '#util/log.ts';
-import { consoleParameters, serialConsoleOf } from './console-config.ts';
 import { type Config, controlSocketPath, type SerialConfig, withDefaultConsole } from './config.ts';
+import { consoleParameters, serialConsoleOf } from './console-config.ts';
 import { ControlSocket } from './control-socket.ts';
 import { wantsDevices } from './devices/create-devices.ts';
 import { DeviceSet } from './devices/device-set.ts';
@@ -234,9 +234,8 @@ function createControls(run: Run, board: Board, { hypervisor }: RunEnvironment):
     for (const index of machine.vcpuStates.keys()) machine.vm.kick(index);
   };
   const suspension = new Suspension({ runState, standing, clock, kick, vcpuCount: machine.vcpuStates.length });
-  return clients.use(
-    new VmControls({ listener: controlSocket, board, facts, suspension, balloon: run.devices?.balloon }),
-  );
+  const { balloon, disks = [] } = run.devices ?? {};
+  return clients.use(new VmControls({ listener: controlSocket, board, facts, suspension, balloon, disks }));
 }
 
 function reportOf(end: ControlEnd, runState: RunState, reports: readonly VcpuThreadReport[]): ExitReport {

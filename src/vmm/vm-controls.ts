@@ -1,4 +1,5 @@
 import type { Board } from '#arch/x86_64/board.ts';
+import { RemoteError } from '#msg-socket/protocol.ts';
 import { PollContext } from '#poll/poll-context.ts';
 import { namedTokens } from '#poll/token.ts';
 import type { HasFd } from '#sys/fd.ts';
@@ -7,6 +8,7 @@ import { CodedError } from '#util/errors.ts';
 import { VmControlError, type VmStatus } from '#vm-control/vm-request.ts';
 import { ControlServer } from './control-server.ts';
 import type { BalloonClient } from './devices/plans/balloon.ts';
+import type { DiskClient } from './devices/plans/block.ts';
 import type { ControlRequests } from './run-control.ts';
 import type { Suspension } from './suspension.ts';
 
@@ -17,6 +19,7 @@ export interface VmControlsOptions {
   readonly suspension: Suspension;
   /** Where the machine has one. */
   readonly balloon: BalloonClient | undefined;
+  readonly disks: readonly DiskClient[];
   /** What does not change while the machine runs. */
   readonly facts: Pick<VmStatus, 'version' | 'hypervisor' | 'cpus' | 'memoryMib'>;
 }
@@ -28,7 +31,7 @@ export class VmControls implements ControlRequests, Disposable {
   readonly #suspension: Suspension;
   #isStopping = false;
 
-  constructor({ listener, board, facts, suspension, balloon }: VmControlsOptions) {
+  constructor({ listener, board, facts, suspension, balloon, disks }: VmControlsOptions) {
     this.#suspension = suspension;
     const startNs = hostClock.nowNs();
     this.#server = new ControlServer({
@@ -49,6 +52,7 @@ export class VmControls implements ControlRequests, Disposable {
         suspend: (done) => suspension.suspend(done),
         resume: () => suspension.resume(),
         balloon: (sizeBytes) => askBalloon(balloon, (device) => device.adjust({ sizeBytes })),
+        diskResize: (index, sizeBytes) => resizeDisk(disks, index, sizeBytes),
         balloonStats: () => askBalloon(balloon, (device) => device.state()),
       },
     });
@@ -92,5 +96,23 @@ function askBalloon<Answer>(balloon: BalloonClient | undefined, ask: (balloon: B
     if (error instanceof CodedError)
       throw new VmControlError('TOO_LATE', `the balloon does not answer: ${error.message}`);
     throw error;
+  }
+}
+
+/** What a disk's process may answer with; whatever else it says is a failure of the disk. */
+const DISK_CODES = ['READ_ONLY', 'BAD_SIZE'] as const;
+
+/** The process answers when the image has its new length on the medium, which takes as long as the host's disk does. */
+function resizeDisk(disks: readonly DiskClient[], index: number, sizeBytes: number): void {
+  const disk = disks[index];
+  if (disk === undefined) throw new VmControlError('NO_DEVICE', `the virtual machine has ${disks.length} disks`);
+  try {
+    disk.resize({ sizeBytes });
+  } catch (error) {
+    if (!(error instanceof CodedError)) throw error;
+    if (!(error instanceof RemoteError))
+      throw new VmControlError('TOO_LATE', `the disk does not answer, and may grow later: ${error.message}`);
+    const code = DISK_CODES.find((each) => each === error.code) ?? 'DISK_FAILED';
+    throw new VmControlError(code, error.message);
   }
 }

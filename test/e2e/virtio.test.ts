@@ -1,20 +1,25 @@
 /** Disks and entropy of device processes, as Debian's drivers use them, with the jail and without. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { main } from '#cli/main.ts';
+import { RecordedIo } from '#cli/testing.ts';
 import { diskOfChain, openChain } from '#disk/image-chain.ts';
 import { RequestBuffer } from '#disk/qcow2/testing/buffer.ts';
 import { writeScriptArchive } from '../../tools/guest/initramfs.ts';
+import { missingProgram } from '../host-needs.ts';
 import { busyboxImage, kernelModules, MODULE_PREFIX, skipWithoutApt, vmlinuz } from './guest-files.ts';
 import { TestVm } from './test-vm.ts';
 
 const limit = { timeout: 180_000 };
 const MODULES = ['virtio_pci', 'virtio_blk', 'virtio-rng', 'virtio_balloon'];
 const DISK_BYTES = 8 << 20;
+const GROWN_BYTES = 80 << 20;
+const PIECE_BYTES = 64 << 10;
 
 const SCRIPT = `
 for module in /${MODULE_PREFIX}*; do insmod $module || echo "no $module"; done
@@ -30,6 +35,13 @@ dd if=/dev/zero of=/dev/vdc bs=4k seek=3 count=1 conv=fsync 2>/dev/null
 echo "copied $(sha256sum < /dev/vdb | cut -d' ' -f1)"
 echo x > /dev/vda; echo "write $?"
 echo "rng $(cat /sys/class/misc/hw_random/rng_current) $(head -c 4096 /dev/hwrng | gzip | wc -c)"
+echo "queues $(ls /sys/block/vda/mq | wc -l)"
+echo "grow them"; read answer </dev/console
+for disk in vdb vdc; do
+  while [ $(cat /sys/block/$disk/size) = ${DISK_BYTES / 512} ]; do usleep 20000; done
+  echo "$disk has $(cat /sys/block/$disk/size)"
+  dd if=/dev/vda of=/dev/$disk bs=64k count=1 seek=${GROWN_BYTES / PIECE_BYTES - 1} conv=fsync,notrunc 2>/dev/null; echo "$disk written $?"
+done
 echo "truncate it"; read answer </dev/console
 echo 3 > /proc/sys/vm/drop_caches
 dd if=/dev/vdb of=/dev/null bs=64k 2>/dev/null; echo "read $?"
@@ -49,13 +61,32 @@ function base(folder: string): string {
   return path;
 }
 
+/** `crosvm disk resize`: what it says on standard error, with the exit status. */
+async function resize(index: number, size: string, socket: string): Promise<string> {
+  const io = new RecordedIo();
+  const status = await main(['disk', 'resize', String(index), size, socket], io);
+  return `${status} ${io.stderr}`;
+}
+
+async function growDisks(vm: TestVm, socket: string): Promise<void> {
+  await vm.waitFor(/^grow them/m, { timeoutMs: 120_000 });
+  assert.match(await resize(0, '80M', socket), /^1 .*the disk is open for reading$/m);
+  assert.match(await resize(3, '80M', socket), /^1 .*the virtual machine has 3 disks$/m);
+  for (const disk of [1, 2]) {
+    assert.match(await resize(disk, '4M', socket), /^1 .*has 8388608 bytes already, and cannot become smaller$/m);
+    assert.match(await resize(disk, '83886081', socket), /^1 .*must be a multiple of 512$/m);
+    assert.equal(await resize(disk, '80M', socket), '0 ');
+  }
+  vm.send('done\n');
+}
+
 /** All of a disk, by our own reader: test/integration/disk compares that with qemu-img. */
 function readQcow2(path: string): Uint8Array {
   const chain = openChain(path, { format: 'qcow2', readOnly: true, lock: true });
   const [fds, formats] = [chain.map(({ fd }) => fd), chain.map(({ format }) => format)];
   using disk = diskOfChain(fds, formats, true);
-  using buffer = new RequestBuffer(DISK_BYTES);
-  return buffer.read(disk, 0, DISK_BYTES);
+  using buffer = new RequestBuffer(GROWN_BYTES);
+  return buffer.read(disk, 0, GROWN_BYTES);
 }
 
 async function runScript(folder: string, script: string, options: readonly string[]): Promise<TestVm> {
@@ -64,7 +95,7 @@ async function runScript(folder: string, script: string, options: readonly strin
   return new TestVm({ kernel: await vmlinuz(), initrds: [await busyboxImage(), archive], options });
 }
 
-describe('virtio devices', { skip: skipWithoutApt }, () => {
+describe('virtio devices', { skip: skipWithoutApt || missingProgram('qemu-img', 'qemu-utils') }, () => {
   for (const { name, options } of [
     { name: 'in their jails', options: [] },
     { name: 'without a jail', options: ['--disable-sandbox'] },
@@ -80,12 +111,16 @@ describe('virtio devices', { skip: skipWithoutApt }, () => {
         await main(['create_qcow2', qcow2, String(DISK_BYTES), `--backing=${base(folder)}`, '--backing-format=raw']),
         0,
       );
-      const raw = [`--block=${source},ro,id=source-disk`, `--block=path=${target}`];
-      const disks = [...raw, `--block=${qcow2},format=qcow2`];
+      const socket = join(folder, 'control');
+      const raw = [`--block=${source},ro,id=source-disk,num-queues=4`, `--rwdisk=${target}`];
+      const disks = [...raw, `--block=${qcow2},format=qcow2`, `--socket=${socket}`];
       await using vm = await runScript(folder, SCRIPT, [...disks, ...options]);
       const output = (): string => `${vm.console.slice(-3000)}\n${vm.errors}`;
+      await growDisks(vm, socket);
       await vm.waitFor(/^truncate it/m, { timeoutMs: 120_000 });
-      assert.ok(readFileSync(target).equals(content), 'what the guest flushed is in the image');
+      const grown = Buffer.concat([content, Buffer.alloc(GROWN_BYTES - DISK_BYTES)]);
+      content.copy(grown, GROWN_BYTES - PIECE_BYTES, 0, PIECE_BYTES);
+      assert.ok(readFileSync(target).equals(grown), 'what the guest flushed is in the image');
       truncateSync(target, DISK_BYTES / 2);
       vm.send('done\n');
       assert.deepEqual(await vm.waitForExit({ timeoutMs: 120_000 }), { status: 0, signal: null }, output());
@@ -98,15 +133,23 @@ describe('virtio devices', { skip: skipWithoutApt }, () => {
       assert.equal(said('interrupts'), '3');
       assert.equal(said('sum'), sum);
       assert.equal(said('copied'), sum);
+      // One processor uses one queue.
+      assert.equal(said('queues'), '1');
+      for (const disk of ['vdb', 'vdc']) {
+        assert.equal(said(`${disk} has`), String(GROWN_BYTES / 512));
+        assert.equal(said(`${disk} written`), '0');
+      }
       assert.equal(said('write'), '1');
       assert.match(said('rng') ?? '', /^virtio_rng\.0 4[01]\d\d$/);
       assert.equal(said('read'), '1');
       assert.match(vm.errors, /^crosvm: error: block1: a request failed: the image ended at \d+: it was truncated$/m);
       assert.equal(statSync(source).size, DISK_BYTES);
-      content.fill(0, 3 * 4096, 4 * 4096);
+      grown.fill(0, 3 * 4096, 4 * 4096);
       // Nothing flushed it: the end of the machine did.
-      content.fill(0, 65536, 2 * 65536);
-      assert.ok(Buffer.from(readQcow2(qcow2)).equals(content), 'what the guest flushed is in the qcow2 image');
+      grown.fill(0, 65536, 2 * 65536);
+      assert.ok(Buffer.from(readQcow2(qcow2)).equals(grown), 'what the guest flushed is in the qcow2 image');
+      const check = spawnSync('qemu-img', ['check', qcow2], { encoding: 'utf8' });
+      assert.equal(check.status, 0, `${check.stdout}${check.stderr}`);
     });
   }
 });

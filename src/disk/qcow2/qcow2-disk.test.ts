@@ -99,15 +99,18 @@ describe('space', () => {
     const disk = open();
     const lengths: number[] = [];
     disk.onLengthChange = (length) => lengths.push(length);
-    disk.grow(500_000);
-    assert.deepEqual(lengths, [500_000]);
+    disk.grow(500_224);
+    disk.grow(500_224);
+    for (const length of [499_712, 0, 500_225, Number.NaN])
+      assert.throws(() => disk.grow(length), { code: 'BAD_SIZE' });
+    assert.deepEqual(lengths, [500_224]);
     assert.ok(Buffer.from(buffer.read(disk, 0, 20_000)).equals(model));
-    assert.ok(buffer.read(disk, 20_000, 480_000).every((byte) => byte === 0));
+    assert.ok(buffer.read(disk, 20_000, 480_224).every((byte) => byte === 0));
     buffer.write(disk, 499_000, new Uint8Array(1000).fill(3));
     disk[Symbol.dispose]();
     assert.deepEqual(checkImage(file.content).errors, []);
     using again = open();
-    assert.equal(again.lengthBytes, 500_000);
+    assert.equal(again.lengthBytes, 500_224);
     assert.equal(buffer.read(again, 499_999, 1)[0], 3);
   });
 

@@ -2,7 +2,7 @@ import { MemoryMapping } from '#memory/memory-mapping.ts';
 import type { VolatileSlice } from '#memory/volatile-slice.ts';
 import { assert } from '#util/assert.ts';
 import { alignUp, isSize } from '#util/bits.ts';
-import { DiskError, type DiskFile, type DiskRange } from '../disk-file.ts';
+import { checkGrowth, DiskError, type DiskFile, type DiskRange } from '../disk-file.ts';
 import { IoVectors } from '../io-vectors.ts';
 import { ClusterMap, createMapping, type Mapping } from './cluster-map.ts';
 import { decompressCluster } from './compression.ts';
@@ -129,11 +129,11 @@ export class Qcow2Disk implements DiskFile {
     });
   }
 
-  /** Makes the disk longer, with zeros, and tells the device. Throws DiskError or SyscallError. */
   grow(lengthBytes: number): void {
     const { header } = this.#image;
-    assert(isSize(lengthBytes) && lengthBytes >= header.sizeBytes, 'a size that is no smaller');
     this.#beginChange(0, 0);
+    checkGrowth(header.sizeBytes, lengthBytes);
+    if (lengthBytes === header.sizeBytes) return;
     const l1Size = l1SizeFor(lengthBytes, header.clusterBits);
     if (l1Size * ENTRY_BYTES > L1_BYTES_MAX) throw new DiskError('FULL', 'qcow2: the disk would be too large');
     const before = header.sizeBytes;

@@ -19,7 +19,7 @@ import { type MsiHost, msiHandlers, VmIrq } from '#vm-control/vm-irq.ts';
 import type { Config } from '../config.ts';
 import { consolePorts } from '../console-config.ts';
 import { type BalloonClient, balloonPlan } from './plans/balloon.ts';
-import { blockPlan } from './plans/block.ts';
+import { blockPlan, type DiskClient } from './plans/block.ts';
 import { type ConsoleClient, type ConsoleHost, consolePlan } from './plans/console.ts';
 import { netPlan } from './plans/net.ts';
 import type { DeviceHelper, DevicePlan } from './plans/plan.ts';
@@ -71,6 +71,8 @@ export interface CreatedDevices {
   readonly balloon: BalloonClient;
   /** Where the machine has one. */
   readonly console: ConsoleClient | undefined;
+  /** In the order of the configuration. */
+  readonly disks: readonly DiskClient[];
 }
 
 /** Whether a machine has device processes. */
@@ -85,19 +87,20 @@ export function wantsDevices({ disks, nets, serial, vsock }: WantedDevices): boo
 export function createDevices(options: CreateDevicesOptions, owned: DisposableStack): CreatedDevices {
   using opened = new DisposableStack();
   const { plan, client } = balloonPlan(options.memory.sizeBytes, opened, owned);
-  const { disks, nets, serial, vsock } = options;
+  const { nets, serial, vsock } = options;
   const ports = consolePorts(serial);
   const console = ports.length === 0 ? undefined : consolePlan(ports, options, { opened, owned });
+  const disks = options.disks.map((disk, index) => blockPlan(disk, index, { opened, owned }));
   const plans = [
     rngPlan(opened),
-    ...disks.map((disk, index) => blockPlan(disk, index, opened)),
+    ...disks.map((disk) => disk.plan),
     ...nets.map((net, index) => netPlan(net, index, { opened, owned })),
     ...(vsock === undefined ? [] : [vsockPlan(vsock, opened, owned)]),
     ...(console === undefined ? [] : [console.plan]),
     plan,
   ];
   const devices = plans.map((each, index) => createDevice(each, index + 1, options, owned));
-  return { devices, balloon: client, console: console?.client };
+  return { devices, balloon: client, console: console?.client, disks: disks.map((disk) => disk.client) };
 }
 
 function createDevice(

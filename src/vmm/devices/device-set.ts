@@ -14,6 +14,7 @@ import type { Log, LogLevel } from '#util/log.ts';
 import { u64AsNumber } from '#util/struct.ts';
 import { type CreatedDevice, createDevices, type DeviceServer, type WantedDevices } from './create-devices.ts';
 import type { BalloonClient } from './plans/balloon.ts';
+import type { DiskClient } from './plans/block.ts';
 import type { ConsoleClient, ConsoleHost } from './plans/console.ts';
 
 export interface DeviceSetOptions extends WantedDevices, ConsoleHost {
@@ -44,6 +45,8 @@ export class DeviceSet implements Disposable {
   readonly balloon: BalloonClient;
   /** Main's ends of the console, where the machine has one. */
   readonly console: ConsoleClient | undefined;
+  /** The same of each disk. */
+  readonly disks: readonly DiskClient[];
   readonly #owned = new DisposableStack();
   readonly #poll = this.#owned.use(new PollContext(u64AsNumber));
   readonly #warden: Warden;
@@ -59,10 +62,11 @@ export class DeviceSet implements Disposable {
       const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js';
       const entry = new URL(`./warden-entry.${extension}`, import.meta.url);
       this.#warden = this.#owned.use(new Warden({ entry, guestMemoryFd: memory.fd }));
-      const { devices, balloon, console } = createDevices({ ...options, warden: this.#warden }, this.#owned);
+      const { devices, balloon, console, disks } = createDevices({ ...options, warden: this.#warden }, this.#owned);
       this.#devices = devices;
       this.balloon = balloon;
       this.console = console;
+      this.disks = disks;
       this.#poll.add(this.#warden, TOKEN.WARDEN);
       if (irqRouter.waiting !== undefined) this.#poll.add(irqRouter.waiting, TOKEN.IRQ_ROUTER);
       this.#sources = this.#devices.flatMap((device) => this.#sourcesOf(device));

@@ -1,6 +1,6 @@
 /** The devices that have processes: how each is made there. Main knows them by these names. */
 import { type Balloon, balloon } from '#devices/virtio/balloon/balloon.ts';
-import { block } from '#devices/virtio/block/block.ts';
+import { type Block, block } from '#devices/virtio/block/block.ts';
 import { net } from '#devices/virtio/net/net.ts';
 import { StreamBackend } from '#devices/virtio/net/stream-backend.ts';
 import { TapBackend } from '#devices/virtio/net/tap-backend.ts';
@@ -15,13 +15,14 @@ import type { ProtocolServer } from '#msg-socket/protocol.ts';
 import type { Fd } from '#sys/fd.ts';
 import { assert } from '#util/assert.ts';
 import { BalloonControl } from '#vm-control/balloon-control.ts';
+import { DiskControl } from '#vm-control/disk-control.ts';
 import { VsockConnect } from '#vm-control/vsock-connect.ts';
 import { type ConsoleParameters, makeConsole } from './make-console.ts';
 import { virtioMaker } from './virtio-process.ts';
 
-/** What main says of a disk; its descriptors are the image and what lies below it. */
+/** What main says of a disk; its descriptors are the image, what lies below it, and the end of DiskControl that answers. */
 export interface BlockParameters {
-  /** One for each descriptor. */
+  /** One for each image. */
   readonly formats: readonly ImageFormat[];
   readonly readOnly: boolean;
   readonly sparse: boolean;
@@ -64,8 +65,9 @@ export const DEVICE_MAKERS: Readonly<Record<DeviceName, DeviceMaker>> = {
   }),
   block: virtioMaker<BlockParameters>(({ name, parameters, fds, log }) => {
     const { formats, readOnly, ...own } = parameters;
-    const disk = diskOfChain(fds, formats, readOnly);
-    return { device: block.create({ disk, log, name, ...own }) };
+    const disk = diskOfChain(fds.slice(0, formats.length), formats, readOnly);
+    const device = block.create({ disk, log, name, ...own });
+    return { device, control: serveDisk(only(fds.slice(formats.length)), device) };
   }),
   console: virtioMaker<ConsoleParameters>(makeConsole),
   vsock: virtioMaker<VsockParameters>(({ parameters: { cid }, fds }) => {
@@ -81,6 +83,10 @@ export const DEVICE_MAKERS: Readonly<Record<DeviceName, DeviceMaker>> = {
     return { device: net.create({ backends, log, name, mac: Uint8Array.from(parameters.mac) }) };
   }),
 };
+
+function serveDisk(socket: Fd, device: Block): ProtocolServer {
+  return DiskControl.server(socket, { resize: ({ sizeBytes }) => device.resize(sizeBytes) });
+}
 
 function serveBalloon(socket: Fd, device: Balloon): ProtocolServer {
   return BalloonControl.server(socket, {

@@ -46,6 +46,12 @@ const filesAlone = (verdict: Verdict, sockets: Verdict, why: string): Survived =
 
 /** The attempts that a jailed device survives. All others are of calls that its policy does not have. */
 const SURVIVED: Readonly<Record<string, Survived>> = {
+  'shrink the guest memory': blockAlone('refused EPERM', 'an image that grows is truncated; the memory is sealed'),
+  'grow the guest memory': blockAlone('refused EPERM', 'an image that grows is truncated; the memory is sealed'),
+  'truncate what is open for reading': blockAlone(
+    'refused EINVAL',
+    'an image that grows is truncated; main opened this for reading',
+  ),
   'write to what is open for reading': filesAlone(
     'refused EBADF',
     'allowed',

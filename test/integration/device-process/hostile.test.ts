@@ -13,13 +13,18 @@ import { VmIrq } from '#vm-control/vm-irq.ts';
 import { linksIn } from '../jail/observe.ts';
 import { isRoot } from '../jail/run-scenario.ts';
 import { call } from './attempts.ts';
+import { DISK_BYTES } from './machine.ts';
 import { RunningDevices } from './running.ts';
 
 const limit = { timeout: 60_000 };
-const NAMES = ['rng', 'block0'];
+/** The disk has one on which main asks, besides those of the interrupts, the reports and the bus. */
+const DEVICES = [
+  { name: 'rng', socketCount: 3 },
+  { name: 'block0', socketCount: 4 },
+];
 const ONES = 0xffff_ffff;
 
-/** The sockets of a device: those of the interrupts, the reports and the bus, which look alike. */
+/** The sockets of a device, which look alike. */
 function socketsOf(pid: number, owned: DisposableStack): Fd[] {
   const pidfd = owned.use(new Fd(pidfdOpen(pid)));
   const numbers = Object.entries(linksIn(`/proc/${pid}/fd`)).filter(([, link]) => link.startsWith('socket:'));
@@ -32,7 +37,7 @@ function hijacked(name: string, running: RunningDevices, owned: DisposableStack)
   assert.notEqual(proxy.readConfigRegister(0), ONES);
   const { device } = running.process(name);
   const sockets = socketsOf(device, owned);
-  assert.equal(sockets.length, 3);
+  assert.equal(sockets.length, DEVICES.find((each) => each.name === name)?.socketCount);
   kill(device, Signal.SIGSTOP);
   return sockets;
 }
@@ -51,7 +56,7 @@ function codeOfForeignRoute(socket: Fd): string {
 const skip = isRoot ? false : 'only root can take descriptors of a process that is not dumpable';
 
 describe('main, told by a device process', { skip, ...limit }, () => {
-  for (const name of NAMES) {
+  for (const { name, socketCount } of DEVICES) {
     for (const { what, message } of [
       { what: 'a byte', message: Uint8Array.of(7) },
       { what: 'zeros', message: new Uint8Array(64) },
@@ -77,13 +82,25 @@ describe('main, told by a device process', { skip, ...limit }, () => {
       const unanswered = sockets.map(codeOfForeignRoute);
       assert.equal(running.set.turn(), undefined);
       const answered = sockets.map(codeOfForeignRoute);
-      assert.deepEqual(unanswered, ['TIMED_OUT', 'TIMED_OUT']);
-      assert.deepEqual(
-        answered.toSorted(),
-        ['NOT_YOURS', 'TIMED_OUT'],
-        'of the two sockets one is that of the interrupts',
-      );
+      const timedOut = Array.from({ length: socketCount - 2 }, () => 'TIMED_OUT');
+      assert.deepEqual(unanswered, ['TIMED_OUT', ...timedOut]);
+      assert.deepEqual(answered.toSorted(), ['NOT_YOURS', ...timedOut], 'one of the sockets is that of the interrupts');
       assert.equal(running.machine.routes.size, 0);
+    });
+  }
+
+  for (const { what, message } of [
+    { what: 'nothing', message: new Uint8Array() },
+    { what: 'what is no answer', message: new Uint8Array(64).fill(0xff) },
+  ]) {
+    test(`block0: answers a resize with ${what}: that is a failure of the request alone`, () => {
+      using running = new RunningDevices({ sandbox: true });
+      using owned = new DisposableStack();
+      const control = hijacked('block0', running, owned)[2];
+      assert.ok(control !== undefined);
+      if (message.length > 0) write(control.fd, message);
+      assert.throws(() => running.set.disks[0]?.resize({ sizeBytes: 2 * DISK_BYTES }), { name: 'MsgError' });
+      assert.equal(running.set.turn(), undefined);
     });
   }
 });

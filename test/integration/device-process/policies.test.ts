@@ -1,6 +1,6 @@
 /** Which entries of its own policy a device needs: it works once for each entry, under the policy without that entry. */
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -16,8 +16,10 @@ import { compilePolicy, policyPath } from '#jail/seccomp/compile.ts';
 import { type DeviceRequest, type ForkedDevice, Warden } from '#jail/warden.ts';
 import type { ChildStatus } from '#sys/process.ts';
 import { Signal } from '#sys/signal.ts';
+import { CodedError } from '#util/errors.ts';
 import { type CreatedDevice, createDevices } from '#vmm/devices/create-devices.ts';
-import { TestMachine } from './machine.ts';
+import type { DiskClient } from '#vmm/devices/plans/block.ts';
+import { DISK_BYTES, TestMachine } from './machine.ts';
 
 const ENTRY = new URL('../../../src/vmm/devices/warden-entry.ts', import.meta.url);
 const TIMEOUT_MS = 20_000;
@@ -106,6 +108,15 @@ function work(machine: TestMachine, kind: Kind, { pciFunction }: CreatedDevice):
     DeviceProxy.client({ borrowed: { fd: pciFunction.socketFd } }, { sequence: pciFunction.sequence }).shutdown();
 }
 
+/** A filter without the call ends the process, which its status tells. */
+function grow(disk: DiskClient | undefined): void {
+  try {
+    disk?.resize({ sizeBytes: 2 * DISK_BYTES });
+  } catch (error) {
+    if (!(error instanceof CodedError)) throw error;
+  }
+}
+
 const refusals = probeJail();
 const skip = refusals.length === 0 ? false : `the host refuses: ${refusals.map(({ what }) => what).join(', ')}`;
 
@@ -116,10 +127,12 @@ describe('the policy of a device', { skip, timeout: 120_000 }, () => {
       using warden = new ChangingWarden({ entry: ENTRY, guestMemoryFd: machine.memory.fd });
       const endWithout = (call: string): ChildStatus => {
         using owned = new DisposableStack();
+        truncateSync(machine.diskPath, DISK_BYTES);
         warden.changed = { kind, seccomp: programWithout(kind, call) };
-        const { devices } = createDevices({ ...machine.options(), warden }, owned);
+        const { devices, disks } = createDevices({ ...machine.options(), warden }, owned);
         const device = devices[KINDS.indexOf(kind)];
         assert.ok(device !== undefined);
+        if (kind === 'block') grow(disks[0]);
         work(machine, kind, device);
         for (;;) {
           const event = warden.nextEvent(TIMEOUT_MS);

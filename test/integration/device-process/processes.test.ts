@@ -45,7 +45,7 @@ function expectedDescriptors({ name, queueCount }: Device, diskPath: string): st
     // The bus, the interrupts and the reports.
     ...Array(3).fill('socket'),
     '/memfd:guest-ram (deleted)',
-    { rng: '/dev/urandom', block0: diskPath, balloon: 'socket' }[name],
+    ...{ rng: ['/dev/urandom'], block0: [diskPath, 'socket'], balloon: ['socket'] }[name],
   ].sort();
 }
 

@@ -95,7 +95,7 @@ describe('a raw disk', () => {
     assert.throws(() => all.disk.writeAt(0, all.vectors), code('READ_ONLY'));
     assert.throws(() => all.disk.discard({ offset: 0, sizeBytes: 512 }), code('READ_ONLY'));
     assert.throws(() => all.disk.writeZeroes({ offset: 0, sizeBytes: 512 }, false), code('READ_ONLY'));
-    assert.throws(() => all.disk.resize(0), code('READ_ONLY'));
+    assert.throws(() => all.disk.grow(2 * SIZE), code('READ_ONLY'));
     all.disk.readAt(0, all.vectors);
   });
 
@@ -109,13 +109,15 @@ describe('a raw disk', () => {
     assert.throws(() => RawDisk.open(reader.path), code('LOCKED'));
   });
 
-  test('tells its listener of a new length', () => {
+  test('grows, tells its listener, and never becomes smaller', () => {
     using all = create();
     const lengths: number[] = [];
     all.disk.onLengthChange = (length) => lengths.push(length);
-    all.disk.resize(2 * SIZE);
-    all.disk.resize(512);
-    assert.deepEqual([lengths, all.disk.lengthBytes, statSync(all.path).size], [[2 * SIZE, 512], 512, 512]);
+    all.disk.grow(2 * SIZE);
+    all.disk.grow(2 * SIZE);
+    for (const length of [SIZE, 0, 2 * SIZE - 512, 2 * SIZE + 1, -512, Number.NaN, 2 ** 60])
+      assert.throws(() => all.disk.grow(length), code('BAD_SIZE'));
+    assert.deepEqual([lengths, all.disk.lengthBytes, statSync(all.path).size], [[2 * SIZE], 2 * SIZE, 2 * SIZE]);
   });
 
   test('is a regular file', () => {

@@ -57,6 +57,7 @@ class Bench implements Disposable {
         resume: () => void this.calls.push('resume'),
         balloon: (sizeBytes) => void this.calls.push(`balloon ${sizeBytes}`),
         balloonStats: () => BALLOON,
+        diskResize: (index, sizeBytes) => void this.calls.push(`diskResize ${index} ${sizeBytes}`),
       },
     });
     t.after(() => this[Symbol.dispose]());
@@ -135,6 +136,14 @@ describe('the control server', () => {
     assert.ok(answer?.kind === 'balloonStats');
     assert.deepEqual([answer.targetBytes, answer.actualBytes, answer.sequence], [1, 2, 3]);
     assert.equal(answer.stats.freeMemory, 4);
+  });
+
+  test('a disk gets its size', (t) => {
+    const bench = new Bench(t);
+    const client = bench.connect();
+    client.ask(HELLO);
+    assert.equal(codeOf(client.ask({ kind: 'diskResize', index: 1, sizeBytes: 2 ** 40 })), 'done');
+    assert.deepEqual(bench.calls, [`diskResize 1 ${2 ** 40}`]);
   });
 
   test('an unknown version is refused, and another may be tried', (t) => {

@@ -119,14 +119,13 @@ describe('what the block device offers', () => {
 
   test('a new length changes generation and capacity, and interrupts an active device', () => {
     using all = create();
-    all.disk.lengthBytes = 513;
-    all.disk.onLengthChange?.(513);
+    all.device.resize(513);
     const data = new Uint8Array(8);
     all.device.readConfig(0, data);
     assert.deepEqual([data[0], all.device.configGeneration, all.interrupt.configChanges], [1, 1, 1]);
     assert.equal(all.request(header(IN, 1), { writableBytes: 512 }).status, IOERR);
     all.device.reset();
-    all.disk.onLengthChange?.(513);
+    all.device.resize(513);
     assert.deepEqual([all.device.configGeneration, all.interrupt.configChanges], [2, 1]);
   });
 });

@@ -80,6 +80,11 @@ export class Block implements VirtioDevice {
     };
   }
 
+  /** The driver reads the new capacity when it is told, §5.2.5. Throws DiskError, SyscallError. */
+  resize(sizeBytes: number): void {
+    this.#disk.grow(sizeBytes);
+  }
+
   features(): bigint {
     const { SEG_MAX, RO, BLK_SIZE, FLUSH, MQ, DISCARD, WRITE_ZEROES } = BlockFeature;
     const common = SEG_MAX | BLK_SIZE | (this.queueMaxSizes.length > 1 ? MQ : 0n);

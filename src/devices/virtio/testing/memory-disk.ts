@@ -18,6 +18,12 @@ export class MemoryDisk implements DiskFile {
     this.isReadOnly = isReadOnly;
   }
 
+  grow(lengthBytes: number): void {
+    this.#begin('grow', 0, 0);
+    this.lengthBytes = lengthBytes;
+    this.onLengthChange?.(lengthBytes);
+  }
+
   keepFds(): readonly number[] {
     return [];
   }

@@ -1,20 +1,36 @@
 import { block } from '#devices/virtio/block/block.ts';
 import { DiskError } from '#disk/disk-file.ts';
 import { type ChainImage, openChain } from '#disk/image-chain.ts';
+import type { Client } from '#msg-socket/protocol.ts';
 import { CodedError } from '#util/errors.ts';
+import { DiskControl } from '#vm-control/disk-control.ts';
 import { ConfigError, pathMistake, quoted } from '../../config.ts';
 import type { DiskConfig } from '../../disk-config.ts';
 import type { BlockParameters } from '../registry.ts';
 import type { DevicePlan } from './plan.ts';
 
-/** Throws ConfigError for an image that cannot be used. */
-export function blockPlan(disk: DiskConfig, index: number, opened: DisposableStack): DevicePlan {
+/** Tables that a longer disk needs are brought to the medium meanwhile. Main's loop waits, and other work of the machine with it. */
+const TIMEOUT_MS = 2000;
+
+export type DiskClient = Client<typeof DiskControl>;
+
+/** `owned` gets main's end of the control socket, which lives as long as the machine. Throws ConfigError for an image that cannot be used. */
+export function blockPlan(
+  disk: DiskConfig,
+  index: number,
+  { opened, owned }: { readonly opened: DisposableStack; readonly owned: DisposableStack },
+): { readonly plan: DevicePlan; readonly client: DiskClient } {
   const { readOnly, sparse, blockSizeBytes, id, queueCount } = disk;
   const chain = openDisk(disk);
   const fds = chain.map(({ fd }) => opened.use(fd));
   const formats = chain.map(({ format }) => format);
   const parameters: BlockParameters = { formats, readOnly, sparse, blockSizeBytes, id, queueCount };
-  return { device: 'block', name: `block${index}`, policy: block.policy, queueCount, parameters, fds };
+  const pair = DiskControl.pair();
+  const timeouts = { sendMs: TIMEOUT_MS, receiveMs: TIMEOUT_MS };
+  const client = owned.adopt(DiskControl.client(pair.client, timeouts), (each) => each.close());
+  const name = `block${index}`;
+  const all = [...fds, opened.use(pair.server)];
+  return { plan: { device: 'block', name, policy: block.policy, queueCount, parameters, fds: all }, client };
 }
 
 /** Opens and locks an image and all below it, so that what is wrong with them is said before anything runs. */
