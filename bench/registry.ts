@@ -1,6 +1,7 @@
 import type { Bench } from './bench.ts';
 
 const loaders: Readonly<Record<string, () => Promise<{ readonly default: Bench }>>> = {
+  'block-guest': () => import('./block-guest.ts'),
   boot: () => import('./boot.ts'),
   fork: () => import('./fork.ts'),
   interpreter: () => import('./interpreter.ts'),

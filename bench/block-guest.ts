@@ -1,0 +1,176 @@
+/**
+ * npm run bench -- block-guest [--rounds 3] [--seconds 2] [--json PATH]
+ *
+ * Requests of a guest's program to its disk, ours and virtio-blk of `qemu-system-x86_64 -accel tcg` in turn, on the same kernel,
+ * initramfs and image, which lies in the host's page cache. bench/block-guest.c is the program.
+ */
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { busyboxImage, kernelModules, MODULE_PREFIX, vmlinuz } from '../test/e2e/guest-files.ts';
+import { writeScriptArchive } from '../tools/guest/initramfs.ts';
+import { type Bench, BenchUsageError } from './bench.ts';
+
+const CROSVM = resolve(import.meta.dirname, '../bin/crosvm.js');
+const PROGRAM = 'etc/crosvm/block-guest';
+const KERNEL_PARAMS = 'console=ttyS0 quiet loglevel=1';
+const DISK_BYTES = 128 << 20;
+const ROUND_LIMIT_MS = 300_000;
+const TAIL_CHARACTERS = 2000;
+
+interface Load {
+  readonly operation: 'read' | 'write';
+  readonly order: 'random' | 'sequential';
+  readonly bytes: number;
+  readonly depth: number;
+}
+
+const LOADS: readonly Load[] = [
+  { operation: 'read', order: 'random', bytes: 4096, depth: 1 },
+  { operation: 'write', order: 'random', bytes: 4096, depth: 1 },
+  { operation: 'read', order: 'random', bytes: 4096, depth: 32 },
+  { operation: 'write', order: 'random', bytes: 4096, depth: 32 },
+  { operation: 'read', order: 'sequential', bytes: 1 << 20, depth: 4 },
+  { operation: 'write', order: 'sequential', bytes: 1 << 20, depth: 4 },
+];
+
+interface Guest {
+  readonly kernel: string;
+  readonly initramfs: string;
+  readonly disk: string;
+}
+
+interface Contender {
+  readonly name: string;
+  readonly command: (guest: Guest) => readonly [string, ...string[]];
+}
+
+const CONTENDERS: readonly Contender[] = [
+  {
+    name: 'QEMU TCG',
+    command: ({ kernel, initramfs, disk }) => [
+      'qemu-system-x86_64',
+      ...['-accel', 'tcg', '-m', '256', '-nic', 'none', '-display', 'none', '-monitor', 'none', '-serial', 'stdio'],
+      ...['-drive', `file=${disk},format=raw,if=none,id=disk`, '-device', 'virtio-blk-pci,drive=disk'],
+      ...['-no-reboot', '-kernel', kernel, '-initrd', initramfs, '-append', KERNEL_PARAMS],
+    ],
+  },
+  {
+    name: 'crosvm-ts',
+    command: ({ kernel, initramfs, disk }) => [
+      process.execPath,
+      ...[CROSVM, 'run', '--hypervisor=software', '--mem=256', `--initrd=${initramfs}`, `--params=${KERNEL_PARAMS}`],
+      ...[`--block=${disk},format=raw`, '--serial=type=stdout,num=1,console=true,stdin=false', kernel],
+    ],
+  },
+];
+
+/** Requests per second, by load. */
+type Rates = readonly number[];
+
+async function run(parameters: string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: parameters,
+    options: {
+      rounds: { type: 'string', default: '3' },
+      seconds: { type: 'string', default: '2' },
+      json: { type: 'string' },
+    },
+    strict: true,
+  });
+  const [rounds, seconds] = [Number(values.rounds), Number(values.seconds)];
+  if (!Number.isInteger(rounds) || rounds < 1) throw new BenchUsageError('--rounds takes a whole number from 1');
+  if (!(seconds > 0)) throw new BenchUsageError('--seconds takes a number');
+  const folder = mkdtempSync(join(tmpdir(), 'crosvm-bench-'));
+  try {
+    const guest = await createGuest(folder, seconds * 1000);
+    const results = new Map<string, Rates[]>(CONTENDERS.map(({ name }) => [name, []]));
+    for (let round = 1; round <= rounds; round++) {
+      // Whoever comes first may meet a busier host: take turns.
+      for (const contender of round % 2 === 1 ? CONTENDERS : CONTENDERS.toReversed()) {
+        const rates = await measure(contender, guest);
+        process.stderr.write(
+          `bench: round ${round} of ${rounds}: ${contender.name}: ${rates.map(Math.round).join(', ')}\n`,
+        );
+        results.get(contender.name)?.push(rates);
+      }
+    }
+    report(results, rounds);
+    if (values.json !== undefined)
+      writeFileSync(values.json, `${JSON.stringify(Object.fromEntries(results), null, 2)}\n`);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+  return 0;
+}
+
+/** One initramfs file, for QEMU takes only one. */
+async function createGuest(folder: string, timeMs: number): Promise<Guest> {
+  const [program, script, initramfs, disk] = ['program', 'script', 'initramfs', 'disk'].map((name) =>
+    join(folder, name),
+  ) as [string, string, string, string];
+  execFileSync('cc', ['-O2', '-static', '-o', program, join(import.meta.dirname, 'block-guest.c')]);
+  const programs = { ...(await kernelModules(['virtio_pci', 'virtio_blk'])), [PROGRAM]: readFileSync(program) };
+  const commands = LOADS.map(
+    ({ operation, order, bytes, depth }) =>
+      `/${PROGRAM} /dev/vda ${operation} ${order} ${bytes} ${depth} ${Math.round(timeMs)}`,
+  );
+  const text = `for module in /${MODULE_PREFIX}*; do insmod $module; done\n${commands.join('\n')}\n`;
+  writeScriptArchive(script, text, { programs });
+  writeFileSync(initramfs, Buffer.concat([readFileSync(await busyboxImage()), readFileSync(script)]));
+  // Not zeros: a file system may store those in another way.
+  writeFileSync(disk, new Uint8Array(DISK_BYTES).fill(0x5a));
+  return { kernel: await vmlinuz(), initramfs, disk };
+}
+
+async function measure(contender: Contender, guest: Guest): Promise<Rates> {
+  const [program, ...parameters] = contender.command(guest);
+  const child = spawn(program, parameters, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const limit = setTimeout(() => child.kill('SIGKILL'), ROUND_LIMIT_MS);
+  let output = '';
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString('latin1')));
+  child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString('latin1')));
+  const status = await new Promise<number | null>((resolveStatus, reject) => {
+    child.once('error', reject);
+    child.once('close', resolveStatus);
+  }).finally(() => clearTimeout(limit));
+  const rates = [...output.matchAll(/^done (\d+) (\d+)/gm)].map(([, count, ns]) => (Number(count) * 1e9) / Number(ns));
+  if (status !== 0 || rates.length !== LOADS.length) {
+    throw new Error(`${contender.name} ended with status ${status}:\n${output.slice(-TAIL_CHARACTERS)}`);
+  }
+  return rates;
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return ((sorted[middle] ?? 0) + (sorted[sorted.length - 1 - middle] ?? 0)) / 2;
+}
+
+function report(results: ReadonlyMap<string, readonly Rates[]>, rounds: number): void {
+  const [reference, own] = CONTENDERS.map(({ name }) => results.get(name) ?? []);
+  const rows = LOADS.map(({ operation, order, bytes, depth }, load) => {
+    const [theirs, ours] = [reference, own].map((rates) => median((rates ?? []).map((each) => each[load] ?? 0)));
+    const speed = (rate = 0): string =>
+      bytes < 1 << 20 ? `${rate.toFixed(0)} /s` : `${((rate * bytes) / 2 ** 20).toFixed(0)} MiB/s`;
+    const ratio = ((ours ?? 0) / (theirs ?? 1)).toFixed(2);
+    return `| ${operation} ${order} ${bytes >> 10} KiB | ${depth} | ${speed(theirs)} | ${speed(ours)} | ${ratio} |`;
+  });
+  const host = `${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} cores, Node ${process.versions.node}`;
+  const lines = [
+    `medians of ${rounds} rounds; ${host}`,
+    '',
+    '| | in flight | QEMU TCG | crosvm-ts | ours / QEMU |',
+    '|---|---|---|---|---|',
+    ...rows,
+  ];
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+export default {
+  name: 'block-guest',
+  describe: "a guest's requests to its disk, beside QEMU TCG",
+  run,
+} satisfies Bench;
