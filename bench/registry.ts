@@ -2,6 +2,7 @@ import type { Bench } from './bench.ts';
 
 const loaders: Readonly<Record<string, () => Promise<{ readonly default: Bench }>>> = {
   'block-guest': () => import('./block-guest.ts'),
+  'block-io': () => import('./block-io.ts'),
   boot: () => import('./boot.ts'),
   fork: () => import('./fork.ts'),
   interpreter: () => import('./interpreter.ts'),

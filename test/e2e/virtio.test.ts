@@ -89,10 +89,12 @@ function readQcow2(path: string): Uint8Array {
   return buffer.read(disk, 0, GROWN_BYTES);
 }
 
-async function runScript(folder: string, script: string, options: readonly string[]): Promise<TestVm> {
+/** `image` is open as descriptor 9. */
+async function runScript(folder: string, image: string, options: readonly string[]): Promise<TestVm> {
   const archive = join(folder, 'script.cpio');
-  writeScriptArchive(archive, script, { programs: await kernelModules(MODULES) });
-  return new TestVm({ kernel: await vmlinuz(), initrds: [await busyboxImage(), archive], options });
+  writeScriptArchive(archive, SCRIPT, { programs: await kernelModules(MODULES) });
+  const within = (command: readonly string[]) => ['sh', '-c', 'exec 9<"$0"; exec "$@"', image, ...command];
+  return new TestVm({ kernel: await vmlinuz(), initrds: [await busyboxImage(), archive], options, within });
 }
 
 describe('virtio devices', { skip: skipWithoutApt || missingProgram('qemu-img', 'qemu-utils') }, () => {
@@ -112,9 +114,9 @@ describe('virtio devices', { skip: skipWithoutApt || missingProgram('qemu-img', 
         0,
       );
       const socket = join(folder, 'control');
-      const raw = [`--block=${source},ro,id=source-disk,num-queues=4`, `--rwdisk=${target}`];
+      const raw = ['--block=/proc/self/fd/9,ro,id=source-disk,num-queues=4', `--rwdisk=${target}`];
       const disks = [...raw, `--block=${qcow2},format=qcow2`, `--socket=${socket}`];
-      await using vm = await runScript(folder, SCRIPT, [...disks, ...options]);
+      await using vm = await runScript(folder, source, [...disks, ...options]);
       const output = (): string => `${vm.console.slice(-3000)}\n${vm.errors}`;
       await growDisks(vm, socket);
       await vm.waitFor(/^truncate it/m, { timeoutMs: 120_000 });
