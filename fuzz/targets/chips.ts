@@ -21,6 +21,8 @@ const SERIAL_FIFO = 16;
 
 class Machine {
   timeNs = 0;
+  /** What is asserted until its end. */
+  readonly untilEnd = new Set<number>();
   readonly chip: SoftwareIrqChip;
   readonly apic: LocalApic;
   readonly serial: Serial;
@@ -30,7 +32,8 @@ class Machine {
   constructor() {
     const clock = { nowNs: () => this.timeNs, wallMs: () => 1.6e12 + Math.floor(this.timeNs / 1e6) };
     const state = new Int32Array(new SharedArrayBuffer(SoftwareIrqChip.stateWords(1) * 4));
-    this.chip = new SoftwareIrqChip(state, { vcpuCount: 1, clock, tscToNs: (_vcpu, ticks) => ticks });
+    const onEnd = (gsi: number): void => assert.ok(this.untilEnd.delete(gsi), `GSI ${gsi} ends once`);
+    this.chip = new SoftwareIrqChip(state, { vcpuCount: 1, clock, tscToNs: (_vcpu, ticks) => ticks, onEnd });
     this.apic = this.chip.localApics[0] as LocalApic;
     this.serial = new Serial(new Int32Array(Serial.STATE_WORDS), {
       name: 'serial0',
@@ -61,7 +64,7 @@ function access(machine: Machine, random: Random): void {
 }
 
 function step(machine: Machine, random: Random): void {
-  switch (random.below(10)) {
+  switch (random.below(11)) {
     case 0:
       machine.timeNs += random.below(random.pick([100, 1e6, 2e9]));
       break;
@@ -69,7 +72,7 @@ function step(machine: Machine, random: Random): void {
       for (const timer of machine.timers) if (timer.nextDeadlineNs() <= machine.timeNs) timer.advance(machine.timeNs);
       break;
     case 2:
-      machine.chip.line(random.below(24), random.below(32)).set(random.below(2) === 0);
+      machine.chip.line(random.below(24), random.below(31)).set(random.below(2) === 0);
       break;
     case 3:
       machine.apic.acknowledge();
@@ -81,6 +84,12 @@ function step(machine: Machine, random: Random): void {
       const msr = random.pick(MSRS);
       if (random.below(2) === 0) machine.apic.readMsr(msr);
       else machine.apic.writeMsr(msr, random.u32() | 0, random.below(3) === 0 ? random.u32() | 0 : 0);
+      break;
+    }
+    case 7: {
+      const gsi = 3 + random.below(21);
+      machine.untilEnd.add(gsi);
+      machine.chip.assertUntilEnd(gsi);
       break;
     }
     case 6:

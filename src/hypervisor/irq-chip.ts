@@ -33,7 +33,7 @@ export interface IrqChipDevice {
  */
 export interface IrqChip extends MsiSink {
   /**
-   * The input for a global system interrupt. Devices that share an interrupt give each a `source` of their own, 0 to 31: the
+   * The input for a global system interrupt. Devices that share an interrupt give each a `source` of their own, 0 to 30: the
    * line is asserted while any of them asserts.
    */
   line(gsi: number, source?: number): InterruptLine;

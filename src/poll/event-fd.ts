@@ -46,6 +46,11 @@ export class EventFd implements HasFd, Disposable {
     return u64.get(this.#view, 0);
   }
 
+  /** Makes the counter 0; as `read`, but without a bigint. */
+  clear(): void {
+    tryRead(this.fd, this.#buffer);
+  }
+
   /** Gives the descriptor to the caller, who closes it. */
   release(): number {
     return this.#fd.release();

@@ -28,7 +28,7 @@ export function intxOf(
  * not disabled it; the status register shows what is pending either way (§6.2.3).
  *
  * The line may be a true level, or one that lets go by itself at each end of interrupt and says so, as an irqfd with a resample
- * descriptor does: `resample` is for that.
+ * descriptor does (IrqfdLine): `resample` is for that.
  */
 export class Intx {
   readonly #configuration: PciConfiguration;

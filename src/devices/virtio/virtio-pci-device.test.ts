@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { EventFd } from '#poll/event-fd.ts';
 import { viewOf } from '#util/struct.ts';
 import type { PlacedBar } from '../pci/pci-bar.ts';
-import { BAR_FLAG, CAPABILITY, REGISTER, STATUS } from '../pci/registers.ts';
+import { BAR_FLAG, CAPABILITY, COMMAND, INTERRUPT_PIN, REGISTER, STATUS } from '../pci/registers.ts';
 import { bytesOf, recordedInterrupts } from '../pci/testing.ts';
 import { block } from './block/block.ts';
 import { Feature, Status } from './constants.ts';
@@ -23,6 +23,7 @@ const MSIX_PENDING = 0x7000;
 /** The upper half of the capability's first register. */
 const MSIX_ENABLE = 0x8000_0000;
 const MSIX_MASK_ALL = 0x4000_0000;
+const GSI = 18;
 const MESSAGE = { address: 0xfee0_1000, data: 0x4051 } as const;
 
 const newRng = (): VirtioDevice =>
@@ -41,6 +42,8 @@ class Machine implements Disposable {
   readonly workers = new ManualWorkers();
   readonly queue = new MockQueue(this.memory, { size: 8, start: HOLE.end });
   readonly interrupts: string[] = [];
+  /** The level of INTx. */
+  line = false;
   readonly events: readonly EventFd[];
   readonly pci: VirtioPciDevice;
   readonly driver: MockDriver;
@@ -50,7 +53,11 @@ class Machine implements Disposable {
     const bars: readonly PlacedBar[] = [{ ...VIRTIO_BAR, address: ADDRESS }];
     const { memory, workers, events: queueEvents } = this;
     const interrupts = recordedInterrupts(this.interrupts, vectorsMax);
-    this.pci = new VirtioPciDevice({ device, memory, queueEvents, bars, interrupts, workers, log: silentLog });
+    const set = (asserted: boolean): void => {
+      this.line = asserted;
+    };
+    const intx = { pin: INTERRUPT_PIN.INTA, gsi: GSI, line: { set } };
+    this.pci = new VirtioPciDevice({ device, memory, queueEvents, bars, interrupts, intx, workers, log: silentLog });
     this.driver = new MockDriver({
       read: (offset, data) => this.pci.readBar(VIRTIO_BAR.index, offset, data),
       write: (offset, data) => this.pci.writeBar(VIRTIO_BAR.index, offset, data),
@@ -59,6 +66,10 @@ class Machine implements Disposable {
 
   config(register: number): number {
     return this.pci.readConfigRegister(register) >>> 0;
+  }
+
+  isInterruptPending(): boolean {
+    return (this.config(REGISTER.COMMAND_STATUS) & STATUS.INTERRUPT) !== 0;
   }
 
   setConfig(register: number, value: number, sizeBytes = 4, offset = 0): void {
@@ -136,7 +147,7 @@ describe('a virtio device as a PCI function', () => {
       assert.equal(machine.config(REGISTER.ID), identity);
       assert.equal(machine.config(REGISTER.SUBSYSTEM), identity);
       assert.equal(machine.config(REGISTER.REVISION_CLASS), code >>> 0);
-      assert.equal(machine.config(REGISTER.INTERRUPT) >>> 8, 0, 'no interrupt pin');
+      assert.equal(machine.config(REGISTER.INTERRUPT), (INTERRUPT_PIN.INTA << 8) | GSI);
       assert.notEqual(machine.config(REGISTER.COMMAND_STATUS) & STATUS.CAPABILITIES_LIST, 0);
     });
   }
@@ -239,19 +250,72 @@ describe('a virtio device as a PCI function', () => {
     });
   }
 
-  test('works without interrupts while MSI-X is off, and where main gives no vector', () => {
-    for (const { vectorsMax, control } of [
-      { vectorsMax: 3, control: 0 },
-      { vectorsMax: 0, control: MSIX_ENABLE },
-    ]) {
-      using machine = new Machine(newRng(), vectorsMax);
-      machine.setMsix(control);
-      machine.setVector(1, false);
-      machine.start();
+  test('works without interrupts where main gives no vector', () => {
+    using machine = new Machine(newRng(), 0);
+    machine.setMsix(MSIX_ENABLE);
+    machine.setVector(1, false);
+    machine.start();
+    machine.queue.add({ writableBytes: 4 });
+    machine.kick();
+    assert.deepEqual([machine.queue.takeUsed(), machine.interrupts, machine.line], [{ head: 0, length: 4 }, [], false]);
+  });
+
+  test('asserts INTx while MSI-X is off, until the guest reads the ISR status or resets the device', () => {
+    using machine = new Machine();
+    const interrupt = (): void => {
       machine.queue.add({ writableBytes: 4 });
       machine.kick();
-      assert.deepEqual([machine.queue.takeUsed(), machine.interrupts], [{ head: 0, length: 4 }, []]);
-    }
+      assert.deepEqual([machine.line, machine.isInterruptPending()], [true, true]);
+    };
+    machine.start();
+    interrupt();
+    assert.equal(machine.driver.read(BAR.ISR.offset, 1), 1);
+    assert.deepEqual([machine.line, machine.isInterruptPending()], [false, false]);
+    assert.equal(machine.driver.read(BAR.ISR.offset, 1), 0);
+    interrupt();
+    machine.driver.reset();
+    assert.deepEqual([machine.line, machine.isInterruptPending()], [false, false]);
+    assert.deepEqual(machine.interrupts, []);
+  });
+
+  test('shows an interrupt in its status, but does not assert INTx, while the guest has disabled it', () => {
+    using machine = new Machine();
+    machine.setConfig(REGISTER.COMMAND_STATUS, COMMAND.INTX_DISABLE, 2);
+    machine.start();
+    machine.queue.add({ writableBytes: 4 });
+    machine.kick();
+    assert.deepEqual([machine.line, machine.isInterruptPending()], [false, true]);
+    machine.pci.resample();
+    assert.equal(machine.line, false);
+    machine.setConfig(REGISTER.COMMAND_STATUS, 0, 2);
+    assert.equal(machine.line, true);
+    machine.setConfig(REGISTER.COMMAND_STATUS, COMMAND.INTX_DISABLE, 2);
+    assert.equal(machine.line, false);
+  });
+
+  test('sends no INTx once the guest has enabled MSI-X', () => {
+    using machine = new Machine();
+    machine.start();
+    machine.queue.add({ writableBytes: 4 });
+    machine.kick();
+    machine.setMsix(MSIX_ENABLE);
+    assert.deepEqual([machine.line, machine.isInterruptPending()], [false, false]);
+    machine.queue.add({ writableBytes: 4 });
+    machine.kick();
+    assert.equal(machine.line, false);
+  });
+
+  test('asserts INTx again when its service has ended and the guest has not read the ISR status', () => {
+    using machine = new Machine();
+    machine.start();
+    machine.queue.add({ writableBytes: 4 });
+    machine.kick();
+    machine.line = false;
+    machine.pci.resample();
+    assert.equal(machine.line, true);
+    machine.driver.read(BAR.ISR.offset, 1);
+    machine.pci.resample();
+    assert.equal(machine.line, false);
   });
 
   test('touches no buffer after a reset, and starts anew', () => {

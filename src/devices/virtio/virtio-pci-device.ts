@@ -1,13 +1,16 @@
 /** A virtio device as a PCI function, VIRTIO 1.1 §4.1: configuration space and MSI-X around the transport's registers. */
+
+import type { InterruptLine } from '#hypervisor/irq-chip.ts';
 import type { GuestMemory } from '#memory/guest-memory.ts';
 import type { EventFd } from '#poll/event-fd.ts';
 import type { Log } from '#util/log.ts';
 import { struct, u8, u32 } from '#util/struct.ts';
+import { Intx } from '../pci/intx.ts';
 import { MsixConfig, type MsixInterrupts, type MsixLayout, msixCapability } from '../pci/msix.ts';
 import type { PciBar, PlacedBar } from '../pci/pci-bar.ts';
 import { type PciCapability, type PciClass, PciConfiguration } from '../pci/pci-configuration.ts';
 import type { PciBusDevice } from '../pci/pci-device.ts';
-import { CAPABILITY } from '../pci/registers.ts';
+import { CAPABILITY, type InterruptPin, REGISTER } from '../pci/registers.ts';
 import { DeviceType } from './constants.ts';
 import type { VirtioDevice } from './device.ts';
 import { BAR, NOTIFY_OFF_MULTIPLIER } from './transport/common-config.ts';
@@ -73,6 +76,14 @@ function windowCapability(): PciCapability {
 
 const multiplier = (): Uint8Array => new Uint8Array(Uint32Array.of(NOTIFY_OFF_MULTIPLIER).buffer);
 
+/** How a function interrupts a driver without MSI-X. */
+export interface VirtioIntx {
+  readonly pin: InterruptPin;
+  /** Where the pin arrives: what the interrupt line register tells first. */
+  readonly gsi: number;
+  readonly line: InterruptLine;
+}
+
 export interface VirtioPciDeviceOptions {
   readonly device: VirtioDevice;
   readonly memory: GuestMemory;
@@ -80,22 +91,24 @@ export interface VirtioPciDeviceOptions {
   readonly queueEvents: readonly EventFd[];
   readonly bars: readonly PlacedBar[];
   readonly interrupts: MsixInterrupts;
+  readonly intx: VirtioIntx;
   readonly workers: WorkerHost;
   readonly log: Log;
 }
 
-/** Runs in the device's process. It has no INTx: without MSI-X there are no interrupts. */
+/** Runs in the device's process. */
 export class VirtioPciDevice implements PciBusDevice {
   readonly debugLabel: string;
   readonly #configuration: PciConfiguration;
   readonly #msix: MsixConfig;
+  readonly #intx: Intx;
   readonly #transport: VirtioPciTransport;
   /** Registers of configuration space that mean something to the device. */
   readonly #msixRegister: number;
   readonly #window: number;
   readonly #windowData = new Uint8Array(4);
 
-  constructor({ device, memory, queueEvents, bars, interrupts, workers, log }: VirtioPciDeviceOptions) {
+  constructor({ device, memory, queueEvents, bars, interrupts, intx, workers, log }: VirtioPciDeviceOptions) {
     this.debugLabel = device.name;
     const vectorCount = virtioVectorCount(queueEvents.length);
     const layout: MsixLayout = {
@@ -124,6 +137,8 @@ export class VirtioPciDevice implements PciBusDevice {
       capabilities,
     });
     for (const bar of bars) this.#configuration.setBarAddress(bar.index, bar.address);
+    this.#configuration.setInterrupt(intx.pin, intx.gsi);
+    this.#intx = new Intx(this.#configuration, intx.line);
     const offsets = this.#configuration.capabilityOffsets;
     this.#window = offsets.at(-2) ?? 0;
     this.#msixRegister = (offsets.at(-1) ?? 0) / 4;
@@ -140,7 +155,7 @@ export class VirtioPciDevice implements PciBusDevice {
           return msix.enabled;
         },
         trigger: (vector) => msix.trigger(vector),
-        setLine: () => {},
+        setLine: (asserted) => this.#intx.set(asserted),
       },
     });
   }
@@ -152,7 +167,8 @@ export class VirtioPciDevice implements PciBusDevice {
 
   writeConfigRegister(register: number, offset: number, data: Uint8Array): void {
     this.#configuration.writeRegister(register, offset, data);
-    if (register === this.#msixRegister) this.#msix.setControl(this.#configuration.readRegister(register) >>> 16);
+    if (register === REGISTER.COMMAND_STATUS) this.#intx.update();
+    else if (register === this.#msixRegister) this.#setMsixControl(this.#configuration.readRegister(register) >>> 16);
     else if (register * 4 === this.#window + WINDOW.DATA) this.#writeWindow();
   }
 
@@ -164,9 +180,20 @@ export class VirtioPciDevice implements PciBusDevice {
     if (!this.#msix.writeBar(bar, offset, data)) this.#transport.write(offset, data);
   }
 
+  /** The guest has ended the service of an interrupt at the GSI, and the line has let go. */
+  resample(): void {
+    this.#intx.resample();
+  }
+
   /** The machine ends. */
   close(): void {
     this.#transport.close();
+  }
+
+  /** A function that uses MSI-X sends no INTx, PCI 3.0 §6.8.3.3. */
+  #setMsixControl(control: number): void {
+    this.#msix.setControl(control);
+    if (this.#msix.enabled) this.#intx.set(false);
   }
 
   /** What the guest has pointed the window at; undefined for what §4.1.4.7.1 forbids. */

@@ -2,7 +2,6 @@ import type { EventFd } from '#poll/event-fd.ts';
 import { PollContext, type Watch } from '#poll/poll-context.ts';
 import type { TokenType } from '#poll/token.ts';
 import type { HasFd } from '#sys/fd.ts';
-import { tryRead } from '#sys/file.ts';
 import { MiB } from '#util/bits.ts';
 import { type Clock, hostClock } from '#util/clock.ts';
 import type { Interrupt } from './interrupt.ts';
@@ -102,7 +101,6 @@ export class QueueServer {
   readonly writer: ChainWriter;
   readonly #interrupt: Interrupt;
   readonly #clock: Pick<Clock, 'nowNs'>;
-  readonly #count = new Uint8Array(8);
   #faultReported = false;
 
   constructor({ queue, event, interrupt, clock = hostClock }: QueueServerOptions) {
@@ -115,9 +113,9 @@ export class QueueServer {
     this.writer = new ChainWriter(this.chain.memory);
   }
 
-  /** Takes the driver's kicks. EventFd.read would make a bigint of their number. */
+  /** Takes the driver's kicks. */
   takeKick(): void {
-    tryRead(this.event.fd, this.#count);
+    this.event.clear();
   }
 
   /** Takes the next chain and goes to its beginning; false when there is none. */

@@ -42,10 +42,13 @@ export class IoApic {
   readonly name = 'ioapic';
   readonly #state: Int32Array;
   readonly #sink: ApicMessageSink;
+  readonly #onEnd: ((pin: number) => void) | undefined;
 
-  constructor(state: Int32Array, sink: ApicMessageSink) {
+  /** `onEnd` is told of the end of service of a level-triggered pin before it may ask again; it may drive that line. */
+  constructor(state: Int32Array, sink: ApicMessageSink, onEnd?: (pin: number) => void) {
     this.#state = state;
     this.#sink = sink;
+    this.#onEnd = onEnd;
     if (state[STATE.INITIALISED] === 0) this.reset();
   }
 
@@ -81,6 +84,7 @@ export class IoApic {
       const entry = state[STATE.ENTRIES + 2 * pin]!;
       if ((entry & COMMAND.VECTOR) !== vector || (entry & ENTRY.REMOTE_IRR) === 0) continue;
       state[STATE.ENTRIES + 2 * pin] = entry & ~ENTRY.REMOTE_IRR;
+      this.#onEnd?.(pin);
       this.#serviceLevel(pin);
     }
   }

@@ -8,7 +8,9 @@ import { ManualClock, write32, writeByte } from './testing.ts';
 function createChip(vcpuCount = 1) {
   const clock = new ManualClock();
   const state = new Int32Array(new SharedArrayBuffer(SoftwareIrqChip.stateWords(vcpuCount) * 4));
-  const options = { vcpuCount, clock, tscToNs: (_vcpu: number, ticks: number) => ticks };
+  const ended: number[] = [];
+  const onEnd = (gsi: number): void => void ended.push(gsi);
+  const options = { vcpuCount, clock, tscToNs: (_vcpu: number, ticks: number) => ticks, onEnd };
   const chip = new SoftwareIrqChip(state, options);
   const part = (name: Parameters<typeof chip.parts.get>[0]) =>
     chip.parts.get(name) as NonNullable<ReturnType<typeof chip.parts.get>>;
@@ -20,7 +22,7 @@ function createChip(vcpuCount = 1) {
     write32(part('io-apic'), 0, 0x10 + 2 * pin);
     write32(part('io-apic'), 0x10, low);
   };
-  return { chip, clock, state, options, part, apic, program };
+  return { chip, clock, state, options, ended, part, apic, program };
 }
 
 const LEVEL = 1 << 15;
@@ -47,6 +49,45 @@ describe('the interrupt chips together', () => {
     write32(apic(), 0xb0, 0);
     assert.equal(apic().acknowledge(), -1);
   });
+
+  test('what is asserted until its end is let go by the EOI register of the I/O APIC too, and by no other vector', () => {
+    const { chip, ended, apic, program, part } = createChip();
+    program(17, 0x51 | LEVEL);
+    program(18, 0x52 | LEVEL);
+    chip.assertUntilEnd(17);
+    chip.assertUntilEnd(17);
+    assert.equal(apic().acknowledge(), 0x51);
+    write32(part('io-apic'), 0x40, 0x52);
+    assert.deepEqual(ended.splice(0), []);
+    write32(part('io-apic'), 0x40, 0x51);
+    assert.deepEqual(ended.splice(0), [17]);
+    write32(apic(), 0xb0, 0);
+    assert.deepEqual([apic().acknowledge(), ended], [-1, []]);
+  });
+
+  for (const { how, icw4, eoi } of [
+    { how: 'a command', icw4: 1, eoi: 0x20 },
+    { how: 'the acknowledgement, where that is automatic', icw4: 3, eoi: undefined },
+  ]) {
+    test(`the end of service at the PICs, by ${how}, lets go what is asserted until its end`, () => {
+      const { chip, ended, part } = createChip();
+      for (const name of ['pic-master', 'pic-slave'] as const) {
+        [0x11, name === 'pic-master' ? 0x20 : 0x28, name === 'pic-master' ? 4 : 2, icw4].forEach((word, index) => {
+          writeByte(part(name), index === 0 ? 0 : 1, word);
+        });
+      }
+      writeByte(part('pic-edge-level-control'), 1, 1 << (11 - 8));
+      chip.assertUntilEnd(11);
+      assert.equal(chip.acknowledgePic(), 0x28 + 3);
+      if (eoi !== undefined) {
+        assert.deepEqual(ended, []);
+        for (const name of ['pic-slave', 'pic-master'] as const) writeByte(part(name), 0, eoi);
+      }
+      assert.deepEqual(ended, [11]);
+      chip.assertUntilEnd(11);
+      assert.equal(chip.acknowledgePic(), 0x28 + 3);
+    });
+  }
 
   test('a level that comes while the local APIC is disabled, or is for nobody, is not lost', () => {
     const { chip, apic, program } = createChip();

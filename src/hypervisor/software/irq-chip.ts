@@ -19,6 +19,8 @@ const TIMER_IRQ = 0;
 const CASCADE_IRQ = 2;
 /** Devices that can share an interrupt: one bit each in a word. */
 const SOURCE_COUNT = 32;
+/** All that `assertUntilEnd` asserts, as KVM has one source for its irqfds with resample. */
+const UNTIL_END_SOURCE = SOURCE_COUNT - 1;
 
 /** Words before those of the chips. */
 const STATE = {
@@ -42,6 +44,11 @@ export interface SoftwareIrqChipOptions {
   readonly tscToNs: (vcpuIndex: number, ticks: number) => number;
   /** Called on the posting thread when something becomes pending for a processor; must not call into this chip. */
   readonly onPending?: (vcpuIndex: number) => void;
+  /**
+   * Called on the thread that ends the service of an interrupt which `assertUntilEnd` had asserted: the line has been let go.
+   * Must not call into this chip.
+   */
+  readonly onEnd?: (gsi: number) => void;
   /** I/O APIC pin of the timer's interrupt 0, as the MADT says; by default 0. */
   readonly timerPin?: number;
 }
@@ -69,6 +76,7 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
   readonly #ioApicChip: IoApic;
   readonly #pit: Pit;
   readonly #timerPin: number;
+  readonly #onEnd: ((gsi: number) => void) | undefined;
 
   /** `state` holds stateWords(vcpuCount) words, zeroed when the chip is new; the first thread's constructor initialises it. */
   constructor(state: Int32Array, options: SoftwareIrqChipOptions) {
@@ -76,6 +84,7 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
     this.#state = state;
     this.#mutex = new SharedMutex(state, STATE.MUTEX);
     this.#timerPin = options.timerPin ?? TIMER_IRQ;
+    this.#onEnd = options.onEnd;
     const carve = carver(state, STATE.CHIPS);
     const picState = carve(PicPair.STATE_WORDS);
     const ioApicState = carve(IoApic.STATE_WORDS);
@@ -83,8 +92,9 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
     this.localApics = Array.from({ length: options.vcpuCount }, (_, index) =>
       this.#newLocalApic(carve(LocalApic.STATE_WORDS), index, options),
     );
-    this.#pic = new PicPair(picState, { set: (asserted) => this.#setIntr(asserted) });
-    this.#ioApicChip = new IoApic(ioApicState, this);
+    const onEnd = (gsi: number): void => this.#letGo(gsi);
+    this.#pic = new PicPair(picState, { set: (asserted) => this.#setIntr(asserted) }, onEnd);
+    this.#ioApicChip = new IoApic(ioApicState, this, onEnd);
     this.#pit = new Pit(pitState, options.clock, { set: (asserted) => this.#drive(TIMER_IRQ, 0, asserted) });
     const parts: readonly (readonly [IrqChipPart, IrqChipDevice])[] = [
       ['pic-master', this.#pic.master],
@@ -112,11 +122,11 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
 
   /**
    * The input for global system interrupt `gsi`, 0 to 23: that pin of the I/O APIC, and below 16 the PICs' input as well.
-   * Devices that share an interrupt give each a `source` of their own, 0 to 31: the line is asserted while any of them asserts.
+   * Devices that share an interrupt give each a `source` of their own, 0 to 30: the line is asserted while any of them asserts.
    */
   line(gsi: number, source = 0): InterruptLine {
     assert(Number.isInteger(gsi) && gsi >= 0 && gsi < IOAPIC_PIN_COUNT, 'no such global system interrupt');
-    assert(Number.isInteger(source) && source >= 0 && source < SOURCE_COUNT, 'no such interrupt source');
+    assert(Number.isInteger(source) && source >= 0 && source < UNTIL_END_SOURCE, 'no such interrupt source');
     return {
       set: (asserted) => {
         // A source's own bit changes by nobody else, so that an unchanged level needs no lock.
@@ -130,6 +140,20 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
         }
       },
     };
+  }
+
+  /**
+   * Asserts a level-triggered interrupt, none of timer and cascade, until the guest ends its service; then `onEnd` tells. Other
+   * sources of the line are not touched.
+   */
+  assertUntilEnd(gsi: number): void {
+    assert(Number.isInteger(gsi) && gsi > CASCADE_IRQ && gsi < IOAPIC_PIN_COUNT, 'a line of devices');
+    this.#mutex.lock();
+    try {
+      this.#drive(gsi, UNTIL_END_SOURCE, true);
+    } finally {
+      this.#mutex.unlock();
+    }
   }
 
   /** A message-signalled interrupt. Writes outside 0xfeexxxxx are no interrupts and are ignored, also those above 4 GiB. */
@@ -219,6 +243,13 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
     if ((before !== 0) === (levels !== 0)) return;
     if (gsi < ISA_IRQ_COUNT && gsi !== CASCADE_IRQ) this.#pic.setLine(gsi, levels !== 0);
     this.#ioApicChip.setLine(gsi === TIMER_IRQ ? this.#timerPin : gsi, levels !== 0);
+  }
+
+  /** The service of an interrupt has ended. To be called with the lock held. */
+  #letGo(gsi: number): void {
+    if ((this.#state[STATE.LEVELS + gsi]! & (1 << UNTIL_END_SOURCE)) === 0) return;
+    this.#drive(gsi, UNTIL_END_SOURCE, false);
+    this.#onEnd?.(gsi);
   }
 
   /** The PICs' output goes to LINT0 of every processor. */

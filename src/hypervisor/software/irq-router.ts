@@ -5,22 +5,37 @@ import { u64AsNumber } from '#util/struct.ts';
 import type { MsiSink } from '../irq-chip.ts';
 import type { IrqRouter } from '../irq-router.ts';
 
+/** What the router passes interrupts on to. */
+export interface IrqSink extends MsiSink {
+  /** As SoftwareIrqChip has it. */
+  assertUntilEnd(gsi: number): void;
+  /** From now on the descriptor, which stays the router's, is signalled at each end of what `assertUntilEnd` asserted. */
+  addResample(gsi: number, resample: HasFd): void;
+}
+
 interface Message {
   readonly address: number;
   readonly data: number;
 }
 
+interface Irqfd {
+  readonly gsi: number;
+  readonly isLevel: boolean;
+}
+
 /**
- * The main thread waits for the eventfds and sends the messages to the local APICs. It never reads them: a device that a guest has
+ * The main thread waits for the eventfds and passes the interrupts on to the chips. It never reads them: a device that a guest has
  * taken over could make the read block. Edge-triggered, each signal shows once, and the counters may grow.
  */
 export class SoftwareIrqRouter implements IrqRouter {
-  readonly #sink: MsiSink;
+  readonly #sink: IrqSink;
   readonly #poll = new EpollContext(u64AsNumber);
-  readonly #irqfds = new Map<number, Fd>();
+  /** The token of an eventfd is its place here. */
+  readonly #irqfds: Irqfd[] = [];
   readonly #routes = new Map<number, Message>();
+  readonly #owned = new DisposableStack();
 
-  constructor(sink: MsiSink) {
+  constructor(sink: IrqSink) {
     this.#sink = sink;
   }
 
@@ -29,9 +44,15 @@ export class SoftwareIrqRouter implements IrqRouter {
   }
 
   addIrqfd(gsi: number, irqfd: Fd): void {
-    assert(!this.#irqfds.has(gsi), 'one eventfd for a GSI');
-    this.#poll.add(irqfd, gsi, { readable: true, edgeTriggered: true });
-    this.#irqfds.set(gsi, irqfd);
+    assert(!this.#irqfds.some((each) => each.gsi === gsi), 'one eventfd for a GSI');
+    this.#watch(irqfd, { gsi, isLevel: false });
+  }
+
+  addLevelIrqfd(gsi: number, irqfd: Fd, resample: Fd): void {
+    assert(!this.#irqfds.some((each) => each.gsi === gsi && !each.isLevel), 'a GSI that sends no message');
+    this.#owned.use(resample);
+    this.#watch(irqfd, { gsi, isLevel: true });
+    this.#sink.addResample(gsi, resample);
   }
 
   setMsiRoute(gsi: number, address: number, data: number): void {
@@ -41,14 +62,25 @@ export class SoftwareIrqRouter implements IrqRouter {
   turn(): void {
     const events = this.#poll.wait(0);
     for (let index = 0; index < events.length; index++) {
+      const { gsi, isLevel } = this.#irqfds[events.at(index).token]!;
+      if (isLevel) {
+        this.#sink.assertUntilEnd(gsi);
+        continue;
+      }
       // Without a route the signal is nobody's.
-      const message = this.#routes.get(events.at(index).token);
+      const message = this.#routes.get(gsi);
       if (message !== undefined) this.#sink.send(message.address, message.data);
     }
   }
 
   [Symbol.dispose](): void {
     this.#poll[Symbol.dispose]();
-    for (const irqfd of this.#irqfds.values()) irqfd.close();
+    this.#owned.dispose();
+  }
+
+  #watch(fd: Fd, irqfd: Irqfd): void {
+    this.#owned.use(fd);
+    this.#poll.add(fd, this.#irqfds.length, { readable: true, edgeTriggered: true });
+    this.#irqfds.push(irqfd);
   }
 }

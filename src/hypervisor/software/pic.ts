@@ -92,10 +92,13 @@ export class PicPair {
 
   readonly #state: Int32Array;
   readonly #output: InterruptLine;
+  readonly #onEnd: ((irq: number) => void) | undefined;
 
-  constructor(state: Int32Array, output: InterruptLine) {
+  /** `onEnd` is told of the end of service of an input, 0 to 15; it may drive that line. */
+  constructor(state: Int32Array, output: InterruptLine, onEnd?: (irq: number) => void) {
     this.#state = state;
     this.#output = output;
+    this.#onEnd = onEnd;
     if (state[STATE.INITIALISED] === 0) this.reset();
   }
 
@@ -196,8 +199,12 @@ export class PicPair {
     if (input < 0) return -1;
     const bit = 1 << input;
     this.#set(chip, CHIP.IRR, this.#get(chip, CHIP.IRR) & ~bit);
-    if (this.#get(chip, CHIP.AUTO_EOI) === 0) this.#set(chip, CHIP.ISR, this.#get(chip, CHIP.ISR) | bit);
-    else if (this.#get(chip, CHIP.ROTATE_ON_AUTO_EOI) !== 0) this.#set(chip, CHIP.LOWEST, input);
+    if (this.#get(chip, CHIP.AUTO_EOI) === 0) {
+      this.#set(chip, CHIP.ISR, this.#get(chip, CHIP.ISR) | bit);
+      return input;
+    }
+    if (this.#get(chip, CHIP.ROTATE_ON_AUTO_EOI) !== 0) this.#set(chip, CHIP.LOWEST, input);
+    this.#onEnd?.(chip * INPUT_COUNT + input);
     return input;
   }
 
@@ -333,7 +340,9 @@ export class PicPair {
   }
 
   #endService(chip: number, input: number, rotate: boolean): void {
-    this.#set(chip, CHIP.ISR, this.#get(chip, CHIP.ISR) & ~(1 << input));
+    const inService = this.#get(chip, CHIP.ISR);
+    this.#set(chip, CHIP.ISR, inService & ~(1 << input));
     if (rotate) this.#set(chip, CHIP.LOWEST, input);
+    if ((inService & (1 << input)) !== 0) this.#onEnd?.(chip * INPUT_COUNT + input);
   }
 }

@@ -1,5 +1,7 @@
 import { PHYSICAL_BITS } from '#cpu/cpuid.ts';
 import { GuestMemory, type GuestMemoryDescription } from '#memory/guest-memory.ts';
+import { EventFd } from '#poll/event-fd.ts';
+import { Fd } from '#sys/fd.ts';
 import { assert } from '#util/assert.ts';
 import type { Clock } from '#util/clock.ts';
 import type { Logger } from '#util/log.ts';
@@ -17,12 +19,20 @@ interface SoftwareVmDescription extends VmDescription {
   readonly vcpuCount: number;
   /** The interrupt chips' state, in shared memory. */
   readonly chipState: Int32Array;
+  readonly resamples: readonly Resample[];
+}
+
+/** An eventfd, the main thread's, to be signalled when the service of the GSI ends. */
+interface Resample {
+  readonly gsi: number;
+  readonly fd: number;
 }
 
 interface Parts {
   readonly memory: GuestMemory;
   readonly vcpuCount: number;
   readonly chipState: Int32Array;
+  readonly resamples: readonly Resample[];
   readonly clock: Clock;
   readonly log: Logger | undefined;
   /** Whether the memory closes with the VM. */
@@ -34,15 +44,18 @@ class SoftwareVm implements Vm {
   readonly memory: GuestMemory;
   readonly irqChip: SoftwareIrqChip;
   readonly #parts: Parts;
+  readonly #resamples: { readonly gsi: number; readonly event: EventFd }[];
 
   constructor(parts: Parts) {
     this.#parts = parts;
+    this.#resamples = parts.resamples.map(({ gsi, fd }) => ({ gsi, event: borrowedEvent(fd) }));
     this.memory = parts.memory;
     this.irqChip = new SoftwareIrqChip(parts.chipState, {
       vcpuCount: parts.vcpuCount,
       clock: parts.clock,
       // The time-stamp counter counts the clock's nanoseconds.
       tscToNs: (_vcpuIndex, ticks) => ticks,
+      onEnd: (gsi) => this.#resample(gsi),
     });
   }
 
@@ -65,12 +78,23 @@ class SoftwareVm implements Vm {
         irqChip.noteDeviceWrites();
         irqChip.send(address, data);
       },
+      assertUntilEnd: (gsi) => {
+        irqChip.noteDeviceWrites();
+        irqChip.assertUntilEnd(gsi);
+      },
+      addResample: (gsi, { fd }) => void this.#resamples.push({ gsi, event: borrowedEvent(fd) }),
     });
   }
 
   describe(): SoftwareVmDescription {
     const { vcpuCount, chipState } = this.#parts;
-    return { kind: KIND, memory: this.memory.describe(), vcpuCount, chipState };
+    const resamples = this.#resamples.map(({ gsi, event }) => ({ gsi, fd: event.fd }));
+    return { kind: KIND, memory: this.memory.describe(), vcpuCount, chipState, resamples };
+  }
+
+  /** On the thread that ends the service, with the chips' lock held: a jailed device has no call that would make the write block. */
+  #resample(ended: number): void {
+    for (const { gsi, event } of this.#resamples) if (gsi === ended) event.write();
   }
 
   [Symbol.dispose](): void {
@@ -85,15 +109,20 @@ export const softwareHypervisor: Hypervisor = {
   createVm({ memory, vcpuCount, clock, log }: VmOptions): Vm {
     const words = SoftwareIrqChip.stateWords(vcpuCount);
     const chipState = new Int32Array(new SharedArrayBuffer(words * Int32Array.BYTES_PER_ELEMENT));
-    return new SoftwareVm({ memory, vcpuCount, chipState, clock, log, ownsMemory: false });
+    return new SoftwareVm({ memory, vcpuCount, chipState, resamples: [], clock, log, ownsMemory: false });
   },
   attachVm(description: VmDescription, { clock, log }: AttachOptions): Vm {
     assert(isSoftware(description), 'a description of this hypervisor');
-    const { vcpuCount, chipState } = description;
+    const { vcpuCount, chipState, resamples } = description;
     const memory = GuestMemory.borrowing(description.memory.fd, description.memory.regions);
-    return new SoftwareVm({ memory, vcpuCount, chipState, clock, log, ownsMemory: true });
+    return new SoftwareVm({ memory, vcpuCount, chipState, resamples, clock, log, ownsMemory: true });
   },
 };
+
+/** The descriptor stays another's. */
+function borrowedEvent(fd: number): EventFd {
+  return EventFd.fromFd(new Fd(fd));
+}
 
 function isSoftware(description: VmDescription): description is SoftwareVmDescription {
   return description.kind === KIND;

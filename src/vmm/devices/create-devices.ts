@@ -1,4 +1,6 @@
 /** Main's side of device processes: gives each device its addresses, interrupts and descriptors, and has it forked and jailed. */
+import { PCI_INTX_GSIS } from '#arch/x86_64/layout.ts';
+import { intxOf } from '#devices/pci/intx.ts';
 import { allocateBars } from '#devices/pci/pci-bar.ts';
 import type { ProxiedFunction } from '#devices/proxy/proxied-function.ts';
 import { queueNotifyOffset, VIRTIO_BAR, virtioVectorCount } from '#devices/virtio/virtio-pci-device.ts';
@@ -12,6 +14,7 @@ import type { GuestMemory } from '#memory/guest-memory.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import type { SystemAllocator } from '#resources/system-allocator.ts';
 import { Fd, type HasFd } from '#sys/fd.ts';
+import { dup } from '#sys/file.ts';
 import { SocketType, socketpair } from '#sys/socket.ts';
 import type { Log, LogLevel } from '#util/log.ts';
 import { DeviceLogServer } from '#vm-control/device-log.ts';
@@ -120,17 +123,23 @@ function createDevice(
   const [ourLog, theirLog] = socketpair(SocketType.SEQPACKET);
   const logServer = owned.use(new DeviceLogServer(new Fd(ourLog), options.logOf(name)));
   using logClient = new Fd(theirLog);
+  const address = { device: slot, function: 0 };
+  const intx = intxOf(address, PCI_INTX_GSIS);
+  using irqfd = EventFd.create();
+  using resample = EventFd.create();
   const parameters: VirtioParameters = {
     regions: memory.regions,
     queueCount,
     bars,
+    intx,
     logLevel: options.logLevel,
     device: plan.parameters,
   };
   const forked = warden.fork(
     { device: plan.device, name, jail: jailOf(plan.policy, options.sandbox), usesGuestMemory: true, parameters },
-    [irqClient, logClient, ...queueEvents, ...plan.fds].map(({ fd }) => fd),
+    [irqClient, logClient, irqfd, resample, ...queueEvents, ...plan.fds].map(({ fd }) => fd),
   );
+  options.irqRouter.addLevelIrqfd(intx.gsi, new Fd(dup(irqfd.fd)), new Fd(dup(resample.fd)));
   owned.use(forked.pidfd);
   owned.use(forked.socket);
   return {
@@ -140,7 +149,7 @@ function createDevice(
     policy: options.sandbox ? plan.policy : undefined,
     helper: plan.helper,
     pciFunction: {
-      address: { device: slot, function: 0 },
+      address,
       debugLabel: name,
       socketFd: forked.socket.fd,
       sequence: new Uint32Array(new SharedArrayBuffer(Uint32Array.BYTES_PER_ELEMENT)),

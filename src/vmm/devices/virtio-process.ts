@@ -1,8 +1,10 @@
 /** The process of a virtio device: made outside of the jail, then a loop inside it. */
 
+import { IrqfdLine } from '#devices/pci/irqfd-line.ts';
 import type { MsixInterrupts } from '#devices/pci/msix.ts';
 import type { PlacedBar } from '#devices/pci/pci-bar.ts';
 import type { PciBusDevice } from '#devices/pci/pci-device.ts';
+import type { InterruptPin } from '#devices/pci/registers.ts';
 import { serveDevice } from '#devices/proxy/serve-device.ts';
 import type { VirtioDevice } from '#devices/virtio/device.ts';
 import { VirtioPciDevice, virtioVectorCount } from '#devices/virtio/virtio-pci-device.ts';
@@ -27,6 +29,8 @@ export interface VirtioParameters<Own = unknown> {
   readonly regions: GuestMemoryDescription['regions'];
   readonly queueCount: number;
   readonly bars: readonly PlacedBar[];
+  /** INTx: its pin, and the GSI that this arrives at. */
+  readonly intx: { readonly pin: InterruptPin; readonly gsi: number };
   readonly logLevel: LogLevel;
   /** The kind's own. */
   readonly device: Own;
@@ -41,8 +45,11 @@ export interface OwnResources<Own> {
   readonly log: Log;
 }
 
-/** The descriptors of a request begin with these, the sockets of VmIrq and of DeviceLog; a queue's events follow, then the kind's own. */
-export const VIRTIO_FDS_BEFORE_QUEUES = 2;
+/**
+ * The descriptors of a request begin with these: the sockets of VmIrq and of DeviceLog, the eventfds that assert INTx and that tell of
+ * the end of its service. A queue's events follow, then the kind's own.
+ */
+export const VIRTIO_FDS_BEFORE_QUEUES = 4;
 
 /** Main has this long to give an interrupt. */
 const IRQ_TIMEOUT_MS = 5000;
@@ -59,37 +66,52 @@ export interface MadeDevice {
 export function virtioMaker<Own>(create: (own: OwnResources<Own>) => MadeDevice): DeviceMaker {
   return (resources) => {
     const { name, socket, fds, guestMemory } = resources;
-    const { regions, queueCount, bars, logLevel, device: own } = resources.parameters as VirtioParameters<Own>;
+    const parameters = resources.parameters as VirtioParameters<Own>;
+    const { regions, queueCount, bars, intx, logLevel, device: own } = parameters;
     assert(guestMemory !== undefined, 'a virtio device uses guest memory');
     const memory = GuestMemory.borrowing(guestMemory, regions);
-    const { irq, logSocket, queueEvents, ownFds } = sortFds(fds, queueCount);
+    const { irq, logSocket, irqfd, resample, queueEvents, ownFds } = sortFds(fds, queueCount);
     const log = new Logger(name, { level: logLevel, sink: deviceLogSink(logSocket), clock: hostClock });
     const { device, control } = create({ name, parameters: own, fds: ownFds, log });
     const workers = new WorkerLoop();
+    const line = new IrqfdLine(irqfd);
     const pci = new VirtioPciDevice({
       device,
       memory,
       queueEvents,
       bars,
       interrupts: new IrqfdInterrupts(irq, virtioVectorCount(queueCount)),
+      intx: { ...intx, line },
       workers,
       log,
     });
-    const loop = new DeviceLoop({ socket: new Fd(socket), device: pci, workers, control });
+    const onEnd = (): void => {
+      line.letGo();
+      pci.resample();
+    };
+    const loop = new DeviceLoop({
+      socket: new Fd(socket),
+      device: pci,
+      workers,
+      resample: { event: resample, onEnd },
+      control,
+    });
     return () => loop.run();
   };
 }
 
 function sortFds(fds: DeviceResources['fds'], queueCount: number) {
   const owned = fds.map((fd) => new Fd(fd));
-  const [irq, logSocket] = owned;
+  const [irq, logSocket, irqfd, resample] = owned;
   const ownStart = VIRTIO_FDS_BEFORE_QUEUES + queueCount;
   assert(
-    irq !== undefined && logSocket !== undefined && owned.length >= ownStart,
-    'the descriptors of a virtio device',
+    irq !== undefined && logSocket !== undefined && irqfd !== undefined && resample !== undefined,
+    'sockets and events of a virtio device',
   );
+  assert(owned.length >= ownStart, 'an event for each queue');
   const queueEvents = owned.slice(VIRTIO_FDS_BEFORE_QUEUES, ownStart).map((fd) => EventFd.fromFd(fd));
-  return { irq, logSocket, queueEvents, ownFds: owned.slice(ownStart) };
+  const intx = { irqfd: EventFd.fromFd(irqfd), resample: EventFd.fromFd(resample) };
+  return { irq, logSocket, ...intx, queueEvents, ownFds: owned.slice(ownStart) };
 }
 
 interface Vector {
@@ -138,6 +160,8 @@ export interface DeviceLoopParts {
   readonly socket: Fd;
   readonly device: PciBusDevice & { close(): void };
   readonly workers: WorkerLoop;
+  /** Signalled when the guest has ended the service of the device's INTx. */
+  readonly resample: { readonly event: EventFd; readonly onEnd: () => void };
   readonly control?: ProtocolServer | undefined;
 }
 
@@ -147,20 +171,24 @@ export interface DeviceLoopParts {
  */
 export const REQUESTS_PER_TURN = 16;
 
+type LoopToken = 'bus' | 'work' | 'control' | 'resample';
+
 /** Answers the bus and the VMM and turns the workers until main closes its end or says that the machine ends. */
 export class DeviceLoop {
-  readonly #poll = new PollContext<'bus' | 'work' | 'control'>(namedTokens('bus', 'work', 'control'));
+  readonly #poll = new PollContext<LoopToken>(namedTokens('bus', 'work', 'control', 'resample'));
   readonly #workers: WorkerLoop;
   readonly #server: ProtocolServer;
   readonly #control: ProtocolServer | undefined;
+  readonly #resample: DeviceLoopParts['resample'];
   readonly #device: DeviceLoopParts['device'];
   #isEnding = false;
   #isWorking = true;
 
-  constructor({ socket, device, workers, control }: DeviceLoopParts) {
+  constructor({ socket, device, workers, resample, control }: DeviceLoopParts) {
     this.#device = device;
     this.#workers = workers;
     this.#control = control;
+    this.#resample = resample;
     this.#server = serveDevice(socket, device, {
       onSuspend: () => this.#setWorking(false),
       onResume: () => this.#setWorking(true),
@@ -171,6 +199,7 @@ export class DeviceLoop {
     });
     this.#poll.add(this.#server, 'bus');
     this.#poll.add(workers, 'work');
+    this.#poll.add(resample.event, 'resample');
     if (control !== undefined) this.#poll.add(control, 'control');
   }
 
@@ -186,6 +215,7 @@ export class DeviceLoop {
     for (const { token } of this.#poll.wait(timeoutMs)) {
       // A suspension takes effect within the events of one wait.
       if (token === 'work') this.#turnWorkers();
+      else if (token === 'resample') this.#endOfService();
       else this.#serve(token === 'bus' ? this.#server : this.#control);
     }
   }
@@ -196,6 +226,13 @@ export class DeviceLoop {
       if (served === false) this.#isEnding = true;
       if (served !== true) return;
     }
+  }
+
+  /** Whatever comes of it, the guest's memory is not touched: also while the machine is suspended. */
+  #endOfService(): void {
+    const { event, onEnd } = this.#resample;
+    event.clear();
+    onEnd();
   }
 
   #turnWorkers(): void {

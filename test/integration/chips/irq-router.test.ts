@@ -1,15 +1,29 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { bytesOf } from '#devices/pci/testing.ts';
+import { SoftwareIrqChip } from '#hypervisor/software/irq-chip.ts';
 import { SoftwareIrqRouter } from '#hypervisor/software/irq-router.ts';
+import { softwareHypervisor } from '#hypervisor/software/software-vm.ts';
+import { GuestMemory } from '#memory/guest-memory.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { Fd } from '#sys/fd.ts';
 import { dup } from '#sys/file.ts';
+import { MiB } from '#util/bits.ts';
+
+const VECTOR = 0x51;
+const LEVEL = 1 << 15;
 
 function setUp() {
   const sent: (readonly [number, number])[] = [];
-  const router = new SoftwareIrqRouter({ send: (address, data) => void sent.push([address, data]) });
-  return { router, sent };
+  const asserted: number[] = [];
+  const resamples: (readonly [number, number])[] = [];
+  const router = new SoftwareIrqRouter({
+    send: (address, data) => void sent.push([address, data]),
+    assertUntilEnd: (gsi) => void asserted.push(gsi),
+    addResample: (gsi, { fd }) => void resamples.push([gsi, fd]),
+  });
+  return { router, sent, asserted, resamples };
 }
 const irqfdOf = (event: EventFd): Fd => new Fd(dup(event.fd));
 
@@ -66,4 +80,66 @@ test('what is no eventfd is refused or harmless, and nothing blocks', () => {
   assert.throws(() => router.addIrqfd(24, new Fd(dup(file.fd))), { code: 'EPERM' });
   router.turn();
   assert.deepEqual(sent, []);
+});
+
+test('eventfds that share a line each assert it', () => {
+  const { router, sent, asserted, resamples } = setUp();
+  using _ = router;
+  using first = EventFd.create();
+  using second = EventFd.create();
+  const [one, other] = [irqfdOf(first), irqfdOf(second)];
+  router.addLevelIrqfd(17, irqfdOf(first), one);
+  router.addLevelIrqfd(17, irqfdOf(second), other);
+  assert.deepEqual(resamples, [
+    [17, one.fd],
+    [17, other.fd],
+  ]);
+  first.write();
+  router.turn();
+  assert.deepEqual(asserted.splice(0), [17]);
+  first.write();
+  second.write();
+  router.turn();
+  router.turn();
+  assert.deepEqual([asserted, sent], [[17, 17], []]);
+});
+
+test('the end of a service, on whichever thread, resamples every device of the line, and only while one had asserted it', () => {
+  using memory = GuestMemory.create([{ start: 0, sizeBytes: MiB }]);
+  const clock = { nowNs: () => 0, wallMs: () => 0 };
+  using vm = softwareHypervisor.createVm({ memory, vcpuCount: 1, clock });
+  using router = vm.createIrqRouter();
+  using stack = new DisposableStack();
+  const devices = [17, 17, 18].map((gsi) => {
+    const [irqfd, resample] = [stack.use(EventFd.create()), stack.use(EventFd.create())];
+    router.addLevelIrqfd(gsi, irqfdOf(irqfd), irqfdOf(resample));
+    return { irqfd, resample };
+  });
+  // As a vCPU's thread does.
+  using attached = softwareHypervisor.attachVm(vm.describe(), { clock });
+  const ioApic = attached.irqChip.parts.get('io-apic');
+  assert.ok(attached.irqChip instanceof SoftwareIrqChip && ioApic !== undefined);
+  const [apic] = attached.irqChip.localApics;
+  assert.ok(apic !== undefined);
+  apic.write(0xf0, bytesOf(0x1ff, 4));
+  ioApic.write(0, bytesOf(0x10 + 2 * 17, 4));
+  ioApic.write(0x10, bytesOf(VECTOR | LEVEL, 4));
+  const end = (): (bigint | undefined)[] => {
+    apic.write(0xb0, bytesOf(0, 4));
+    return devices.map(({ resample }) => resample.read());
+  };
+  devices[0]?.irqfd.write();
+  router.turn();
+  assert.equal(apic.acknowledge(), VECTOR);
+  devices[1]?.irqfd.write();
+  router.turn();
+  assert.deepEqual(end(), [1n, 1n, undefined]);
+  assert.equal(apic.acknowledge(), -1, 'the line has been let go');
+  devices[1]?.irqfd.write();
+  router.turn();
+  assert.equal(apic.acknowledge(), VECTOR, 'the other one signals again');
+  assert.deepEqual(end(), [1n, 1n, undefined]);
+  vm.irqChip.line(17).set(true);
+  assert.equal(apic.acknowledge(), VECTOR);
+  assert.deepEqual(end(), [undefined, undefined, undefined]);
 });

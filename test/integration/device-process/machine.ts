@@ -30,6 +30,8 @@ export class TestMachine implements Disposable {
   /** Messages by GSI, and the eventfds that send them. */
   readonly routes = new Map<number, { readonly address: number; readonly data: number }>();
   readonly irqfds = new Map<number, Fd>();
+  /** The INTx of the devices, in their order. */
+  readonly lines: { readonly gsi: number; readonly irqfd: Fd; readonly resample: Fd }[] = [];
 
   readonly #wanted: TestMachineOptions['wanted'];
 
@@ -64,6 +66,10 @@ export class TestMachine implements Disposable {
 
   [Symbol.dispose](): void {
     for (const fd of this.irqfds.values()) fd.close();
+    for (const { irqfd, resample } of this.lines) {
+      irqfd.close();
+      resample.close();
+    }
     this.memory.close();
     rmSync(this.folder, { recursive: true });
   }
@@ -86,6 +92,7 @@ export class TestMachine implements Disposable {
   #irqRouter(): IrqRouter {
     return {
       addIrqfd: (gsi, irqfd) => void this.irqfds.set(gsi, irqfd),
+      addLevelIrqfd: (gsi, irqfd, resample) => void this.lines.push({ gsi, irqfd, resample }),
       setMsiRoute: (gsi, address, data) => void this.routes.set(gsi, { address, data }),
       waiting: undefined,
       turn: () => {},

@@ -38,8 +38,8 @@ function expectedDescriptors({ name, queueCount }: Device, diskPath: string): st
   return [
     // Standard input, output and error, and the eventfds of libuv's.
     ...Array(6).fill('/dev/null'),
-    // One a queue; an eventfd a vector and the duplicate that goes to main.
-    ...Array(queueCount + 2 * vectorCount).fill('anon_inode:[eventfd]'),
+    // One a queue; an eventfd a vector and the duplicate that goes to main; one that asserts INTx and one that tells of its end.
+    ...Array(queueCount + 2 * vectorCount + 2).fill('anon_inode:[eventfd]'),
     // The device's loop, and that of the workers.
     ...Array(2).fill('anon_inode:[eventpoll]'),
     // The bus, the interrupts and the reports.
