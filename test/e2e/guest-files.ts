@@ -46,6 +46,11 @@ export async function packagesImage(names: readonly string[]): Promise<string> {
   return await buildInitramfs(aptOptions('bookworm'), names);
 }
 
+/** busybox, and lspci with what it names drivers by. */
+export async function pciUtilsImage(): Promise<string> {
+  return await buildInitramfs(aptOptions('bookworm'), ['pciutils', 'kmod']);
+}
+
 /** The files of `userSpaceImage` as a folder on the host. */
 export async function userSpaceFolder(): Promise<string> {
   return await buildRootFolder(aptOptions('bookworm'), USER_SPACE);

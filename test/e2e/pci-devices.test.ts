@@ -1,8 +1,8 @@
-/** The functions of virtio devices as Debian's drivers use them without MSI-X; all jailed. */
+/** The functions of virtio devices as Debian's lspci and drivers see them, by MSI-X and by INTx alone; all jailed. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -10,10 +10,11 @@ import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { writeScriptArchive } from '../../tools/guest/initramfs.ts';
 import { missingProgram } from '../host-needs.ts';
-import { busyboxImage, kernelModules, MODULE_PREFIX, skipWithoutApt, vmlinuz } from './guest-files.ts';
+import { busyboxImage, kernelModules, MODULE_PREFIX, pciUtilsImage, skipWithoutApt, vmlinuz } from './guest-files.ts';
 import { TestVm } from './test-vm.ts';
 
 const limit = { timeout: 180_000 };
+const LSPCI = join(import.meta.dirname, 'lspci.txt');
 const MODULES = [
   'virtio_pci',
   'virtio_blk',
@@ -24,6 +25,20 @@ const MODULES = [
 ];
 const LOAD = `for module in /${MODULE_PREFIX}*; do insmod $module || echo "no $module"; done`;
 const BYTES = 1 << 20;
+
+/** lspci says what the kernel's modules are, for which it wants their index. */
+const LIST = `
+${LOAD}
+index=/lib/modules/$(uname -r)
+mkdir -p $index
+touch $index/modules.order $index/modules.builtin
+printf 'none.license=GPL\\0' > $index/modules.builtin.modinfo
+depmod
+echo "list begins"
+lspci -nnvvv 2>&1
+lspci -s 2 -xxxx 2>&1
+echo "list ends"
+`;
 
 /** rng and vdd share GSI 17, vda and the network GSI 18: both at once. */
 const WORK = `
@@ -50,7 +65,7 @@ async function boot(t: TestContext, script: string, options: readonly string[]):
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const archive = join(folder, 'script.cpio');
   writeScriptArchive(archive, script, { programs: await kernelModules(MODULES) });
-  const image = await busyboxImage();
+  const image = script === LIST ? await pciUtilsImage() : await busyboxImage();
   const vm = new TestVm({ kernel: await vmlinuz(), initrds: [image, archive], options });
   t.after(() => vm[Symbol.asyncDispose]());
   assert.deepEqual(await vm.waitForExit({ timeoutMs: 120_000 }), { status: 0, signal: null }, vm.errors);
@@ -71,6 +86,14 @@ function disks(t: TestContext, contents: readonly Uint8Array[]): string[] {
 const sumOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 describe('virtio devices on the PCI bus', { skip: skipWithoutApt || missingProgram('passt', 'passt') }, () => {
+  test('are what lspci expects of such devices', limit, async (t) => {
+    const [disk = ''] = disks(t, [new Uint8Array(BYTES)]);
+    const options = [`--block=${disk}`, '--net=user', `--vsock=cid=3,socket=${disk}.vsock`];
+    const { console } = await boot(t, LIST, options);
+    const listed = /^list begins\r?\n(.*)^list ends/ms.exec(console)?.[1]?.replaceAll('\r', '');
+    assert.equal(listed, readFileSync(LSPCI, 'utf8'));
+  });
+
   test('work with INTx alone, also where two share a line', limit, async (t) => {
     const content = randomBytes(BYTES);
     const server = createServer((_request, response) => void response.end(content)).listen(0, '127.0.0.1');
