@@ -3,6 +3,7 @@ import { parseRunArguments, RUN_OPTIONS } from '#cli/run-options.ts';
 import { type Config, configMistakes } from '#vmm/config.ts';
 import type { DiskConfig } from '#vmm/disk-config.ts';
 import type { HostFiles } from '#vmm/host-files.ts';
+import type { InputConfig } from '#vmm/input-config.ts';
 import type { NetConfig, NetSource } from '#vmm/net-config.ts';
 import type { Random } from '../random.ts';
 import { inputTarget } from '../target.ts';
@@ -19,6 +20,7 @@ const VALUES = [
     'tap-name=tap0,mac=52:54:00:00:00:01',
     'tap-fd=9',
   ],
+  ...['keyboard[path=k]', 'trackpad["a,]b",width=9,height=8]', 'mouse[path=m', 'single-touch[t]', 'p:10:20'],
   ...['cid=3,socket=s', '4,socket="a,b"', 'vm.sock', '/tmp'],
   ...['quiet', 'a=b c', 'a\nb', '\x1b[31m', '\x9b', '\0', 'x'.repeat(2100), '-', '--', '-c', '--mem', '__proto__'],
 ];
@@ -60,6 +62,11 @@ function writtenNet({ source, mac, pairs }: NetConfig): string {
   return `--net=${[...writtenSource(source), ...others].join(',')}`;
 }
 
+function writtenInput({ kind, path, size }: InputConfig): string {
+  const keys = size === undefined ? [] : [`width=${size.width}`, `height=${size.height}`];
+  return `--input=${kind}[${[`path="${path}"`, ...keys].join(',')}]`;
+}
+
 function writtenSource(source: NetSource): string[] {
   if (source.kind === 'tap') return [`tap-name=${source.name}`];
   if (source.kind === 'tap-fd') return [`tap-fd=${source.fd}`];
@@ -89,6 +96,7 @@ function written(config: Config): string[] {
     }),
     ...config.disks.map(writtenDisk),
     ...config.nets.map(writtenNet),
+    ...config.inputs.map(writtenInput),
     ...(config.vsock === undefined ? [] : [`--vsock=cid=${config.vsock.cid},socket="${config.vsock.socketPath}"`]),
     ...(config.socketPath === undefined ? [] : [`--socket=${config.socketPath}`]),
     ...(config.sandbox ? [] : ['--disable-sandbox']),

@@ -20,6 +20,7 @@ describe('parseRunArguments', () => {
         hypervisor: 'auto',
         disks: [],
         nets: [],
+        inputs: [],
         sandbox: true,
         logLevel: 'warn',
         stats: false,
@@ -48,6 +49,7 @@ describe('parseRunArguments', () => {
       hypervisor: 'software',
       disks: [],
       nets: [],
+      inputs: [],
       sandbox: true,
       logLevel: 'debug',
       stats: true,
@@ -78,12 +80,29 @@ describe('parseRunArguments', () => {
     ]);
   });
 
+  test('--input and the options of 2020 reach the configuration, in this order', () => {
+    const { config, mistakes } = parseRunArguments(['--mouse=m', '--keyboard=k', '--input=trackpad[path=t]', 'kernel']);
+    assert.deepEqual(mistakes, []);
+    assert.deepEqual(
+      config.inputs.map(({ kind, path }) => [kind, path]),
+      [
+        ['trackpad', 't'],
+        ['keyboard', 'k'],
+        ['mouse', 'm'],
+      ],
+    );
+  });
+
   test('--vsock reaches the configuration', () => {
     const { config, mistakes } = parseRunArguments(['--vsock=cid=3,socket=s', 'k']);
     assert.deepEqual([config.vsock, mistakes], [{ cid: 3, socketPath: 's' }, []]);
   });
 
   const cases: readonly [string[], string][] = [
+    [
+      ['--input=keyboard', 'k'],
+      '--input: "keyboard": must be KIND[path=PATH], KIND one of keyboard, mouse, single-touch, trackpad',
+    ],
     [['--vsock=3', 'k'], '--vsock: "3": socket=… is missing'],
     [['--mem=256M', 'k'], '--mem: "256M" is not a whole number of MiB'],
     [['--mem=', 'k'], '--mem: "" is not a whole number of MiB'],

@@ -1,3 +1,4 @@
+import { INPUT_KINDS } from '#devices/virtio/input/input-table.ts';
 import { LOG_LEVELS } from '#util/log.ts';
 import {
   type Config,
@@ -12,9 +13,11 @@ import {
   withDefaultConsole,
 } from '#vmm/config.ts';
 import { DISK_OPTIONS, type DiskConfig } from '#vmm/disk-config.ts';
+import type { InputConfig } from '#vmm/input-config.ts';
 import type { NetConfig } from '#vmm/net-config.ts';
 import { type OptionSpec, type ParsedArguments, parseArguments } from './arguments.ts';
 import { parseDiskOption } from './block-options.ts';
+import { parseInputOption, parseOldInputOption } from './input-options.ts';
 import { parseNetOption } from './net-options.ts';
 import { parseSerialOption } from './serial-options.ts';
 import { parseVsockOption } from './vsock-options.ts';
@@ -69,6 +72,26 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     repeatable: true,
     help: 'network interface: tap-name=NAME, tap-fd=N, host-ip=ADDRESS,netmask=MASK or user; mac=ADDRESS, vq-pairs=N, hostfwd=[tcp:|udp:][ADDRESS:]PORT[-GUESTPORT], host-loopback=BOOL; repeatable',
   },
+  {
+    name: 'input',
+    value: 'KIND[…]',
+    repeatable: true,
+    help: `input device: ${INPUT_KINDS.join('|')}[path=SOCKET], width=N and height=N for the last two; repeatable`,
+  },
+  { name: 'keyboard', value: 'PATH', repeatable: true, help: 'the same as --input keyboard[path=PATH]' },
+  { name: 'mouse', value: 'PATH', repeatable: true, help: 'the same as --input mouse[path=PATH]' },
+  {
+    name: 'single-touch',
+    value: 'PATH[:WIDTH:HEIGHT]',
+    repeatable: true,
+    help: 'the same as --input single-touch[path=PATH,width=WIDTH,height=HEIGHT]',
+  },
+  {
+    name: 'trackpad',
+    value: 'PATH[:WIDTH:HEIGHT]',
+    repeatable: true,
+    help: 'the same as --input trackpad[path=PATH,width=WIDTH,height=HEIGHT]',
+  },
   { name: 'disable-sandbox', help: 'run the device processes without a jail' },
   { name: 'socket', value: 'PATH', help: 'make a control socket there; a directory gives crosvm-PID.sock' },
   { name: 'hypervisor', value: 'NAME', help: `${HYPERVISOR_WISHES.join(', ')} (default auto)` },
@@ -102,6 +125,7 @@ export function parseRunArguments(argv: readonly string[]): RunRequest {
     disks: disks(parsed, mistakes),
     ...vsock(parsed.values.get('vsock')?.[0], mistakes),
     nets: nets(parsed.values.get('net') ?? [], mistakes),
+    inputs: inputs(parsed, mistakes),
     sandbox: !parsed.flags.has('disable-sandbox'),
     hypervisor: oneOf(parsed, { option: 'hypervisor', choices: HYPERVISOR_WISHES, fallback: 'auto' }, mistakes),
     logLevel: oneOf(parsed, { option: 'log-level', choices: LOG_LEVELS, fallback: 'warn' }, mistakes),
@@ -178,5 +202,19 @@ function nets(texts: readonly string[], mistakes: Mistake[]): readonly NetConfig
     const { net, problems } = parseNetOption(text);
     for (const problem of problems) mistakes.push({ option: '--net', message: `${quoted(text)}: ${problem}` });
     return net === undefined ? [] : [net];
+  });
+}
+
+/** Those of `--input` first, then those of the old options, kind by kind. */
+function inputs({ values }: ParsedArguments, mistakes: Mistake[]): readonly InputConfig[] {
+  const given = [
+    ...(values.get('input') ?? []).map((text) => ({ option: 'input', text, parsed: parseInputOption(text) })),
+    ...INPUT_KINDS.flatMap((kind) =>
+      (values.get(kind) ?? []).map((text) => ({ option: kind, text, parsed: parseOldInputOption(kind, text) })),
+    ),
+  ];
+  return given.flatMap(({ option, text, parsed: { input, problems } }) => {
+    for (const problem of problems) mistakes.push({ option: `--${option}`, message: `${quoted(text)}: ${problem}` });
+    return input === undefined ? [] : [input];
   });
 }

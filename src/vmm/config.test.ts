@@ -60,6 +60,7 @@ const good: Config = {
   hypervisor: 'auto',
   disks: [],
   nets: [],
+  inputs: [],
   sandbox: true,
   logLevel: 'warn',
   stats: false,
@@ -69,6 +70,24 @@ const lines = (changes: Partial<Config>) =>
   configMistakes({ ...good, ...changes }, files).map(({ option, message }) => `${option}: ${message}`);
 
 describe('configMistakes', () => {
+  test('--input: a socket that is there, and sizes in their range', () => {
+    const size = (width: number, height: number) =>
+      lines({ inputs: [{ kind: 'trackpad', path: 'socket', size: { width, height } }] });
+    assert.deepEqual([...size(1, 1), ...size(2 ** 31 - 1, 2 ** 31 - 1)], []);
+    assert.deepEqual(size(0, 2 ** 31), [
+      '--input: 0 as width or height: must be 1 to 2147483647',
+      '--input: 2147483648 as width or height: must be 1 to 2147483647',
+    ]);
+    const at = (path: string) => lines({ inputs: [{ kind: 'keyboard', path }] });
+    assert.deepEqual(at('socket'), []);
+    assert.deepEqual(at('file'), ['--input: "file": is a file, not a socket']);
+    assert.deepEqual(at('no-such'), ['--input: "no-such": does not exist']);
+    assert.deepEqual(at(''), ['--input: "": needs a path']);
+    const many = Array.from({ length: 5 }, () => ({ kind: 'mouse', path: 'socket' }) as const);
+    assert.deepEqual(lines({ inputs: many.slice(1) }), []);
+    assert.deepEqual(lines({ inputs: many }), ['--input: at most 4 devices are possible']);
+  });
+
   test('--vsock: a context id and a path that can be had, and their neighbours', () => {
     const vsock = (cid: number, socketPath: string) => lines({ vsock: { cid, socketPath } });
     for (const cid of [3, 0xffff_fffe]) assert.deepEqual(vsock(cid, 'socket'), []);

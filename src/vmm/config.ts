@@ -7,6 +7,7 @@ import type { LogLevel } from '#util/log.ts';
 import { CONSOLE_NUM, consoleProblems } from './console-config.ts';
 import { type DiskConfig, diskMistakes } from './disk-config.ts';
 import { type FileKind, type HostFiles, hostFiles } from './host-files.ts';
+import { type InputConfig, inputMistakes } from './input-config.ts';
 import { type NetConfig, netMistakes } from './net-config.ts';
 
 /** One virtual machine as its user describes it: plain data. `configMistakes` tells whether it can be run. */
@@ -25,6 +26,8 @@ export interface Config {
   readonly vsock?: VsockConfig;
   /** In the order of the devices on the bus. */
   readonly nets: readonly NetConfig[];
+  /** In the order of the devices on the bus. */
+  readonly inputs: readonly InputConfig[];
   /** Whether device processes are jailed. */
   readonly sandbox: boolean;
   readonly hypervisor: HypervisorWish;
@@ -145,6 +148,8 @@ export function configMistakes(config: Config, files: HostFiles = hostFiles): Mi
     ...diskMistakes(config.disks, (option, path) => imageMistakes(option, path, files)),
     ...(config.vsock === undefined ? [] : vsockMistakes(config.vsock, files)),
     ...netMistakes(config.nets),
+    ...inputMistakes(config.inputs),
+    ...config.inputs.flatMap(({ path }) => inputPathMistakes(path, files)),
     ...imageMistakes('KERNEL', config.kernelPath, files),
     ...initrdMistakes(config, files),
     ...controlSocketMistakes(config, files),
@@ -236,6 +241,11 @@ function missingFileProblem(path: string, files: HostFiles): string | undefined 
   }
   files.assertWritable(folder);
   return undefined;
+}
+
+function inputPathMistakes(path: string, files: HostFiles): Mistake[] {
+  const problem = path === '' ? 'needs a path' : socketProblem(path, files);
+  return problem === undefined ? [] : [{ option: '--input', message: `${quoted(path)}: ${problem}` }];
 }
 
 function socketProblem(path: string, files: HostFiles): string | undefined {
@@ -367,6 +377,7 @@ const PATH_ERRORS: Readonly<Record<string, string>> = {
   EADDRINUSE: 'was taken by another process',
   // What only the attempt to connect tells, unix(7).
   ECONNREFUSED: 'nobody listens at this socket',
+  EAGAIN: 'too many connections wait at this socket already',
   EPROTOTYPE: 'is a socket of the other kind: type=unix is for datagrams, type=unix-stream for a stream',
   ERR_INVALID_ARG_VALUE: 'is not a valid path',
 };

@@ -26,6 +26,7 @@ const CLASSES: Readonly<Record<number, PciClass>> = {
   [DeviceType.NETWORK]: { base: 0x02, sub: 0x00, interface: 0 },
   [DeviceType.BLOCK]: { base: 0x01, sub: 0x80, interface: 0 },
   [DeviceType.CONSOLE]: { base: 0x07, sub: 0x80, interface: 0 },
+  [DeviceType.INPUT]: { base: 0x09, sub: 0x80, interface: 0 },
   [DeviceType.VSOCK]: { base: 0x07, sub: 0x80, interface: 0 },
 };
 const OTHER_CLASS: PciClass = { base: 0xff, sub: 0x00, interface: 0 };

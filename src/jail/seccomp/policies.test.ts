@@ -21,6 +21,7 @@ test('there are policies of the first devices', () => {
       'block_device',
       'common_device',
       'console_device',
+      'input_device',
       'net_device',
       'rng_device',
       'serial_device',

@@ -24,6 +24,7 @@ import { consolePorts } from '../console-config.ts';
 import { type BalloonClient, balloonPlan } from './plans/balloon.ts';
 import { blockPlan, type DiskClient } from './plans/block.ts';
 import { type ConsoleClient, type ConsoleHost, consolePlan } from './plans/console.ts';
+import { inputPlan } from './plans/input.ts';
 import { netPlan } from './plans/net.ts';
 import type { DeviceHelper, DevicePlan } from './plans/plan.ts';
 import { rngPlan } from './plans/rng.ts';
@@ -36,7 +37,7 @@ const NOBODY = { uid: 65534, gid: 65534 } as const;
 const NO_JAIL: JailConfig = { namespaces: [], root: 'host', rlimits: {}, dumpable: true };
 
 /** What of a machine's configuration is devices with processes. */
-export type WantedDevices = Pick<Config, 'disks' | 'nets' | 'serial' | 'vsock'>;
+export type WantedDevices = Pick<Config, 'disks' | 'inputs' | 'nets' | 'serial' | 'vsock'>;
 
 export interface CreateDevicesOptions extends WantedDevices, ConsoleHost {
   readonly warden: Warden;
@@ -79,8 +80,9 @@ export interface CreatedDevices {
 }
 
 /** Whether a machine has device processes. */
-export function wantsDevices({ disks, nets, serial, vsock }: WantedDevices): boolean {
-  return disks.length > 0 || nets.length > 0 || vsock !== undefined || consolePorts(serial).length > 0;
+export function wantsDevices({ disks, inputs, nets, serial, vsock }: WantedDevices): boolean {
+  const lists = [disks, inputs, nets, consolePorts(serial)];
+  return vsock !== undefined || lists.some((list) => list.length > 0);
 }
 
 /**
@@ -90,7 +92,7 @@ export function wantsDevices({ disks, nets, serial, vsock }: WantedDevices): boo
 export function createDevices(options: CreateDevicesOptions, owned: DisposableStack): CreatedDevices {
   using opened = new DisposableStack();
   const { plan, client } = balloonPlan(options.memory.sizeBytes, opened, owned);
-  const { nets, serial, vsock } = options;
+  const { inputs, nets, serial, vsock } = options;
   const ports = consolePorts(serial);
   const console = ports.length === 0 ? undefined : consolePlan(ports, options, { opened, owned });
   const disks = options.disks.map((disk, index) => blockPlan(disk, index, { opened, owned }));
@@ -100,6 +102,7 @@ export function createDevices(options: CreateDevicesOptions, owned: DisposableSt
     ...nets.map((net, index) => netPlan(net, index, { opened, owned })),
     ...(vsock === undefined ? [] : [vsockPlan(vsock, opened, owned)]),
     ...(console === undefined ? [] : [console.plan]),
+    ...inputs.map((input, index) => inputPlan(input, index, opened)),
     plan,
   ];
   const devices = plans.map((each, index) => createDevice(each, index + 1, options, owned));

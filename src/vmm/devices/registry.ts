@@ -1,6 +1,9 @@
 /** The devices that have processes: how each is made there. Main knows them by these names. */
 import { type Balloon, balloon } from '#devices/virtio/balloon/balloon.ts';
 import { type Block, block } from '#devices/virtio/block/block.ts';
+import { input } from '#devices/virtio/input/input.ts';
+import { SocketSource } from '#devices/virtio/input/input-source.ts';
+import { type InputKind, inputTable, type TouchSize } from '#devices/virtio/input/input-table.ts';
 import { net } from '#devices/virtio/net/net.ts';
 import { StreamBackend } from '#devices/virtio/net/stream-backend.ts';
 import { TapBackend } from '#devices/virtio/net/tap-backend.ts';
@@ -49,7 +52,16 @@ export interface NetParameters {
   readonly mac: readonly number[];
 }
 
-export type DeviceName = 'rng' | 'balloon' | 'block' | 'console' | 'net' | 'vsock';
+/** What main says of an input device; its connection is the one descriptor. */
+export interface InputParameters {
+  readonly kind: InputKind;
+  /** Among the input devices of the machine. */
+  readonly index: number;
+  /** Of the kinds with a surface. */
+  readonly size?: TouchSize;
+}
+
+export type DeviceName = 'rng' | 'balloon' | 'block' | 'console' | 'input' | 'net' | 'vsock';
 
 function only(fds: readonly Fd[]): Fd {
   const [fd] = fds;
@@ -76,6 +88,10 @@ export const DEVICE_MAKERS: Readonly<Record<DeviceName, DeviceMaker>> = {
     const timeouts = { sendMs: CONNECT_TIMEOUT_MS, receiveMs: CONNECT_TIMEOUT_MS };
     const host = new UnixHostSockets(listener, VsockConnect.client(main, timeouts));
     return { device: vsock.create({ cid, host, hostFds: host.keepFds() }) };
+  }),
+  input: virtioMaker<InputParameters>(({ name, parameters: { kind, index, size }, fds, log }) => {
+    const source = new SocketSource(only(fds));
+    return { device: input.create({ name, table: inputTable(kind, index, size), source, log }) };
   }),
   net: virtioMaker<NetParameters>(({ name, parameters, fds, log }) => {
     const backends =

@@ -30,17 +30,17 @@ interface Survived {
 }
 
 const all = (verdict: Verdict, why: string): Survived => ({
-  verdicts: { rng: verdict, block: verdict, console: verdict, balloon: verdict },
+  verdicts: { rng: verdict, block: verdict, console: verdict, input: verdict, balloon: verdict },
   why,
 });
 const blockAlone = (verdict: Verdict, why: string): Survived => ({
-  verdicts: { rng: 'killed', block: verdict, console: 'killed', balloon: 'killed' },
+  verdicts: { rng: 'killed', block: verdict, console: 'killed', input: 'killed', balloon: 'killed' },
   why,
 });
 
-/** What balloon and console have first of their own is no file but a control socket: they say to main what they may say anyway. */
+/** What balloon, console and keyboard have first of their own is no file but a socket: they say to its other end what they may say anyway. */
 const filesAlone = (verdict: Verdict, sockets: Verdict, why: string): Survived => ({
-  verdicts: { rng: verdict, block: verdict, console: sockets, balloon: sockets },
+  verdicts: { rng: verdict, block: verdict, console: sockets, input: sockets, balloon: sockets },
   why,
 });
 
@@ -131,7 +131,9 @@ class FilterlessWarden extends Warden {
 /** Devices that make one attempt after the other. */
 class Prison implements Disposable {
   readonly #owned = new DisposableStack();
-  readonly #machine = this.#owned.use(new TestMachine({ wanted: () => ({ serial: [CONSOLE] }) }));
+  readonly #machine = this.#owned.use(
+    new TestMachine({ wanted: (machine) => ({ serial: [CONSOLE], inputs: [machine.keyboard()] }) }),
+  );
   readonly #warden: Warden;
   readonly #walls: Walls;
 

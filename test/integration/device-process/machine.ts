@@ -6,19 +6,22 @@ import { silentLog } from '#devices/virtio/testing/fakes.ts';
 import type { IrqRouter } from '#hypervisor/irq-router.ts';
 import { GuestMemory } from '#memory/guest-memory.ts';
 import { SystemAllocator } from '#resources/system-allocator.ts';
-import type { Fd } from '#sys/fd.ts';
+import { Fd } from '#sys/fd.ts';
+import { tryAccept } from '#sys/socket.ts';
 import { GiB, MiB } from '#util/bits.ts';
 import type { Log } from '#util/log.ts';
 import type { WantedDevices } from '#vmm/devices/create-devices.ts';
 import type { DeviceSetOptions } from '#vmm/devices/device-set.ts';
 import type { DiskConfig } from '#vmm/disk-config.ts';
+import type { InputConfig } from '#vmm/input-config.ts';
+import { UnixListener } from '#vmm/unix-listener.ts';
 
 export const MEMORY_BYTES = MiB;
 export const DISK_BYTES = MiB;
 
 export interface TestMachineOptions {
   readonly memoryBytes?: number;
-  /** What the machine has instead of one raw disk, or besides; gets its folder. */
+  /** What the machine has instead of one raw disk and one keyboard, or besides; gets its folder. */
   readonly wanted?: (machine: TestMachine) => Partial<WantedDevices>;
 }
 
@@ -27,6 +30,8 @@ export class TestMachine implements Disposable {
   readonly memory: GuestMemory;
   readonly folder = mkdtempSync(join(tmpdir(), 'crosvm-device-process-'));
   readonly diskPath = join(this.folder, 'disk');
+  /** Where the events of a keyboard come from. */
+  readonly #events = new UnixListener(join(this.folder, 'events'));
   /** Messages by GSI, and the eventfds that send them. */
   readonly routes = new Map<number, { readonly address: number; readonly data: number }>();
   readonly irqfds = new Map<number, Fd>();
@@ -41,8 +46,10 @@ export class TestMachine implements Disposable {
     writeFileSync(this.diskPath, new Uint8Array(DISK_BYTES));
   }
 
+  /** Connections of devices that were made before are closed: no more than 128 can wait. */
   options({ sandbox = true, readOnly = false } = {}): DeviceSetOptions {
     const { memory } = this;
+    for (let fd = tryAccept(this.#events.fd); fd !== undefined; fd = tryAccept(this.#events.fd)) new Fd(fd).close();
     const logOf = (): Log => silentLog;
     const allocator = new SystemAllocator({
       lowMmio: { start: 3 * GiB, sizeBytes: GiB / 2 },
@@ -57,6 +64,7 @@ export class TestMachine implements Disposable {
       disks: [this.disk(this.diskPath, readOnly)],
       nets: [],
       serial: [],
+      inputs: this.#wanted === undefined ? [this.keyboard()] : [],
       ...this.#wanted?.(this),
       sandbox,
       logLevel: 'warn',
@@ -70,8 +78,13 @@ export class TestMachine implements Disposable {
       irqfd.close();
       resample.close();
     }
+    this.#events[Symbol.dispose]();
     this.memory.close();
     rmSync(this.folder, { recursive: true });
+  }
+
+  keyboard(): InputConfig {
+    return { kind: 'keyboard', path: join(this.folder, 'events') };
   }
 
   disk(path: string, readOnly = false): DiskConfig {

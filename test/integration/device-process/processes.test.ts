@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { balloon } from '#devices/virtio/balloon/balloon.ts';
 import { block } from '#devices/virtio/block/block.ts';
+import { input } from '#devices/virtio/input/input.ts';
 import { rng } from '#devices/virtio/rng/rng.ts';
 import { probeJail } from '#jail/probe.ts';
 import { kill, Signal } from '#sys/signal.ts';
@@ -21,6 +22,7 @@ const SETS = ['CapInh', 'CapPrm', 'CapEff', 'CapAmb'];
 const DEVICES = [
   { name: 'rng', id: 0x1044, queueCount: rng.queueSizes.length },
   { name: 'block0', id: 0x1042, queueCount: block.queueSizes.length },
+  { name: 'input0', id: 0x1052, queueCount: input.queueSizes.length },
   { name: 'balloon', id: 0x1045, queueCount: balloon.queueSizes.length },
 ] as const;
 type Device = (typeof DEVICES)[number];
@@ -45,7 +47,7 @@ function expectedDescriptors({ name, queueCount }: Device, diskPath: string): st
     // The bus, the interrupts and the reports.
     ...Array(3).fill('socket'),
     '/memfd:guest-ram (deleted)',
-    ...{ rng: ['/dev/urandom'], block0: [diskPath, 'socket'], balloon: ['socket'] }[name],
+    ...{ rng: ['/dev/urandom'], block0: [diskPath, 'socket'], input0: ['socket'], balloon: ['socket'] }[name],
   ].sort();
 }
 
