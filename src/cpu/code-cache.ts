@@ -57,7 +57,7 @@ export class CodeCache implements CodeWatcher {
     this.#kind = keepsBlocks ? 'whole' : 'single';
     this.#mmu = mmu;
     this.#translator = new Translator(memory);
-    this.#hasCode = new Uint8Array(Math.ceil(mmu.ramSizeBytes / 4096));
+    this.#hasCode = new Uint8Array(Math.ceil(mmu.memoryEnd / 4096));
     mmu.watcher = this;
   }
 
@@ -194,7 +194,7 @@ export class CodeCache implements CodeWatcher {
     const physical = this.#mmu.translate(low, high, ACCESS.FETCH | this.#mmu.userBit);
     if (physical < 0) return null;
     const page = physical - (physical % 4096);
-    if (page + 4096 > this.#mmu.ramSizeBytes) {
+    if (page + 4096 > this.#mmu.memoryEnd) {
       this.#mmu.raise(VECTOR.GP, 0);
       return null;
     }
@@ -373,7 +373,7 @@ export class CodeCache implements CodeWatcher {
     const high = this.#mmu.highAfter(nextLow - 0x1000, words[(STATE.CODE_PAGE >> 2) + 1] as number, 0x1000);
     const second = this.#mmu.translate(nextLow, high, ACCESS.FETCH | this.#mmu.userBit);
     if (second < 0) return 0;
-    if (second + 4096 > this.#mmu.ramSizeBytes) {
+    if (second + 4096 > this.#mmu.memoryEnd) {
       this.#mmu.raise(VECTOR.GP, 0);
       return 0;
     }

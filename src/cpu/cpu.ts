@@ -1,5 +1,6 @@
 /** The software x86-64 processor: state, engine and the loop around it. Knows physical memory, ports and time, not the VM. */
 import type { Clock } from '#util/clock.ts';
+import { AddressMap } from './address-map.ts';
 import { CodeCache } from './code-cache.ts';
 import { createEngine, type Engine } from './engine.ts';
 import { ExceptionUnit } from './exceptions.ts';
@@ -42,6 +43,8 @@ export interface MsrBus {
 export interface CpuOptions {
   readonly memory: WebAssembly.Memory;
   readonly ramSizeBytes: number;
+  /** What memory regions outside RAM may take in all, behind RAM in `memory`; none when left out. */
+  readonly regionRoomBytes?: number;
   readonly devices: PhysicalDevices;
   readonly ports: Ports;
   readonly interrupts: InterruptSource;
@@ -70,8 +73,8 @@ const DR6_SINGLE_STEP = 1 << 14;
 const HALT: CpuStop = { reason: 'halt' };
 const BUDGET_USED: CpuStop = { reason: 'budget' };
 
-/** Size of the WebAssembly memory for this much guest RAM, in 64 KiB pages. */
-export const memoryPages = (ramSizeBytes: number): number => Math.ceil((RAM_BASE + ramSizeBytes) / 65536);
+/** Size of the WebAssembly memory for this much guest RAM and regions besides, in 64 KiB pages. */
+export const memoryPages = (sizeBytes: number): number => Math.ceil((RAM_BASE + sizeBytes) / 65536);
 
 export class Cpu {
   readonly system = new SystemState();
@@ -100,7 +103,8 @@ export class Cpu {
   constructor(options: CpuOptions) {
     this.options = options;
     const { buffer } = options.memory;
-    this.mmu = new MemoryUnit(buffer, options.ramSizeBytes, this.system, options.devices);
+    const map = new AddressMap(options.ramSizeBytes, options.regionRoomBytes ?? 0);
+    this.mmu = new MemoryUnit(buffer, map, this.system, options.devices);
     this.words = this.mmu.words;
     this.bytes = this.mmu.bytes;
     this.quads = new BigInt64Array(buffer, 0, 0x800 / 8);

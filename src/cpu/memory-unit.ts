@@ -1,5 +1,9 @@
-/** Address translation, the TLB's fills, and accesses that the engine's fast path cannot do. */
+/**
+ * Address translation, the TLB's fills, and accesses that the engine's fast path cannot do. What is called a physical address here
+ * is a place of the AddressMap: RAM's own addresses, and others for what lies elsewhere.
+ */
 import { assert } from '#util/assert.ts';
+import type { AddressMap, MappedRegion } from './address-map.ts';
 import { codeKey, isChecked } from './code-key.ts';
 import { ACCESS_MODE, CODE_KEY, CODE_TLB, FLAG, RAM_BASE, STATE, TLB } from './layout.ts';
 import { ADDRESS_HIGH, isCanonical, NX_HIGH, PTE, RESERVED_4M, RESERVED_HIGH, RESERVED_LARGE } from './page-entry.ts';
@@ -27,6 +31,9 @@ export class MemoryUnit {
   readonly words: Int32Array;
   readonly bytes: Uint8Array;
   readonly ramSizeBytes: number;
+  /** One past the last address with memory behind it. */
+  readonly memoryEnd: number;
+  readonly map: AddressMap;
   readonly tlb: Tlb;
   readonly #system: SystemState;
   readonly #devices: PhysicalDevices;
@@ -49,10 +56,12 @@ export class MemoryUnit {
   /** Whether the TLB in force is for user code's accesses. */
   #isUserTlb = false;
 
-  constructor(memory: ArrayBuffer, ramSizeBytes: number, system: SystemState, devices: PhysicalDevices) {
+  constructor(memory: ArrayBuffer, map: AddressMap, system: SystemState, devices: PhysicalDevices) {
     this.words = new Int32Array(memory);
     this.bytes = new Uint8Array(memory);
-    this.ramSizeBytes = ramSizeBytes;
+    this.map = map;
+    this.ramSizeBytes = map.ramSizeBytes;
+    this.memoryEnd = map.endPlace;
     this.#system = system;
     this.#devices = devices;
     this.#deviceData = Object.fromEntries([1, 2, 4, 8].map((n) => [n, new Uint8Array(n)]));
@@ -147,6 +156,19 @@ export class MemoryUnit {
    * checked as user's, without as supervisor's.
    */
   translate(low: number, high: number, access: number): number {
+    const physical = this.#translate(low, high, access);
+    return physical < this.ramSizeBytes ? physical : this.map.placeOf(physical);
+  }
+
+  /** All regions outside RAM from now on. What was translated to those that are gone, and decoded there, is forgotten. */
+  setRegions(regions: readonly MappedRegion[], gone: readonly MappedRegion[]): void {
+    this.map.setRegions(regions);
+    if (gone.length === 0) return;
+    for (const { place, sizeBytes } of gone) this.externalWrite(place, sizeBytes);
+    this.tlb.flush();
+  }
+
+  #translate(low: number, high: number, access: number): number {
     const s = this.#system;
     if ((s.cr0 & CR0.PG) === 0) {
       this.#writable = true;
@@ -178,8 +200,9 @@ export class MemoryUnit {
     let noExecute = 0;
     const fault = this.#faultBits(access);
     for (let level = top; ; level--) {
-      if (entryAddress + 8 > this.ramSizeBytes) return this.#pageFault(low, high, fault);
-      const at = (RAM_BASE + entryAddress) >>> 2;
+      const entryPlace = this.#tablePlace(entryAddress);
+      if (entryPlace < 0) return this.#pageFault(low, high, fault);
+      const at = (RAM_BASE + entryPlace) >>> 2;
       const entryLow = words[at] as number;
       const entryHigh = words[at + 1] as number;
       if ((entryLow & PTE.PRESENT) === 0) return this.#pageFault(low, high, fault);
@@ -207,6 +230,13 @@ export class MemoryUnit {
     }
   }
 
+  /** Where the entry of a table lies, which is marked in place; -1 outside memory that may be written. */
+  #tablePlace(entryAddress: number): number {
+    if (entryAddress < this.ramSizeBytes) return entryAddress;
+    const place = this.map.placeOf(entryAddress);
+    return place < this.memoryEnd && this.map.isWritable(place) ? place : -1;
+  }
+
   /** Checks the entry at a word that maps a page, marks it, and notes what the TLB keeps. False when the access is not allowed. */
   #leaf(at: number, access: number, rights: number, noExecute: number, shift: number): boolean {
     if (!this.#allowed(access, rights, noExecute)) return false;
@@ -224,8 +254,9 @@ export class MemoryUnit {
     const s = this.#system;
     const pointer = s.cr3 - (s.cr3 % 32) + ((low >>> 30) << 3);
     const fault = this.#faultBits(access);
-    if (pointer + 8 > this.ramSizeBytes) return this.#pageFault(low, 0, fault);
-    const at = (RAM_BASE + pointer) >>> 2;
+    const pointerPlace = this.#tablePlace(pointer);
+    if (pointerPlace < 0) return this.#pageFault(low, 0, fault);
+    const at = (RAM_BASE + pointerPlace) >>> 2;
     const entry = this.words[at] as number;
     if ((entry & PTE.PRESENT) === 0) return this.#pageFault(low, 0, fault);
     const table = ((this.words[at + 1] as number) & ADDRESS_HIGH) * TWO_32 + ((entry & PAGE_MASK) >>> 0);
@@ -240,8 +271,9 @@ export class MemoryUnit {
     let entryAddress = s.cr3 - (s.cr3 % 4096) + ((low >>> 22) << 2);
     let rights: number = PTE.WRITABLE | PTE.USER;
     for (let level = 1; ; level--) {
-      if (entryAddress + 4 > this.ramSizeBytes) return this.#pageFault(low, 0, fault);
-      const at = (RAM_BASE + entryAddress) >>> 2;
+      const entryPlace = this.#tablePlace(entryAddress);
+      if (entryPlace < 0) return this.#pageFault(low, 0, fault);
+      const at = (RAM_BASE + entryPlace) >>> 2;
       const entry = words[at] as number;
       if ((entry & PTE.PRESENT) === 0) return this.#pageFault(low, 0, fault);
       rights &= entry;
@@ -279,11 +311,11 @@ export class MemoryUnit {
     return this.#system.cpl === 3 ? PF.USER : 0;
   }
 
-  /** Enters a translation of RAM that was made for this access into the TLB in force. */
+  /** Enters a translation of memory that was made for this access into the TLB in force. */
   #fill(low: number, high: number, physical: number, access: number): void {
     const { words } = this;
     const page = physical - (physical % 4096);
-    if (page + 4096 > this.ramSizeBytes) return;
+    if (page + 4096 > this.memoryEnd) return;
     // What the processor does for itself on behalf of user code, such as pushing a frame, must not open pages to user code.
     if (this.#isUserTlb !== ((access & PF.USER) !== 0)) return;
     this.misses++;
@@ -291,7 +323,7 @@ export class MemoryUnit {
     const pageLow = low & PAGE_MASK;
     words[at] = pageLow;
     words[at + 1] = high;
-    const write = this.#writable && !this.watcher.hasCode(page);
+    const write = this.#writable && this.map.isWritable(page) && !this.watcher.hasCode(page);
     words[at + 2] = write ? pageLow : -1;
     words[at + 3] = write ? high : -1;
     words[at + (TLB.PAGE_SHIFT >> 2)] = this.#pageShift;
@@ -308,7 +340,7 @@ export class MemoryUnit {
     if ((low & 0xfff) + sizeBytes > 4096) return this.#loadAcross(low, high, sizeBytes, access);
     const physical = this.translate(low, high, access);
     if (physical < 0) return 0;
-    if (physical + sizeBytes <= this.ramSizeBytes) {
+    if (physical + sizeBytes <= this.memoryEnd) {
       this.#fill(low, high, physical, access);
       return RAM_BASE + physical;
     }
@@ -357,7 +389,7 @@ export class MemoryUnit {
     const a = this.translate(low, high, user | PF.WRITE);
     if (a < 0) return false;
     if (first === sizeBytes) {
-      if (a + sizeBytes <= this.ramSizeBytes) this.#fill(low, high, a, user);
+      if (a + sizeBytes <= this.memoryEnd) this.#fill(low, high, a, user);
       this.writePhysical(a, from, sizeBytes, record);
       return true;
     }
@@ -388,7 +420,7 @@ export class MemoryUnit {
   }
 
   readPhysical(address: number, to: number, sizeBytes: number): void {
-    if (address + sizeBytes <= this.ramSizeBytes) {
+    if (address + sizeBytes <= this.memoryEnd) {
       this.bytes.copyWithin(to, RAM_BASE + address, RAM_BASE + address + sizeBytes);
       return;
     }
@@ -396,7 +428,7 @@ export class MemoryUnit {
   }
 
   writePhysical(address: number, from: number, sizeBytes: number, record: number): void {
-    if (address + sizeBytes <= this.ramSizeBytes) {
+    if (address + sizeBytes <= this.memoryEnd && this.map.isWritable(address)) {
       const page = address - (address % 4096);
       if (this.watcher.hasCode(page)) this.watcher.written(address, sizeBytes, record);
       this.bytes.copyWithin(RAM_BASE + address, from, from + sizeBytes);
@@ -418,7 +450,7 @@ export class MemoryUnit {
    * anew: for pages that are not global, at the latest when CR3 is written.
    */
   externalWrite(address: number, sizeBytes: number): void {
-    const end = Math.min(address + sizeBytes, this.ramSizeBytes);
+    const end = Math.min(address + sizeBytes, this.memoryEnd);
     for (let at = address; at < end; ) {
       const page = at - (at % 4096);
       const next = Math.min(end, page + 4096);
@@ -428,7 +460,8 @@ export class MemoryUnit {
   }
 
   /** Devices see naturally sized accesses: what is left over of others goes byte by byte. */
-  #eachPiece(address: number, place: number, sizeBytes: number, read: boolean): void {
+  #eachPiece(from: number, place: number, sizeBytes: number, read: boolean): void {
+    const address = this.map.physicalOf(from);
     const whole = sizeBytes === 1 || sizeBytes === 2 || sizeBytes === 4 || sizeBytes === 8;
     const step = whole ? sizeBytes : 1;
     const data = this.#deviceData[step] as Uint8Array;

@@ -15,7 +15,7 @@ export const NO_INTERRUPTS: InterruptSource = {
   readTaskPriority: () => 0,
   writeTaskPriority: () => {},
 };
-const RAM_SIZE_BYTES = 16 << 20;
+export const RAM_SIZE_BYTES = 16 << 20;
 
 export interface TestMachine {
   readonly cpu: Cpu;
@@ -28,7 +28,8 @@ export interface TestMachine {
 
 /** Builds the machine with `code` (hexadecimal text, spaces ignored) loaded. */
 export function createTestMachine(code: string, options: Partial<CpuOptions> = {}): TestMachine {
-  const memory = new WebAssembly.Memory({ initial: memoryPages(RAM_SIZE_BYTES), maximum: memoryPages(RAM_SIZE_BYTES) });
+  const pages = memoryPages(RAM_SIZE_BYTES + (options.regionRoomBytes ?? 0));
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
   const ram = new Uint8Array(memory.buffer, RAM_BASE, RAM_SIZE_BYTES);
   const tables = new DataView(memory.buffer, RAM_BASE + TABLES, 0x3000);
   tables.setUint32(0, (TABLES + 0x1000) | 7, true);

@@ -9,6 +9,7 @@ import type { DeadlineSource } from '#util/deadline.ts';
 import type { Logger } from '#util/log.ts';
 import type { IrqChip } from './irq-chip.ts';
 import type { IrqRouter } from './irq-router.ts';
+import type { MemoryRegion } from './memory-region.ts';
 import type { FpuControl, MsrEntry, SpecialRegisters, VcpuRegisters } from './registers.ts';
 
 /** The state that a vCPU starts in. */
@@ -68,6 +69,13 @@ export interface Vm extends Disposable {
   kick(index: number): void;
   /** Makes the router of interrupts that come by eventfds. Once, in the main thread. Throws SyscallError. */
   createIrqRouter(): IrqRouter;
+  /**
+   * Puts a part of a file among the guest's physical addresses, before the vCPUs run or while they do. Returns the region's slot.
+   * In the main thread. Throws MemoryRegionError (NO_ROOM), SyscallError.
+   */
+  addMemoryRegion(region: MemoryRegion): number;
+  /** When it returns, no vCPU reaches the region any more. In the main thread. Throws MemoryRegionError (BUSY). */
+  removeMemoryRegion(slot: number): void;
   /** What `attachVm` in another thread of this process needs. */
   describe(): VmDescription;
 }
@@ -80,12 +88,16 @@ export interface VmDescription {
 export interface VmOptions extends AttachOptions {
   readonly memory: GuestMemory;
   readonly vcpuCount: number;
+  /** What memory regions besides RAM may take in all; 0 by default. Some hypervisors set it aside. */
+  readonly regionRoomBytes?: number;
 }
 
 export interface Hypervisor {
   readonly name: string;
   /** Guest-physical addresses have so many bits, as the guest's CPUID leaf 0x80000008 says. */
   readonly physicalAddressBits: number;
+  /** The most that memory regions may take in all in a machine whose RAM ends at this address. */
+  regionRoomBytesMax(ramEnd: number): number;
   /** Makes a VM over this memory, which stays the caller's and must outlive it. */
   createVm(options: VmOptions): Vm;
   /**

@@ -22,6 +22,8 @@ export interface VmComponents {
   readonly params: readonly string[];
   /** Shown by SMBIOS. */
   readonly version: string;
+  /** What memory regions besides RAM may take in all; 0 by default. */
+  readonly regionRoomBytes?: number;
 }
 
 /**
@@ -29,7 +31,7 @@ export interface VmComponents {
  * wrong with the user's files and options, SyscallError when the host refuses the memory.
  */
 export function buildVm(components: VmComponents, hypervisor: Hypervisor, clock: Clock): RunnableLinuxVm {
-  const { cpuCount, memorySizeBytes } = components;
+  const { cpuCount, memorySizeBytes, regionRoomBytes = 0 } = components;
   using owned = new DisposableStack();
   const ranges = memoryRanges(memorySizeBytes);
   const memory = owned.use(GuestMemory.create(ranges));
@@ -45,7 +47,7 @@ export function buildVm(components: VmComponents, hypervisor: Hypervisor, clock:
     fillRandom: (target) => void randomFillSync(target),
     version: components.version,
   });
-  const vm = owned.use(hypervisor.createVm({ memory, vcpuCount: cpuCount, clock }));
+  const vm = owned.use(hypervisor.createVm({ memory, vcpuCount: cpuCount, clock, regionRoomBytes }));
   const state: VcpuState = {
     ...registers,
     msrs: bootMsrs(PHYSICAL_ADDRESS_BITS_MAX),

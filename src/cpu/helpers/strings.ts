@@ -142,12 +142,12 @@ class StringUnit {
     if (step.kind === KIND.MOVS) {
       const source = mmu.translate(Number(from & 0xffffffffn) | 0, Number(from >> 32n) | 0, mmu.userBit);
       if (source < 0) return -1;
-      if (source + count > mmu.ramSizeBytes) return 0;
+      if (source + count > mmu.memoryEnd) return 0;
       host = RAM_BASE + source;
     }
     const target = mmu.translate(Number(to & 0xffffffffn) | 0, Number(to >> 32n) | 0, mmu.userBit | ACCESS.WRITE);
     if (target < 0) return -1;
-    if (target + count > mmu.ramSizeBytes) return 0;
+    if (target + count > mmu.memoryEnd || !mmu.map.isWritable(target)) return 0;
     // Overlapping upward copies repeat what they have just written: only element by element does that.
     const distance = RAM_BASE + target - host;
     if (step.kind === KIND.MOVS && distance > 0 && distance < count) return 0;

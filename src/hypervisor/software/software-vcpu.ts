@@ -1,5 +1,5 @@
 import { randomFillSync } from 'node:crypto';
-import { Cpu, memoryPages } from '#cpu/cpu.ts';
+import { Cpu, type CpuStop, memoryPages } from '#cpu/cpu.ts';
 import { createCpuid } from '#cpu/cpuid.ts';
 import { FLAG, RAM_BASE, STATE } from '#cpu/layout.ts';
 import type { GuestMemory } from '#memory/guest-memory.ts';
@@ -12,6 +12,7 @@ import type { SoftwareIrqChip } from './irq-chip.ts';
 import { KvmClock } from './kvm-clock.ts';
 import type { LocalApic } from './local-apic.ts';
 import { PENDING } from './local-apic-inbox.ts';
+import { RegionFollower } from './memory-regions.ts';
 import { SoftwareMsrs } from './msr-bus.ts';
 
 /**
@@ -36,6 +37,9 @@ export interface SoftwareVcpuOptions {
   readonly clock: Clock;
   readonly memory: GuestMemory;
   readonly irqChip: SoftwareIrqChip;
+  /** See MemoryRegions. */
+  readonly regionState: Int32Array;
+  readonly regionRoomBytes: number;
   readonly log: Logger | undefined;
 }
 
@@ -46,11 +50,13 @@ export class SoftwareVcpu implements Vcpu {
   readonly #cpu: Cpu;
   readonly #localApic: LocalApic;
   readonly #msrs: SoftwareMsrs;
+  /** Undefined where the machine has no room for regions besides RAM. */
+  readonly #regions: RegionFollower | undefined;
   #sleepNs = 0;
   #seenDeviceWrites = 0;
 
   constructor(options: SoftwareVcpuOptions) {
-    const { index, memory, irqChip, clock, bus, log } = options;
+    const { index, memory, irqChip, clock, log, regionRoomBytes } = options;
     this.index = index;
     this.#options = options;
     const localApic = irqChip.localApics[index] as LocalApic;
@@ -62,12 +68,14 @@ export class SoftwareVcpu implements Vcpu {
     });
     this.#msrs = new SoftwareMsrs({ localApic, kvmClock, clock, log });
     const ramSizeBytes = memory.endAddress;
-    const pages = memoryPages(ramSizeBytes);
+    const pages = memoryPages(ramSizeBytes + regionRoomBytes);
     const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages });
     overlayGuestMemory(wasmMemory, RAM_BASE, memory);
+    const bus = this.#outside(options.bus);
     this.#cpu = new Cpu({
       memory: wasmMemory,
       ramSizeBytes,
+      regionRoomBytes,
       devices: mmioOf(bus, localApic),
       ports: new BusPorts(bus),
       interrupts: {
@@ -83,6 +91,9 @@ export class SoftwareVcpu implements Vcpu {
       random: (target) => void randomFillSync(target),
       cpuid: createCpuid({ localApic: true, paravirtualClock: true }),
     });
+    const { mmu } = this.#cpu;
+    const follower = { vcpuIndex: index, memory: wasmMemory, ramBase: RAM_BASE, mmu };
+    if (regionRoomBytes > 0) this.#regions = new RegionFollower(options.regionState, follower);
   }
 
   setState(state: VcpuState): void {
@@ -100,7 +111,7 @@ export class SoftwareVcpu implements Vcpu {
       const deadlineNs = this.#advanceTimers();
       if (this.#localApic.inbox.take(PENDING.KICK)) return KICKED;
       if (this.#localApic.takeInit()) return INITIALISED;
-      const stop = this.#cpu.run(this.#slice(deadlineNs));
+      const stop = this.#runGuest(this.#slice(deadlineNs));
       bus.flush();
       if (stop.reason === 'triple-fault') {
         return { reason: 'shutdown', detail: `triple fault; the first exception's vector was ${stop.vector}` };
@@ -122,6 +133,35 @@ export class SoftwareVcpu implements Vcpu {
 
   [Symbol.dispose](): void {
     // The WebAssembly memory and the overlay in it go when they are collected.
+  }
+
+  #runGuest(budget: number): CpuStop {
+    if (this.#regions === undefined) return this.#cpu.run(budget);
+    this.#regions.enter();
+    try {
+      return this.#cpu.run(budget);
+    } finally {
+      this.#regions.leave();
+    }
+  }
+
+  /** The bus, whose devices may make the processor wait: no guest code runs meanwhile. */
+  #outside(bus: VcpuBus): BusAccess {
+    if (this.#options.regionRoomBytes === 0) return bus;
+    const leaving = (access: (at: number, data: Uint8Array) => void) => (at: number, data: Uint8Array) => {
+      this.#regions?.leave();
+      try {
+        access(at, data);
+      } finally {
+        this.#regions?.enter();
+      }
+    };
+    return {
+      readPort: leaving((port, data) => bus.readPort(port, data)),
+      writePort: leaving((port, data) => bus.writePort(port, data)),
+      readMmio: leaving((address, data) => bus.readMmio(address, data)),
+      writeMmio: leaving((address, data) => bus.writeMmio(address, data)),
+    };
   }
 
   /** Does what is due; returns the next deadline. */
@@ -167,16 +207,18 @@ export class SoftwareVcpu implements Vcpu {
   }
 }
 
+type BusAccess = Pick<VcpuBus, 'readPort' | 'writePort' | 'readMmio' | 'writeMmio'>;
+
 /** Port accesses of the CPU as bus accesses; the buffers are used over and over. */
 class BusPorts {
-  readonly #bus: VcpuBus;
+  readonly #bus: BusAccess;
   readonly #data: Readonly<Record<number, Uint8Array>> = {
     1: new Uint8Array(1),
     2: new Uint8Array(2),
     4: new Uint8Array(4),
   };
 
-  constructor(bus: VcpuBus) {
+  constructor(bus: BusAccess) {
     this.#bus = bus;
   }
 
@@ -196,7 +238,7 @@ class BusPorts {
 }
 
 /** The local APIC's page is the processor's own; all else is the bus's. */
-function mmioOf(bus: VcpuBus, localApic: LocalApic) {
+function mmioOf(bus: BusAccess, localApic: LocalApic) {
   const PAGE = 4096;
   const inPage = (address: number): boolean => {
     const page = localApic.pageAddress();

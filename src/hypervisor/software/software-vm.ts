@@ -1,4 +1,5 @@
 import { PHYSICAL_BITS } from '#cpu/cpuid.ts';
+import { RAM_BASE } from '#cpu/layout.ts';
 import { GuestMemory, type GuestMemoryDescription } from '#memory/guest-memory.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { Fd } from '#sys/fd.ts';
@@ -6,12 +7,16 @@ import { assert } from '#util/assert.ts';
 import type { Clock } from '#util/clock.ts';
 import type { Logger } from '#util/log.ts';
 import type { IrqRouter } from '../irq-router.ts';
+import type { MemoryRegion } from '../memory-region.ts';
 import type { AttachOptions, Hypervisor, Vcpu, VcpuBus, Vm, VmDescription, VmOptions } from '../vm.ts';
 import { SoftwareIrqChip } from './irq-chip.ts';
 import { SoftwareIrqRouter } from './irq-router.ts';
+import { MemoryRegions, regionStateWords } from './memory-regions.ts';
 import { SoftwareVcpu } from './software-vcpu.ts';
 
 const KIND = 'software';
+/** Of a WebAssembly memory with 32-bit addresses. */
+const MEMORY_BYTES_MAX = 2 ** 32;
 
 interface SoftwareVmDescription extends VmDescription {
   readonly kind: typeof KIND;
@@ -20,6 +25,8 @@ interface SoftwareVmDescription extends VmDescription {
   /** The interrupt chips' state, in shared memory. */
   readonly chipState: Int32Array;
   readonly resamples: readonly Resample[];
+  readonly regionState: Int32Array;
+  readonly regionRoomBytes: number;
 }
 
 /** An eventfd, the main thread's, to be signalled when the service of the GSI ends. */
@@ -33,23 +40,30 @@ interface Parts {
   readonly vcpuCount: number;
   readonly chipState: Int32Array;
   readonly resamples: readonly Resample[];
+  readonly regionState: Int32Array;
+  readonly regionRoomBytes: number;
   readonly clock: Clock;
   readonly log: Logger | undefined;
-  /** Whether the memory closes with the VM. */
-  readonly ownsMemory: boolean;
+  /** False in the thread that made the VM: the others' memory closes with it. */
+  readonly isAttached: boolean;
 }
 
-/** A VM whose processors are the software CPU: all that its threads share is guest memory and the interrupt chips' state. */
+/** A VM whose processors are the software CPU: all that its threads share is guest memory, the interrupt chips' state and the list of memory regions. */
 class SoftwareVm implements Vm {
   readonly memory: GuestMemory;
   readonly irqChip: SoftwareIrqChip;
   readonly #parts: Parts;
   readonly #resamples: { readonly gsi: number; readonly event: EventFd }[];
+  /** Undefined in other threads than that which made the VM. */
+  readonly #regions: MemoryRegions | undefined;
 
   constructor(parts: Parts) {
+    const { memory, vcpuCount, regionState, regionRoomBytes, isAttached } = parts;
     this.#parts = parts;
     this.#resamples = parts.resamples.map(({ gsi, fd }) => ({ gsi, event: borrowedEvent(fd) }));
-    this.memory = parts.memory;
+    this.memory = memory;
+    const regions = { ramSizeBytes: memory.endAddress, roomBytes: regionRoomBytes, vcpuCount };
+    this.#regions = isAttached ? undefined : new MemoryRegions(regionState, regions);
     this.irqChip = new SoftwareIrqChip(parts.chipState, {
       vcpuCount: parts.vcpuCount,
       clock: parts.clock,
@@ -61,8 +75,8 @@ class SoftwareVm implements Vm {
 
   createVcpu(index: number, bus: VcpuBus): Vcpu {
     assert(index >= 0 && index < this.#parts.vcpuCount, 'a vCPU of this VM');
-    const { clock, log } = this.#parts;
-    return new SoftwareVcpu({ index, bus, clock, log, memory: this.memory, irqChip: this.irqChip });
+    const { memory, irqChip } = this;
+    return new SoftwareVcpu({ ...this.#parts, index, bus, memory, irqChip });
   }
 
   kick(index: number): void {
@@ -86,10 +100,19 @@ class SoftwareVm implements Vm {
     });
   }
 
+  addMemoryRegion(region: MemoryRegion): number {
+    return this.#ownRegions().add(region);
+  }
+
+  removeMemoryRegion(slot: number): void {
+    this.#ownRegions().remove(slot);
+  }
+
   describe(): SoftwareVmDescription {
-    const { vcpuCount, chipState } = this.#parts;
+    const { vcpuCount, chipState, regionState, regionRoomBytes } = this.#parts;
     const resamples = this.#resamples.map(({ gsi, event }) => ({ gsi, fd: event.fd }));
-    return { kind: KIND, memory: this.memory.describe(), vcpuCount, chipState, resamples };
+    const memory = this.memory.describe();
+    return { kind: KIND, memory, vcpuCount, chipState, resamples, regionState, regionRoomBytes };
   }
 
   /** On the thread that ends the service, with the chips' lock held: a jailed device has no call that would make the write block. */
@@ -98,7 +121,13 @@ class SoftwareVm implements Vm {
   }
 
   [Symbol.dispose](): void {
-    if (this.#parts.ownsMemory) this.memory[Symbol.dispose]();
+    this.#regions?.[Symbol.dispose]();
+    if (this.#parts.isAttached) this.memory[Symbol.dispose]();
+  }
+
+  #ownRegions(): MemoryRegions {
+    assert(this.#regions !== undefined, 'memory regions are the main thread’s');
+    return this.#regions;
   }
 }
 
@@ -106,18 +135,31 @@ class SoftwareVm implements Vm {
 export const softwareHypervisor: Hypervisor = {
   name: KIND,
   physicalAddressBits: PHYSICAL_BITS,
-  createVm({ memory, vcpuCount, clock, log }: VmOptions): Vm {
-    const words = SoftwareIrqChip.stateWords(vcpuCount);
-    const chipState = new Int32Array(new SharedArrayBuffer(words * Int32Array.BYTES_PER_ELEMENT));
-    return new SoftwareVm({ memory, vcpuCount, chipState, resamples: [], clock, log, ownsMemory: false });
+  regionRoomBytesMax: (ramEnd) => Math.max(0, MEMORY_BYTES_MAX - RAM_BASE - ramEnd),
+  createVm({ memory, vcpuCount, clock, log, regionRoomBytes = 0 }: VmOptions): Vm {
+    const chipState = sharedWords(SoftwareIrqChip.stateWords(vcpuCount));
+    const regionState = sharedWords(regionStateWords(vcpuCount));
+    return new SoftwareVm({
+      memory,
+      vcpuCount,
+      chipState,
+      resamples: [],
+      regionState,
+      regionRoomBytes,
+      clock,
+      log,
+      isAttached: false,
+    });
   },
   attachVm(description: VmDescription, { clock, log }: AttachOptions): Vm {
     assert(isSoftware(description), 'a description of this hypervisor');
-    const { vcpuCount, chipState, resamples } = description;
     const memory = GuestMemory.borrowing(description.memory.fd, description.memory.regions);
-    return new SoftwareVm({ memory, vcpuCount, chipState, resamples, clock, log, ownsMemory: true });
+    return new SoftwareVm({ ...description, memory, clock, log, isAttached: true });
   },
 };
+
+const sharedWords = (count: number): Int32Array =>
+  new Int32Array(new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT));
 
 /** The descriptor stays another's. */
 function borrowedEvent(fd: number): EventFd {
