@@ -5,6 +5,7 @@ import type { DiskConfig } from '#vmm/disk-config.ts';
 import type { HostFiles } from '#vmm/host-files.ts';
 import type { InputConfig } from '#vmm/input-config.ts';
 import type { NetConfig, NetSource } from '#vmm/net-config.ts';
+import type { PmemConfig } from '#vmm/pmem-config.ts';
 import type { Random } from '../random.ts';
 import { inputTarget } from '../target.ts';
 
@@ -21,6 +22,7 @@ const VALUES = [
     'tap-fd=9',
   ],
   ...['keyboard[path=k]', 'trackpad["a,]b",width=9,height=8]', 'mouse[path=m', 'single-touch[t]', 'p:10:20'],
+  ...['nvdimm,ro', 'path="a,b",root'],
   ...['cid=3,socket=s', '4,socket="a,b"', 'vm.sock', '/tmp'],
   ...['quiet', 'a=b c', 'a\nb', '\x1b[31m', '\x9b', '\0', 'x'.repeat(2100), '-', '--', '-c', '--mem', '__proto__'],
 ];
@@ -77,6 +79,17 @@ function writtenSource(source: NetSource): string[] {
   return ['user', `host-loopback=${source.hostLoopback}`, ...forwards];
 }
 
+/** The older options come after the others, but take any path. */
+function writtenPmem({ path, readOnly, root }: PmemConfig): string {
+  if (!path.includes('"')) return `--pmem=path="${path}",ro=${readOnly},root=${root}`;
+  return `--${readOnly ? 'pmem-device' : 'rw-pmem-device'}=${path}`;
+}
+
+const inOrder = (config: Config): Config => ({
+  ...config,
+  pmems: config.pmems.toSorted((a, b) => JSON.stringify(a).localeCompare(JSON.stringify(b))),
+});
+
 /** The arguments that mean this configuration and nothing else. */
 function written(config: Config): string[] {
   return [
@@ -97,6 +110,7 @@ function written(config: Config): string[] {
     ...config.disks.map(writtenDisk),
     ...config.nets.map(writtenNet),
     ...config.inputs.map(writtenInput),
+    ...config.pmems.map(writtenPmem),
     ...(config.vsock === undefined ? [] : [`--vsock=cid=${config.vsock.cid},socket="${config.vsock.socketPath}"`]),
     ...(config.socketPath === undefined ? [] : [`--socket=${config.socketPath}`]),
     ...(config.sandbox ? [] : ['--disable-sandbox']),
@@ -113,7 +127,9 @@ function check(argv: readonly string[]): void {
     assert.doesNotMatch(`${option}: ${message}`, /[\x00-\x1f\x7f-\x9f\u2028-\u202e]/);
   }
   if (all.length > 0) return;
-  assert.deepEqual(parseRunArguments(written(config)), { help: false, config, mistakes: [] });
+  const again = parseRunArguments(written(config));
+  assert.deepEqual([again.help, again.mistakes], [false, []]);
+  assert.deepEqual(inOrder(again.config), inOrder(config));
 }
 
 export const target = inputTarget<readonly string[]>({

@@ -21,6 +21,7 @@ describe('parseRunArguments', () => {
         disks: [],
         nets: [],
         inputs: [],
+        pmems: [],
         sandbox: true,
         logLevel: 'warn',
         stats: false,
@@ -50,6 +51,7 @@ describe('parseRunArguments', () => {
       disks: [],
       nets: [],
       inputs: [],
+      pmems: [],
       sandbox: true,
       logLevel: 'debug',
       stats: true,
@@ -98,11 +100,24 @@ describe('parseRunArguments', () => {
     assert.deepEqual([config.vsock, mistakes], [{ cid: 3, socketPath: 's' }, []]);
   });
 
+  test('the three options of persistent memory reach the configuration, --pmem first', () => {
+    const argv = ['--rw-pmem-device=a,b', '--pmem-device', 'c', '--pmem=d,root', '--pmem=e,ro', 'k'];
+    const { config, mistakes } = parseRunArguments(argv);
+    const expected = [
+      { path: 'd', readOnly: false, root: true },
+      { path: 'e', readOnly: true, root: false },
+      { path: 'c', readOnly: true, root: false },
+      { path: 'a,b', readOnly: false, root: false },
+    ];
+    assert.deepEqual([config.pmems, mistakes], [expected, []]);
+  });
+
   const cases: readonly [string[], string][] = [
     [
       ['--input=keyboard', 'k'],
       '--input: "keyboard": must be KIND[path=PATH], KIND one of keyboard, mouse, single-touch, trackpad',
     ],
+    [['--pmem=x,rw', 'k'], '--pmem: "x,rw": unknown key "rw"; the keys are path, ro, root'],
     [['--vsock=3', 'k'], '--vsock: "3": socket=… is missing'],
     [['--mem=256M', 'k'], '--mem: "256M" is not a whole number of MiB'],
     [['--mem=', 'k'], '--mem: "" is not a whole number of MiB'],

@@ -15,10 +15,12 @@ import {
 import { DISK_OPTIONS, type DiskConfig } from '#vmm/disk-config.ts';
 import type { InputConfig } from '#vmm/input-config.ts';
 import type { NetConfig } from '#vmm/net-config.ts';
+import type { PmemConfig } from '#vmm/pmem-config.ts';
 import { type OptionSpec, type ParsedArguments, parseArguments } from './arguments.ts';
 import { parseDiskOption } from './block-options.ts';
 import { parseInputOption, parseOldInputOption } from './input-options.ts';
 import { parseNetOption } from './net-options.ts';
+import { parsePmemOption } from './pmem-options.ts';
 import { parseSerialOption } from './serial-options.ts';
 import { parseVsockOption } from './vsock-options.ts';
 
@@ -92,6 +94,14 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     repeatable: true,
     help: 'the same as --input trackpad[path=PATH,width=WIDTH,height=HEIGHT]',
   },
+  {
+    name: 'pmem',
+    value: 'PATH,…',
+    repeatable: true,
+    help: 'persistent memory: path=PATH, ro, root; repeatable',
+  },
+  { name: 'pmem-device', value: 'PATH', repeatable: true, help: 'as --pmem PATH,ro; repeatable' },
+  { name: 'rw-pmem-device', value: 'PATH', repeatable: true, help: 'as --pmem PATH; repeatable' },
   { name: 'disable-sandbox', help: 'run the device processes without a jail' },
   { name: 'socket', value: 'PATH', help: 'make a control socket there; a directory gives crosvm-PID.sock' },
   { name: 'hypervisor', value: 'NAME', help: `${HYPERVISOR_WISHES.join(', ')} (default auto)` },
@@ -126,6 +136,7 @@ export function parseRunArguments(argv: readonly string[]): RunRequest {
     ...vsock(parsed.values.get('vsock')?.[0], mistakes),
     nets: nets(parsed.values.get('net') ?? [], mistakes),
     inputs: inputs(parsed, mistakes),
+    pmems: pmems(parsed, mistakes),
     sandbox: !parsed.flags.has('disable-sandbox'),
     hypervisor: oneOf(parsed, { option: 'hypervisor', choices: HYPERVISOR_WISHES, fallback: 'auto' }, mistakes),
     logLevel: oneOf(parsed, { option: 'log-level', choices: LOG_LEVELS, fallback: 'warn' }, mistakes),
@@ -217,4 +228,16 @@ function inputs({ values }: ParsedArguments, mistakes: Mistake[]): readonly Inpu
     for (const problem of problems) mistakes.push({ option: `--${option}`, message: `${quoted(text)}: ${problem}` });
     return input === undefined ? [] : [input];
   });
+}
+
+/** crosvm's two older options name a path and nothing else; what they give comes after the others. */
+function pmems({ values }: ParsedArguments, mistakes: Mistake[]): readonly PmemConfig[] {
+  const given = (values.get('pmem') ?? []).flatMap((text) => {
+    const { pmem, problems } = parsePmemOption(text);
+    for (const problem of problems) mistakes.push({ option: '--pmem', message: `${quoted(text)}: ${problem}` });
+    return pmem === undefined ? [] : [pmem];
+  });
+  const older = (option: string, readOnly: boolean): PmemConfig[] =>
+    (values.get(option) ?? []).map((path) => ({ path, readOnly, root: false }));
+  return [...given, ...older('pmem-device', true), ...older('rw-pmem-device', false)];
 }

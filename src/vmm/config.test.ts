@@ -61,6 +61,7 @@ const good: Config = {
   disks: [],
   nets: [],
   inputs: [],
+  pmems: [],
   sandbox: true,
   logLevel: 'warn',
   stats: false,
@@ -99,6 +100,36 @@ describe('configMistakes', () => {
     assert.deepEqual(vsock(3, 'x'.repeat(97)), [
       `--vsock: socket "${'x'.repeat(97)}": 97 bytes; it has at most 96, since a port follows it`,
     ]);
+  });
+
+  test('--pmem: files that are not empty, few enough, and one root among them and the disks', () => {
+    const pmem = (path: string, root = false) => ({ path, readOnly: false, root });
+    const disk = {
+      format: undefined,
+      readOnly: true,
+      root: true,
+      sparse: true,
+      blockSizeBytes: 512,
+      id: '',
+      lock: true,
+      option: '--rwroot',
+      queueCount: 1,
+    } as const;
+    const four = Array.from({ length: 4 }, () => pmem('kernel'));
+    assert.deepEqual(lines({ pmems: four }), []);
+    assert.deepEqual(lines({ pmems: [pmem('kernel', true), pmem('kernel')] }), []);
+    assert.deepEqual(lines({ pmems: [...four, pmem('kernel')] }), [
+      '--pmem: at most 4 persistent memory devices are possible',
+    ]);
+    assert.deepEqual(lines({ pmems: [pmem('none'), pmem('empty')] }), [
+      '--pmem: "none": does not exist',
+      '--pmem: "empty": is empty',
+    ]);
+    const onlyOne = 'one disk can be the root';
+    assert.deepEqual(lines({ pmems: [pmem('kernel', true), pmem('kernel', true)] }), [`--pmem: ${onlyOne}`]);
+    const disks = [{ ...disk, path: 'kernel' }];
+    assert.deepEqual(lines({ disks, pmems: [pmem('kernel', true)] }), [`--pmem: ${onlyOne}`]);
+    assert.deepEqual(lines({ disks: [...disks, ...disks] }), [`--rwroot: ${onlyOne}`]);
   });
 
   test('a good configuration has none', () => {

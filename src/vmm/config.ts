@@ -9,6 +9,7 @@ import { type DiskConfig, diskMistakes } from './disk-config.ts';
 import { type FileKind, type HostFiles, hostFiles } from './host-files.ts';
 import { type InputConfig, inputMistakes } from './input-config.ts';
 import { type NetConfig, netMistakes } from './net-config.ts';
+import { type PmemConfig, pmemMistakes } from './pmem-config.ts';
 
 /** One virtual machine as its user describes it: plain data. `configMistakes` tells whether it can be run. */
 export interface Config {
@@ -28,6 +29,8 @@ export interface Config {
   readonly nets: readonly NetConfig[];
   /** In the order of the devices on the bus. */
   readonly inputs: readonly InputConfig[];
+  /** In the order of their names in the guest: pmem0, pmem1 … */
+  readonly pmems: readonly PmemConfig[];
   /** Whether device processes are jailed. */
   readonly sandbox: boolean;
   readonly hypervisor: HypervisorWish;
@@ -146,6 +149,9 @@ export function configMistakes(config: Config, files: HostFiles = hostFiles): Mi
     ...serialMistakes(config.serial),
     ...config.serial.flatMap((port) => serialPathMistakes(port, files)),
     ...diskMistakes(config.disks, (option, path) => imageMistakes(option, path, files)),
+    ...config.pmems.flatMap(({ path }) => imageMistakes('--pmem', path, files)),
+    ...pmemMistakes(config.pmems),
+    ...rootMistakes(config),
     ...(config.vsock === undefined ? [] : vsockMistakes(config.vsock, files)),
     ...netMistakes(config.nets),
     ...inputMistakes(config.inputs),
@@ -303,6 +309,14 @@ function imageMistakes(option: string, path: string, files: HostFiles): Mistake[
     return undefined;
   });
   return problem === undefined ? [] : [{ option, message: `${quoted(path)}: ${problem}` }];
+}
+
+function rootMistakes({ disks, pmems }: Config): Mistake[] {
+  const roots = [
+    ...disks.filter(({ root }) => root).map(({ option }) => option),
+    ...pmems.filter(({ root }) => root).map(() => '--pmem'),
+  ];
+  return roots.slice(1, 2).map((option) => ({ option, message: 'one disk can be the root' }));
 }
 
 function vsockMistakes({ cid, socketPath }: VsockConfig, files: HostFiles): Mistake[] {

@@ -31,9 +31,6 @@ test('disks that can be had make no mistakes', () => {
 
 test('each mistake is told with the option that the user wrote', () => {
   assert.deepEqual(lines({ path: 'no', option: '--rwdisk' }), ['--rwdisk: is missing']);
-  assert.deepEqual(lines({ root: true, option: '--root' }, { root: true, option: '--rwroot' }), [
-    '--rwroot: one disk can be the root',
-  ]);
   assert.deepEqual(lines({ queueCount: 17 }, { queueCount: 0 }), [
     '--block: 17 queues: must be 1 to 16',
     '--block: 0 queues: must be 1 to 16',

@@ -41,8 +41,6 @@ export function diskMistakes(
   const surplus = disks[DISKS_MAX];
   if (surplus !== undefined)
     mistakes.push({ option: surplus.option, message: `at most ${DISKS_MAX} disks have names` });
-  const [, second] = disks.filter(({ root }) => root);
-  if (second !== undefined) mistakes.push({ option: second.option, message: 'one disk can be the root' });
   for (const { option, queueCount } of disks) {
     if (Number.isInteger(queueCount) && queueCount >= DISK_QUEUES.min && queueCount <= DISK_QUEUES.max) continue;
     const message = `${queueCount} queues: must be ${DISK_QUEUES.min} to ${DISK_QUEUES.max}`;

@@ -1,7 +1,7 @@
 import type { RunnableLinuxVm } from '#arch/runnable-linux-vm.ts';
 import { Board } from '#arch/x86_64/board.ts';
 import { buildVm } from '#arch/x86_64/build-vm.ts';
-import { SERIAL_PORTS, systemResources } from '#arch/x86_64/layout.ts';
+import { memoryRanges, SERIAL_PORTS, systemResources } from '#arch/x86_64/layout.ts';
 import { nullSink } from '#devices/legacy/byte-sink.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { SystemAllocator } from '#resources/system-allocator.ts';
@@ -13,9 +13,9 @@ import { consoleParameters, serialConsoleOf } from './console-config.ts';
 import { ControlSocket } from './control-socket.ts';
 import { wantsDevices } from './devices/create-devices.ts';
 import { DeviceSet } from './devices/device-set.ts';
-import type { DiskConfig } from './disk-config.ts';
 import type { ExitReport } from './exit-codes.ts';
 import { hypervisorOf } from './hypervisors.ts';
+import { openPmemImages, type PmemImage, pmemRoomBytes } from './pmem-image.ts';
 import { type ControlEnd, type InputPort, runControl } from './run-control.ts';
 import type { RunConfig, RunEnvironment } from './run-environment.ts';
 import { RunState } from './run-state.ts';
@@ -36,12 +36,19 @@ export const runConfig: RunConfig = async (config, environment) => {
   const clockOriginNs = monotonicNs();
   const clock = new PausableClock(clockSince(clockOriginNs));
   const ports = withDefaultConsole(config.serial);
-  const machine = owned.use(buildMachine(config, environment, { clock, ports }));
+  const pmemImages = openPmem(config, environment, owned);
+  const machine = owned.use(buildMachine(config, environment, { clock, ports, pmemImages }));
   // After the loaders, which may refuse the user's files: opening an output can create one.
   const outputs = openOutputs(ports, owned);
   const runState = new RunState();
   const devices = wantsDevices(config)
-    ? owned.use(createDeviceSet({ config: { ...config, serial: ports }, environment, clock, runState }, machine, owned))
+    ? owned.use(
+        createDeviceSet(
+          { config: { ...config, serial: ports }, environment, clock, runState, pmemImages },
+          machine,
+          owned,
+        ),
+      )
     : undefined;
   const run: Run = {
     machine,
@@ -94,15 +101,22 @@ function openControlSocket({ socketPath }: Config, owned: DisposableStack): Cont
   return socketPath === undefined ? undefined : owned.use(new ControlSocket(controlSocketPath(socketPath)));
 }
 
+function openPmem(config: Config, { hypervisor }: RunEnvironment, owned: DisposableStack): readonly PmemImage[] {
+  if (config.pmems.length === 0) return [];
+  const ramEnd = memoryRanges(config.memoryMib * MiB).reduce((_, { start, sizeBytes }) => start + sizeBytes, 0);
+  return openPmemImages(config.pmems, hypervisorOf(hypervisor).regionRoomBytesMax(ramEnd), owned);
+}
+
 interface DeviceSetParts {
   readonly config: Config;
   readonly environment: RunEnvironment;
   readonly clock: Clock;
   readonly runState: RunState;
+  readonly pmemImages: readonly PmemImage[];
 }
 
 function createDeviceSet(
-  { config, environment, clock, runState }: DeviceSetParts,
+  { config, environment, clock, runState, pmemImages }: DeviceSetParts,
   { vm, memory, board }: RunnableLinuxVm,
   owned: DisposableStack,
 ): DeviceSet {
@@ -112,7 +126,17 @@ function createDeviceSet(
   const logOf = (name: string): Logger => new Logger(name, { level: config.logLevel, sink, clock });
   const terminalSize = environment.terminal?.size();
   const onPanic = (): void => runState.notePanic();
-  return new DeviceSet({ ...config, memory, allocator, irqRouter, logOf, terminalSize, onPanic });
+  return new DeviceSet({
+    ...config,
+    pmemImages,
+    memory,
+    memoryRegions: vm,
+    allocator,
+    irqRouter,
+    logOf,
+    terminalSize,
+    onPanic,
+  });
 }
 
 function openOutputs(ports: readonly SerialConfig[], owned: DisposableStack): Map<SerialConfig, OpenOutput> {
@@ -128,7 +152,7 @@ function openOutputs(ports: readonly SerialConfig[], owned: DisposableStack): Ma
 function buildMachine(
   config: Config,
   { hypervisor }: RunEnvironment,
-  { clock, ports }: { clock: Clock; ports: readonly SerialConfig[] },
+  { clock, ports, pmemImages }: { clock: Clock; ports: readonly SerialConfig[]; pmemImages: readonly PmemImage[] },
 ): RunnableLinuxVm {
   const components = {
     kernelPath: config.kernelPath,
@@ -136,18 +160,21 @@ function buildMachine(
     memorySizeBytes: config.memoryMib * MiB,
     cpuCount: config.cpus,
     consolePort: portIndex(ports.find((port) => port.console && port.hardware === 'serial')),
-    params: [...consoleParameters(ports), ...rootParameters(config.disks), ...config.params],
+    params: [...consoleParameters(ports), ...rootParameters(config), ...config.params],
     version: packageVersion(),
+    regionRoomBytes: pmemRoomBytes(pmemImages),
   };
   return buildVm(components, hypervisorOf(hypervisor), clock);
 }
 
 /** What tells the kernel which disk has its root file system. */
-function rootParameters(disks: readonly DiskConfig[]): string[] {
-  const index = disks.findIndex(({ root }) => root);
-  const disk = disks[index];
-  if (disk === undefined) return [];
-  return [`root=/dev/vd${String.fromCharCode(0x61 + index)}`, disk.readOnly ? 'ro' : 'rw'];
+function rootParameters({ disks, pmems }: Config): string[] {
+  const named = [
+    ...disks.map((disk, index) => ({ ...disk, device: `vd${String.fromCharCode(0x61 + index)}` })),
+    ...pmems.map((pmem, index) => ({ ...pmem, device: `pmem${index}` })),
+  ];
+  const root = named.find((each) => each.root);
+  return root === undefined ? [] : [`root=/dev/${root.device}`, root.readOnly ? 'ro' : 'rw'];
 }
 
 const portIndex = (port: SerialConfig | undefined): number | undefined => port && port.num - 1;

@@ -1,7 +1,16 @@
 /** Numbers that all virtio devices share; sections are those of VIRTIO 1.1. */
 
 /** Device types, §5. */
-export const DeviceType = { NETWORK: 1, BLOCK: 2, CONSOLE: 3, ENTROPY: 4, BALLOON: 5, INPUT: 18, VSOCK: 19 } as const;
+export const DeviceType = {
+  NETWORK: 1,
+  BLOCK: 2,
+  CONSOLE: 3,
+  ENTROPY: 4,
+  BALLOON: 5,
+  INPUT: 18,
+  VSOCK: 19,
+  PMEM: 27,
+} as const;
 
 /** Device status, §2.1. */
 export const Status = {

@@ -23,6 +23,7 @@ test('there are policies of the first devices', () => {
       'console_device',
       'input_device',
       'net_device',
+      'pmem_device',
       'rng_device',
       'serial_device',
       'vsock_device',

@@ -5,6 +5,7 @@ import { allocateBars } from '#devices/pci/pci-bar.ts';
 import type { ProxiedFunction } from '#devices/proxy/proxied-function.ts';
 import { queueNotifyOffset, VIRTIO_BAR, virtioVectorCount } from '#devices/virtio/virtio-pci-device.ts';
 import type { IrqRouter } from '#hypervisor/irq-router.ts';
+import type { Vm } from '#hypervisor/vm.ts';
 import { BASE_JAIL, type JailConfig } from '#jail/jail-config.ts';
 import { X86_64 } from '#jail/seccomp/architecture.ts';
 import { encode } from '#jail/seccomp/bpf.ts';
@@ -21,12 +22,14 @@ import { DeviceLogServer } from '#vm-control/device-log.ts';
 import { type MsiHost, msiHandlers, VmIrq } from '#vm-control/vm-irq.ts';
 import type { Config } from '../config.ts';
 import { consolePorts } from '../console-config.ts';
+import type { PmemImage } from '../pmem-image.ts';
 import { type BalloonClient, balloonPlan } from './plans/balloon.ts';
 import { blockPlan, type DiskClient } from './plans/block.ts';
 import { type ConsoleClient, type ConsoleHost, consolePlan } from './plans/console.ts';
 import { inputPlan } from './plans/input.ts';
 import { netPlan } from './plans/net.ts';
 import type { DeviceHelper, DevicePlan } from './plans/plan.ts';
+import { pmemPlan } from './plans/pmem.ts';
 import { rngPlan } from './plans/rng.ts';
 import { vsockPlan } from './plans/vsock.ts';
 import type { VirtioParameters } from './virtio-process.ts';
@@ -37,10 +40,13 @@ const NOBODY = { uid: 65534, gid: 65534 } as const;
 const NO_JAIL: JailConfig = { namespaces: [], root: 'host', rlimits: {}, dumpable: true };
 
 /** What of a machine's configuration is devices with processes. */
-export type WantedDevices = Pick<Config, 'disks' | 'inputs' | 'nets' | 'serial' | 'vsock'>;
+export type WantedDevices = Pick<Config, 'disks' | 'inputs' | 'nets' | 'pmems' | 'serial' | 'vsock'>;
 
-export interface CreateDevicesOptions extends WantedDevices, ConsoleHost {
+export interface CreateDevicesOptions extends Omit<WantedDevices, 'pmems'>, ConsoleHost {
+  /** Those of `pmems`. */
+  readonly pmemImages: readonly PmemImage[];
   readonly warden: Warden;
+  readonly memoryRegions: Pick<Vm, 'addMemoryRegion' | 'removeMemoryRegion'>;
   readonly memory: GuestMemory;
   readonly allocator: SystemAllocator;
   readonly irqRouter: IrqRouter;
@@ -80,22 +86,24 @@ export interface CreatedDevices {
 }
 
 /** Whether a machine has device processes. */
-export function wantsDevices({ disks, inputs, nets, serial, vsock }: WantedDevices): boolean {
-  const lists = [disks, inputs, nets, consolePorts(serial)];
+export function wantsDevices({ disks, inputs, nets, pmems, serial, vsock }: WantedDevices): boolean {
+  const lists = [disks, inputs, nets, pmems, consolePorts(serial)];
   return vsock !== undefined || lists.some((list) => list.length > 0);
 }
 
 /**
  * Makes the devices that are asked for, and an entropy device and a balloon with them. `owned` gets what must live as long as the
- * machine. Throws ConfigError for a disk, network or path that cannot be used, WardenError when no process can be made.
+ * machine. Throws ConfigError for a disk, network or path that cannot be used, WardenError when no process can be made,
+ * MemoryRegionError and ResourceError when persistent memory has no room.
  */
 export function createDevices(options: CreateDevicesOptions, owned: DisposableStack): CreatedDevices {
   using opened = new DisposableStack();
   const { plan, client } = balloonPlan(options.memory.sizeBytes, opened, owned);
-  const { inputs, nets, serial, vsock } = options;
+  const { inputs, nets, serial, vsock, pmemImages, allocator, memoryRegions } = options;
   const ports = consolePorts(serial);
   const console = ports.length === 0 ? undefined : consolePlan(ports, options, { opened, owned });
   const disks = options.disks.map((disk, index) => blockPlan(disk, index, { opened, owned }));
+  const addMemoryRegion: Vm['addMemoryRegion'] = (region) => memoryRegions.addMemoryRegion(region);
   const plans = [
     rngPlan(opened),
     ...disks.map((disk) => disk.plan),
@@ -103,6 +111,7 @@ export function createDevices(options: CreateDevicesOptions, owned: DisposableSt
     ...(vsock === undefined ? [] : [vsockPlan(vsock, opened, owned)]),
     ...(console === undefined ? [] : [console.plan]),
     ...inputs.map((input, index) => inputPlan(input, index, opened)),
+    ...pmemImages.map((image, index) => pmemPlan(image, index, { allocator, addMemoryRegion }, opened)),
     plan,
   ];
   const devices = plans.map((each, index) => createDevice(each, index + 1, options, owned));

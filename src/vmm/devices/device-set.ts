@@ -3,28 +3,18 @@ import type { ProxiedFunction } from '#devices/proxy/proxied-function.ts';
 import type { IrqRouter } from '#hypervisor/irq-router.ts';
 import { statusText } from '#jail/forked-process.ts';
 import { Warden, type WardenEvent } from '#jail/warden.ts';
-import type { GuestMemory } from '#memory/guest-memory.ts';
 import { PollContext } from '#poll/poll-context.ts';
-import type { SystemAllocator } from '#resources/system-allocator.ts';
 import { PollFlag, pollFd } from '#sys/epoll.ts';
 import type { HasFd } from '#sys/fd.ts';
 import { Signal } from '#sys/signal.ts';
 import { CodedError } from '#util/errors.ts';
-import type { Log, LogLevel } from '#util/log.ts';
 import { u64AsNumber } from '#util/struct.ts';
-import { type CreatedDevice, createDevices, type DeviceServer, type WantedDevices } from './create-devices.ts';
+import { type CreateDevicesOptions, type CreatedDevice, createDevices, type DeviceServer } from './create-devices.ts';
 import type { BalloonClient } from './plans/balloon.ts';
 import type { DiskClient } from './plans/block.ts';
-import type { ConsoleClient, ConsoleHost } from './plans/console.ts';
+import type { ConsoleClient } from './plans/console.ts';
 
-export interface DeviceSetOptions extends WantedDevices, ConsoleHost {
-  readonly memory: GuestMemory;
-  readonly allocator: SystemAllocator;
-  readonly irqRouter: IrqRouter;
-  readonly sandbox: boolean;
-  readonly logLevel: LogLevel;
-  readonly logOf: (name: string) => Log;
-}
+export type DeviceSetOptions = Omit<CreateDevicesOptions, 'warden'>;
 
 const TOKEN = { WARDEN: 0, IRQ_ROUTER: 1, SOURCES: 2 } as const;
 /** TASK_COMM_LEN without its NUL, linux/sched.h. */

@@ -7,12 +7,14 @@ import { type InputKind, inputTable, type TouchSize } from '#devices/virtio/inpu
 import { net } from '#devices/virtio/net/net.ts';
 import { StreamBackend } from '#devices/virtio/net/stream-backend.ts';
 import { TapBackend } from '#devices/virtio/net/tap-backend.ts';
+import { pmem } from '#devices/virtio/pmem/pmem.ts';
 import { UrandomSource } from '#devices/virtio/rng/entropy-source.ts';
 import { rng } from '#devices/virtio/rng/rng.ts';
 import { UnixHostSockets } from '#devices/virtio/vsock/host-sockets.ts';
 import { vsock } from '#devices/virtio/vsock/vsock.ts';
 import { diskOfChain } from '#disk/image-chain.ts';
 import type { ImageFormat } from '#disk/qcow2/header.ts';
+import { RawDisk } from '#disk/raw.ts';
 import type { DeviceMaker } from '#jail/warden-process.ts';
 import type { ProtocolServer } from '#msg-socket/protocol.ts';
 import type { Fd } from '#sys/fd.ts';
@@ -61,7 +63,13 @@ export interface InputParameters {
   readonly size?: TouchSize;
 }
 
-export type DeviceName = 'rng' | 'balloon' | 'block' | 'console' | 'input' | 'net' | 'vsock';
+/** What main says of persistent memory; its one descriptor is the file, and it has none where the guest cannot write. */
+export interface PmemParameters {
+  readonly start: number;
+  readonly sizeBytes: number;
+}
+
+export type DeviceName = 'rng' | 'balloon' | 'block' | 'console' | 'input' | 'net' | 'pmem' | 'vsock';
 
 function only(fds: readonly Fd[]): Fd {
   const [fd] = fds;
@@ -92,6 +100,11 @@ export const DEVICE_MAKERS: Readonly<Record<DeviceName, DeviceMaker>> = {
   input: virtioMaker<InputParameters>(({ name, parameters: { kind, index, size }, fds, log }) => {
     const source = new SocketSource(only(fds));
     return { device: input.create({ name, table: inputTable(kind, index, size), source, log }) };
+  }),
+  pmem: virtioMaker<PmemParameters>(({ name, parameters, fds, log }) => {
+    // The lock is main's.
+    const file = fds.length === 0 ? {} : { file: new RawDisk(only(fds), { readOnly: true, lock: false }) };
+    return { device: pmem.create({ ...parameters, ...file, name, log }) };
   }),
   net: virtioMaker<NetParameters>(({ name, parameters, fds, log }) => {
     const backends =

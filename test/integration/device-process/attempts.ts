@@ -22,7 +22,7 @@ export interface Tools {
   /** Descriptors of the device. */
   readonly socket: number;
   readonly guestMemory: number;
-  /** The kind's own: a disk image open for reading, or the host's random bytes. */
+  /** The kind's own: a disk image or persistent memory's file open for reading, or the host's random bytes. */
   readonly own: number;
   /** The end of a mapping that can be written and executed, 0 without one. */
   readonly writableCodeEnd: number;

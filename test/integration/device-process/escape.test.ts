@@ -30,17 +30,17 @@ interface Survived {
 }
 
 const all = (verdict: Verdict, why: string): Survived => ({
-  verdicts: { rng: verdict, block: verdict, console: verdict, input: verdict, balloon: verdict },
+  verdicts: { rng: verdict, block: verdict, console: verdict, input: verdict, pmem: verdict, balloon: verdict },
   why,
 });
 const blockAlone = (verdict: Verdict, why: string): Survived => ({
-  verdicts: { rng: 'killed', block: verdict, console: 'killed', input: 'killed', balloon: 'killed' },
+  verdicts: { rng: 'killed', block: verdict, console: 'killed', input: 'killed', pmem: 'killed', balloon: 'killed' },
   why,
 });
 
 /** What balloon, console and keyboard have first of their own is no file but a socket: they say to its other end what they may say anyway. */
 const filesAlone = (verdict: Verdict, sockets: Verdict, why: string): Survived => ({
-  verdicts: { rng: verdict, block: verdict, console: sockets, input: sockets, balloon: sockets },
+  verdicts: { rng: verdict, block: verdict, console: sockets, input: sockets, pmem: verdict, balloon: sockets },
   why,
 });
 
@@ -148,7 +148,7 @@ class Prison implements Disposable {
     const { memory } = this.#machine;
     memory.writeU32(ORDERS.ATTEMPT, ATTEMPTS.indexOf(attempt));
     memory.writeU32(ORDERS.VICTIM, victim);
-    const options = this.#machine.options({ sandbox: this.#walls !== 'none', readOnly: true });
+    const options = this.#machine.options({ sandbox: this.#walls !== 'none', readOnly: true, pmem: true });
     const { devices } = createDevices({ ...options, warden: this.#warden }, owned);
     const ends = this.#awaitEnds(devices.length);
     const verdicts = KINDS.map((kind, index) => {

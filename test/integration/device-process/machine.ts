@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { silentLog } from '#devices/virtio/testing/fakes.ts';
 import type { IrqRouter } from '#hypervisor/irq-router.ts';
+import type { MemoryRegion } from '#hypervisor/memory-region.ts';
 import { GuestMemory } from '#memory/guest-memory.ts';
 import { SystemAllocator } from '#resources/system-allocator.ts';
 import { Fd } from '#sys/fd.ts';
@@ -14,10 +15,13 @@ import type { WantedDevices } from '#vmm/devices/create-devices.ts';
 import type { DeviceSetOptions } from '#vmm/devices/device-set.ts';
 import type { DiskConfig } from '#vmm/disk-config.ts';
 import type { InputConfig } from '#vmm/input-config.ts';
+import { openPmemImages, type PmemImage } from '#vmm/pmem-image.ts';
 import { UnixListener } from '#vmm/unix-listener.ts';
 
 export const MEMORY_BYTES = MiB;
 export const DISK_BYTES = MiB;
+/** No whole pages. */
+export const PMEM_BYTES = 5000;
 
 export interface TestMachineOptions {
   readonly memoryBytes?: number;
@@ -30,6 +34,7 @@ export class TestMachine implements Disposable {
   readonly memory: GuestMemory;
   readonly folder = mkdtempSync(join(tmpdir(), 'crosvm-device-process-'));
   readonly diskPath = join(this.folder, 'disk');
+  readonly pmemPath = join(this.folder, 'pmem');
   /** Where the events of a keyboard come from. */
   readonly #events = new UnixListener(join(this.folder, 'events'));
   /** Messages by GSI, and the eventfds that send them. */
@@ -37,6 +42,19 @@ export class TestMachine implements Disposable {
   readonly irqfds = new Map<number, Fd>();
   /** The INTx of the devices, in their order. */
   readonly lines: { readonly gsi: number; readonly irqfd: Fd; readonly resample: Fd }[] = [];
+  /** What was put among the guest's addresses, by slot; the descriptors are closed by whoever gave them. */
+  readonly regions = new Map<number, MemoryRegion>();
+  readonly memoryRegions: DeviceSetOptions['memoryRegions'] = {
+    addMemoryRegion: (region) => {
+      const slot = this.#slots++;
+      this.regions.set(slot, region);
+      return slot;
+    },
+    removeMemoryRegion: (slot) => void this.regions.delete(slot),
+  };
+  #slots = 0;
+  readonly #owned = new DisposableStack();
+  #pmemImages: readonly PmemImage[] = [];
 
   readonly #wanted: TestMachineOptions['wanted'];
 
@@ -46,14 +64,14 @@ export class TestMachine implements Disposable {
     writeFileSync(this.diskPath, new Uint8Array(DISK_BYTES));
   }
 
-  /** Connections of devices that were made before are closed: no more than 128 can wait. */
-  options({ sandbox = true, readOnly = false } = {}): DeviceSetOptions {
+  /** Connections of devices that were made before are closed: no more than 128 can wait. `pmem`: with persistent memory, of a file of its own. */
+  options({ sandbox = true, readOnly = false, pmem = false } = {}): DeviceSetOptions {
     const { memory } = this;
     for (let fd = tryAccept(this.#events.fd); fd !== undefined; fd = tryAccept(this.#events.fd)) new Fd(fd).close();
     const logOf = (): Log => silentLog;
     const allocator = new SystemAllocator({
       lowMmio: { start: 3 * GiB, sizeBytes: GiB / 2 },
-      highMmio: { start: 4 * GiB, sizeBytes: GiB },
+      highMmio: { start: 4 * GiB, sizeBytes: 4 * GiB },
       ioPorts: { start: 0xc000, sizeBytes: 0x1000 },
       gsis: { first: 24, count: 64 },
     });
@@ -66,6 +84,8 @@ export class TestMachine implements Disposable {
       serial: [],
       inputs: this.#wanted === undefined ? [this.keyboard()] : [],
       ...this.#wanted?.(this),
+      pmemImages: pmem ? this.#pmem() : [],
+      memoryRegions: this.memoryRegions,
       sandbox,
       logLevel: 'warn',
       logOf,
@@ -73,6 +93,7 @@ export class TestMachine implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#owned.dispose();
     for (const fd of this.irqfds.values()) fd.close();
     for (const { irqfd, resample } of this.lines) {
       irqfd.close();
@@ -100,6 +121,15 @@ export class TestMachine implements Disposable {
       lock: true,
       queueCount: 1,
     };
+  }
+
+  /** Opened once. */
+  #pmem(): readonly PmemImage[] {
+    if (this.#pmemImages.length > 0) return this.#pmemImages;
+    const path = this.pmemPath;
+    writeFileSync(path, new Uint8Array(PMEM_BYTES));
+    this.#pmemImages = openPmemImages([{ path, readOnly: false, root: false }], Infinity, this.#owned);
+    return this.#pmemImages;
   }
 
   #irqRouter(): IrqRouter {

@@ -7,6 +7,7 @@ import { describe, test } from 'node:test';
 import { DeviceProxy } from '#devices/proxy/device-protocol.ts';
 import { ProxyDevice } from '#devices/proxy/proxy-device.ts';
 import { RequestHeader, RequestType, SEGMENT_UNMAP, Segment } from '#devices/virtio/block/constants.ts';
+import { PmemRequest, PmemRequestType } from '#devices/virtio/pmem/constants.ts';
 import { MockDriver } from '#devices/virtio/testing/mock-driver.ts';
 import { type MockBuffer, MockQueue } from '#devices/virtio/testing/mock-queue.ts';
 import { probeJail } from '#jail/probe.ts';
@@ -23,7 +24,7 @@ import { DISK_BYTES, TestMachine } from './machine.ts';
 
 const ENTRY = new URL('../../../src/vmm/devices/warden-entry.ts', import.meta.url);
 const TIMEOUT_MS = 20_000;
-const KINDS = ['rng', 'block'] as const;
+const KINDS = ['rng', 'block', 'pmem'] as const;
 type Kind = (typeof KINDS)[number];
 
 /** What a device never does here, and what it is for. */
@@ -32,6 +33,7 @@ const UNUSED: Readonly<Record<Kind, Readonly<Record<string, string>>>> = {
   block: {
     pread64: 'the tables of qcow2 images are read so, and this image is raw',
   },
+  pmem: {},
 };
 
 /** Used where the file system cannot make zeros: whether that of this test can is not ours to say. */
@@ -81,6 +83,7 @@ const REQUESTS: Readonly<Record<Kind, readonly (readonly MockBuffer[])[]>> = {
     [header(RequestType.WRITE_ZEROES), segment(0), status],
     [header(RequestType.WRITE_ZEROES), segment(SEGMENT_UNMAP), status],
   ],
+  pmem: [[{ readable: PmemRequest.encode({ type: PmemRequestType.FLUSH }) }, { writableBytes: 4 }]],
 };
 
 /** Drives a device from its start to the end of the machine; stops when it is gone. */
@@ -129,7 +132,7 @@ describe('the policy of a device', { skip, timeout: 120_000 }, () => {
         using owned = new DisposableStack();
         truncateSync(machine.diskPath, DISK_BYTES);
         warden.changed = { kind, seccomp: programWithout(kind, call) };
-        const { devices, disks } = createDevices({ ...machine.options(), warden }, owned);
+        const { devices, disks } = createDevices({ ...machine.options({ pmem: true }), warden }, owned);
         const device = devices[KINDS.indexOf(kind)];
         assert.ok(device !== undefined);
         if (kind === 'block') grow(disks[0]);

@@ -4,11 +4,13 @@ import { describe, test } from 'node:test';
 import { balloon } from '#devices/virtio/balloon/balloon.ts';
 import { block } from '#devices/virtio/block/block.ts';
 import { input } from '#devices/virtio/input/input.ts';
+import { pmem } from '#devices/virtio/pmem/pmem.ts';
 import { rng } from '#devices/virtio/rng/rng.ts';
 import { probeJail } from '#jail/probe.ts';
 import { kill, Signal } from '#sys/signal.ts';
 import { runs, type View, viewOf } from '../jail/observe.ts';
 import { isRoot, NOBODY } from '../jail/run-scenario.ts';
+import type { TestMachine } from './machine.ts';
 import { pssKib, RunningDevices } from './running.ts';
 
 const limit = { timeout: 60_000 };
@@ -23,6 +25,7 @@ const DEVICES = [
   { name: 'rng', id: 0x1044, queueCount: rng.queueSizes.length },
   { name: 'block0', id: 0x1042, queueCount: block.queueSizes.length },
   { name: 'input0', id: 0x1052, queueCount: input.queueSizes.length },
+  { name: 'pmem0', id: 0x105b, queueCount: pmem.queueSizes.length },
   { name: 'balloon', id: 0x1045, queueCount: balloon.queueSizes.length },
 ] as const;
 type Device = (typeof DEVICES)[number];
@@ -35,7 +38,7 @@ function leadsTo({ fds }: View): string[] {
 }
 
 /** What a device needs, and nothing else. */
-function expectedDescriptors({ name, queueCount }: Device, diskPath: string): string[] {
+function expectedDescriptors({ name, queueCount }: Device, { diskPath, pmemPath }: TestMachine): string[] {
   const vectorCount = queueCount + 1;
   return [
     // Standard input, output and error, and the eventfds of libuv's.
@@ -47,7 +50,13 @@ function expectedDescriptors({ name, queueCount }: Device, diskPath: string): st
     // The bus, the interrupts and the reports.
     ...Array(3).fill('socket'),
     '/memfd:guest-ram (deleted)',
-    ...{ rng: ['/dev/urandom'], block0: [diskPath, 'socket'], input0: ['socket'], balloon: ['socket'] }[name],
+    ...{
+      rng: ['/dev/urandom'],
+      block0: [diskPath, 'socket'],
+      input0: ['socket'],
+      pmem0: [pmemPath],
+      balloon: ['socket'],
+    }[name],
   ].sort();
 }
 
@@ -84,7 +93,7 @@ describe('a device process in its jail', { skip: skipViews, ...limit }, () => {
       assert.deepEqual(view.rootEntries, []);
       assert.equal(view.mounts.length, 1);
       assert.match(view.mounts[0] ?? '', / \/ \/ ro,nosuid,nodev,noexec\S* - tmpfs /);
-      assert.deepEqual(leadsTo(view), expectedDescriptors(device, running.machine.diskPath));
+      assert.deepEqual(leadsTo(view), expectedDescriptors(device, running.machine));
       assert.deepEqual(leadsTo(waiter), Array(3).fill('/dev/null'));
       assert.deepEqual(running.failures, []);
     });
@@ -102,7 +111,7 @@ describe('a device process without its jail', limit, () => {
       checkPrivileges(view, false);
       assert.deepEqual(namespacesOf(view), namespacesOf(viewOf(process.pid)));
       assert.equal(filtersOf(view), filtersOf(viewOf(process.pid)) + WARDEN_FILTERS);
-      assert.deepEqual(leadsTo(view), expectedDescriptors(device, running.machine.diskPath));
+      assert.deepEqual(leadsTo(view), expectedDescriptors(device, running.machine));
     });
   }
 });
@@ -112,7 +121,7 @@ for (const { how, sandbox, skip } of [
   { how: 'without a jail', sandbox: false, skip: false as const },
 ]) {
   describe(`a device process that goes wrong, ${how}`, { skip, ...limit }, () => {
-    for (const { name } of DEVICES) {
+    for (const { name } of DEVICES.filter((device) => device.name !== 'pmem0')) {
       test(`${name}: its death is told with the signal, and it reads as all ones`, () => {
         using running = new RunningDevices({ sandbox });
         const proxy = running.proxy(name);

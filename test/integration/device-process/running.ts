@@ -25,7 +25,7 @@ export class RunningDevices implements Disposable {
   constructor(options: TestMachineOptions & { readonly sandbox: boolean }) {
     this.machine = this.#owned.use(new TestMachine(options));
     const before = childrenOfThreads(process.pid);
-    this.set = this.#owned.use(new DeviceSet(this.machine.options(options)));
+    this.set = this.#owned.use(new DeviceSet(this.machine.options({ ...options, pmem: true })));
     this.warden = childrenOfThreads(process.pid).find((pid) => !before.includes(pid)) ?? 0;
   }
 

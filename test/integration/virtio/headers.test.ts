@@ -46,6 +46,7 @@ import {
   NetFeature,
   PacketHeader,
 } from '#devices/virtio/net/constants.ts';
+import { PmemConfig, PmemRequest, PmemRequestType, PmemResponse } from '#devices/virtio/pmem/constants.ts';
 import {
   ALIGNMENT,
   AVAILABLE,
@@ -70,7 +71,7 @@ import { TapFlag, TapOffload, TunRequest } from '#sys/tap.ts';
 
 const HEADERS = [
   'linux/vm_sockets.h',
-  ...['blk', 'config', 'console', 'ids', 'input', 'net', 'pci', 'ring', 'vsock'].map(
+  ...['blk', 'config', 'console', 'ids', 'input', 'net', 'pci', 'pmem', 'ring', 'vsock'].map(
     (name) => `linux/virtio_${name}.h`,
   ),
   'linux/if_tun.h',
@@ -168,6 +169,12 @@ const EXPECTED: Readonly<Record<string, number>> = {
   'sizeof(struct virtio_console_config)': ConsoleConfig.size,
   'offsetof(struct virtio_console_config, max_nr_ports)': offset(ConsoleConfig, 'maxNrPorts'),
   'offsetof(struct virtio_console_config, emerg_wr)': offset(ConsoleConfig, 'emergWr'),
+  VIRTIO_ID_PMEM: DeviceType.PMEM,
+  'sizeof(struct virtio_pmem_config)': PmemConfig.size,
+  'offsetof(struct virtio_pmem_config, size)': offset(PmemConfig, 'size'),
+  'sizeof(struct virtio_pmem_req)': PmemRequest.size,
+  'sizeof(struct virtio_pmem_resp)': PmemResponse.size,
+  VIRTIO_PMEM_REQ_TYPE_FLUSH: PmemRequestType.FLUSH,
   VIRTIO_ID_VSOCK: DeviceType.VSOCK,
   VIRTIO_ID_INPUT: DeviceType.INPUT,
   'sizeof(struct virtio_input_config)': CONFIG_BYTES,
