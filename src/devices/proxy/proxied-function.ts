@@ -4,6 +4,7 @@ import type { PciAddress } from '../pci/pci-address.ts';
 import type { PlacedBar } from '../pci/pci-bar.ts';
 import type { PciFunction } from '../pci/pci-device.ts';
 import { ProxyDevice, type ProxyDeviceOptions } from './proxy-device.ts';
+import { type SharedIoeventsDescription, sharedIoeventsOf } from './shared-ioevents.ts';
 
 /** A PCI function whose device is in another process, as plain data for the vCPU threads. The descriptors are the main thread's. */
 export interface ProxiedFunction {
@@ -14,6 +15,8 @@ export interface ProxiedFunction {
   readonly sequence: Uint32Array;
   readonly bars: readonly PlacedBar[];
   readonly ioevents: readonly { readonly bar: number; readonly offset: number; readonly fd: number }[];
+  /** Those that come and go. */
+  readonly sharedIoevents?: SharedIoeventsDescription | undefined;
 }
 
 /** This thread's object for the function. It borrows the descriptors. */
@@ -25,5 +28,7 @@ export function pciFunctionOf(described: ProxiedFunction, onFailure: ProxyDevice
     offset,
     event: EventFd.fromFd(new Fd(fd)),
   }));
-  return { address, device, bars, ioevents };
+  const { sharedIoevents } = described;
+  const shared = sharedIoevents === undefined ? [] : sharedIoeventsOf(sharedIoevents);
+  return { address, device, bars, ioevents: [...ioevents, ...shared] };
 }

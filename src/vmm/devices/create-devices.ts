@@ -23,6 +23,7 @@ import { type MsiHost, msiHandlers, VmIrq } from '#vm-control/vm-irq.ts';
 import type { Config } from '../config.ts';
 import { consolePorts } from '../console-config.ts';
 import type { PmemImage } from '../pmem-image.ts';
+import { grantSockets } from './grants.ts';
 import { type BalloonClient, balloonPlan } from './plans/balloon.ts';
 import { blockPlan, type DiskClient } from './plans/block.ts';
 import { type ConsoleClient, type ConsoleHost, consolePlan } from './plans/console.ts';
@@ -118,7 +119,8 @@ export function createDevices(options: CreateDevicesOptions, owned: DisposableSt
   return { devices, balloon: client, console: console?.client, disks: disks.map((disk) => disk.client) };
 }
 
-function createDevice(
+/** Makes one device in this slot of the PCI bus; `owned` gets what lives as long as the machine. Throws WardenError, SyscallError. */
+export function createDevice(
   plan: DevicePlan,
   slot: number,
   options: CreateDevicesOptions,
@@ -128,6 +130,14 @@ function createDevice(
   const { name, queueCount } = plan;
   const bars = allocateBars([VIRTIO_BAR], allocator, name);
   const queueEvents = Array.from({ length: queueCount }, () => owned.use(EventFd.create()));
+  const ioevents = queueEvents.map(({ fd }, queue) => ({
+    bar: VIRTIO_BAR.index,
+    offset: queueNotifyOffset(queue),
+    fd,
+  }));
+  using opened = new DisposableStack();
+  const grants = plan.grants ?? {};
+  const granted = grantSockets(grants, { name, bars, queueEvents: ioevents }, options, { opened, owned });
   const irq = VmIrq.pair();
   using irqClient = irq.client;
   const host = msiHost(options.irqRouter, allocator, name);
@@ -144,12 +154,13 @@ function createDevice(
     queueCount,
     bars,
     intx,
+    granted: { memory: grants.memory !== undefined, ioevents: grants.ioevents !== undefined },
     logLevel: options.logLevel,
     device: plan.parameters,
   };
   const forked = warden.fork(
     { device: plan.device, name, jail: jailOf(plan.policy, options.sandbox), usesGuestMemory: true, parameters },
-    [irqClient, logClient, irqfd, resample, ...queueEvents, ...plan.fds].map(({ fd }) => fd),
+    [irqClient, logClient, irqfd, resample, ...queueEvents, ...granted.clients, ...plan.fds].map(({ fd }) => fd),
   );
   options.irqRouter.addLevelIrqfd(intx.gsi, new Fd(dup(irqfd.fd)), new Fd(dup(resample.fd)));
   owned.use(forked.pidfd);
@@ -157,7 +168,7 @@ function createDevice(
   return {
     id: forked.id,
     name,
-    servers: [irqServer, logServer, ...(plan.server === undefined ? [] : [plan.server])],
+    servers: [irqServer, logServer, ...granted.servers, ...(plan.server === undefined ? [] : [plan.server])],
     policy: options.sandbox ? plan.policy : undefined,
     helper: plan.helper,
     pciFunction: {
@@ -166,7 +177,8 @@ function createDevice(
       socketFd: forked.socket.fd,
       sequence: new Uint32Array(new SharedArrayBuffer(Uint32Array.BYTES_PER_ELEMENT)),
       bars,
-      ioevents: queueEvents.map(({ fd }, queue) => ({ bar: VIRTIO_BAR.index, offset: queueNotifyOffset(queue), fd })),
+      ioevents,
+      sharedIoevents: granted.ioevents,
     },
   };
 }

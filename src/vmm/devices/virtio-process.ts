@@ -22,7 +22,9 @@ import { hostClock } from '#util/clock.ts';
 import { CodedError } from '#util/errors.ts';
 import { type Log, Logger, type LogLevel } from '#util/log.ts';
 import { deviceLogSink } from '#vm-control/device-log.ts';
+import { VmIoevent } from '#vm-control/vm-ioevent.ts';
 import { VmIrq } from '#vm-control/vm-irq.ts';
+import { VmMemory } from '#vm-control/vm-memory.ts';
 
 /** What main says of a device besides its descriptors. */
 export interface VirtioParameters<Own = unknown> {
@@ -31,6 +33,8 @@ export interface VirtioParameters<Own = unknown> {
   readonly bars: readonly PlacedBar[];
   /** INTx: its pin, and the GSI that this arrives at. */
   readonly intx: { readonly pin: InterruptPin; readonly gsi: number };
+  /** Which sockets of DeviceGrants it has. */
+  readonly granted: { readonly memory: boolean; readonly ioevents: boolean };
   readonly logLevel: LogLevel;
   /** The kind's own. */
   readonly device: Own;
@@ -43,16 +47,19 @@ export interface OwnResources<Own> {
   /** The descriptors of the kind's own, which it takes over. */
   readonly fds: readonly Fd[];
   readonly log: Log;
+  /** Where the kind's plan grants it. */
+  readonly vmMemory?: Client<typeof VmMemory>;
+  readonly vmIoevent?: Client<typeof VmIoevent>;
 }
 
 /**
  * The descriptors of a request begin with these: the sockets of VmIrq and of DeviceLog, the eventfds that assert INTx and that tell of
- * the end of its service. A queue's events follow, then the kind's own.
+ * the end of its service. A queue's events follow, the sockets of what is granted, then the kind's own.
  */
 export const VIRTIO_FDS_BEFORE_QUEUES = 4;
 
-/** Main has this long to give an interrupt. */
-const IRQ_TIMEOUT_MS = 5000;
+/** Main has this long to answer. */
+const MAIN_TIMEOUTS = { sendMs: 5000, receiveMs: 5000 } as const;
 /** MSI addresses are below 4 GiB; what a guest writes above is no interrupt's either way. */
 const ADDRESS_MAX = Number.MAX_SAFE_INTEGER;
 
@@ -70,9 +77,9 @@ export function virtioMaker<Own>(create: (own: OwnResources<Own>) => MadeDevice)
     const { regions, queueCount, bars, intx, logLevel, device: own } = parameters;
     assert(guestMemory !== undefined, 'a virtio device uses guest memory');
     const memory = GuestMemory.borrowing(guestMemory, regions);
-    const { irq, logSocket, irqfd, resample, queueEvents, ownFds } = sortFds(fds, queueCount);
+    const { irq, logSocket, irqfd, resample, queueEvents, granted, ownFds } = sortFds(fds, parameters);
     const log = new Logger(name, { level: logLevel, sink: deviceLogSink(logSocket), clock: hostClock });
-    const { device, control } = create({ name, parameters: own, fds: ownFds, log });
+    const { device, control } = create({ name, parameters: own, fds: ownFds, log, ...granted });
     const workers = new WorkerLoop();
     const line = new IrqfdLine(irqfd);
     const pci = new VirtioPciDevice({
@@ -100,18 +107,24 @@ export function virtioMaker<Own>(create: (own: OwnResources<Own>) => MadeDevice)
   };
 }
 
-function sortFds(fds: DeviceResources['fds'], queueCount: number) {
+function sortFds(fds: DeviceResources['fds'], { queueCount, granted: { memory, ioevents } }: VirtioParameters) {
   const owned = fds.map((fd) => new Fd(fd));
   const [irq, logSocket, irqfd, resample] = owned;
-  const ownStart = VIRTIO_FDS_BEFORE_QUEUES + queueCount;
+  const queuesEnd = VIRTIO_FDS_BEFORE_QUEUES + queueCount;
+  const ownStart = queuesEnd + Number(memory) + Number(ioevents);
   assert(
     irq !== undefined && logSocket !== undefined && irqfd !== undefined && resample !== undefined,
     'sockets and events of a virtio device',
   );
   assert(owned.length >= ownStart, 'an event for each queue');
-  const queueEvents = owned.slice(VIRTIO_FDS_BEFORE_QUEUES, ownStart).map((fd) => EventFd.fromFd(fd));
+  const queueEvents = owned.slice(VIRTIO_FDS_BEFORE_QUEUES, queuesEnd).map((fd) => EventFd.fromFd(fd));
+  const sockets = owned.slice(queuesEnd, ownStart);
+  const granted = {
+    ...(memory && { vmMemory: VmMemory.client(sockets[0] as Fd, MAIN_TIMEOUTS) }),
+    ...(ioevents && { vmIoevent: VmIoevent.client(sockets.at(-1) as Fd, MAIN_TIMEOUTS) }),
+  };
   const intx = { irqfd: EventFd.fromFd(irqfd), resample: EventFd.fromFd(resample) };
-  return { irq, logSocket, ...intx, queueEvents, ownFds: owned.slice(ownStart) };
+  return { irq, logSocket, ...intx, queueEvents, granted, ownFds: owned.slice(ownStart) };
 }
 
 interface Vector {
@@ -127,7 +140,7 @@ class IrqfdInterrupts implements MsixInterrupts {
   readonly #vectors: readonly Vector[];
 
   constructor(irq: Fd, vectorCount: number) {
-    this.#irq = VmIrq.client(irq, { sendMs: IRQ_TIMEOUT_MS, receiveMs: IRQ_TIMEOUT_MS });
+    this.#irq = VmIrq.client(irq, MAIN_TIMEOUTS);
     this.#vectors = Array.from({ length: vectorCount }, () => {
       const event = EventFd.create();
       return { event, irqfd: new Fd(dup(event.fd)), gsi: -1 };

@@ -1,5 +1,6 @@
 import type { ProtocolServer } from '#msg-socket/protocol.ts';
 import type { Fd, HasFd } from '#sys/fd.ts';
+import type { DeviceGrants } from '../grants.ts';
 import type { DeviceName } from '../registry.ts';
 
 /** A process that a device needs, which main has started; whoever asked for the plan disposes of it. */
@@ -21,6 +22,8 @@ export interface DevicePlan {
   readonly parameters: unknown;
   /** The kind's own descriptors, which the process gets copies of; whoever asked for the plan closes them. */
   readonly fds: readonly Fd[];
+  /** What it may ask of main besides interrupts; nothing by default. */
+  readonly grants?: DeviceGrants;
   /** Answers what a device of this kind asks of main besides interrupts. */
   readonly server?: ProtocolServer;
   readonly helper?: DeviceHelper;
