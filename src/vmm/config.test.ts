@@ -132,6 +132,17 @@ describe('configMistakes', () => {
     assert.deepEqual(lines({ disks: [...disks, ...disks] }), [`--rwroot: ${onlyOne}`]);
   });
 
+  test('more devices than the PCI bus has room for', () => {
+    const disk = { format: undefined, readOnly: true, sparse: true, blockSizeBytes: 512, id: '', lock: true } as const;
+    const own = { option: '--block', path: 'kernel', root: false, queueCount: 1 } as const;
+    const disks = Array.from({ length: 26 }, () => ({ ...disk, ...own }));
+    const pmems = Array.from({ length: 3 }, () => ({ path: 'kernel', readOnly: false, root: false }));
+    assert.deepEqual(lines({ disks, pmems }), []);
+    assert.deepEqual(lines({ disks, pmems, vsock: { cid: 3, socketPath: 'socket' } }), [
+      '--block: 30 disks, networks and other devices; the PCI bus has room for 29 besides entropy and balloon',
+    ]);
+  });
+
   test('a good configuration has none', () => {
     assert.deepEqual(lines({}), []);
   });

@@ -4,7 +4,7 @@ import { CommandLine, CommandLineError } from '#kernel/command-line.ts';
 import { KernelLoadError } from '#kernel/kernel-load-error.ts';
 import { CodedError } from '#util/errors.ts';
 import type { LogLevel } from '#util/log.ts';
-import { CONSOLE_NUM, consoleProblems } from './console-config.ts';
+import { CONSOLE_NUM, consolePorts, consoleProblems } from './console-config.ts';
 import { type DiskConfig, diskMistakes } from './disk-config.ts';
 import { type FileKind, type HostFiles, hostFiles } from './host-files.ts';
 import { type InputConfig, inputMistakes } from './input-config.ts';
@@ -48,6 +48,9 @@ export interface VsockConfig {
   /** Where the host connects to the guest; with `_PORT` after it, what the guest reaches. */
   readonly socketPath: string;
 }
+
+/** Of the 32 places of the bus the host bridge, the entropy device and the balloon have one each. */
+const ASKED_DEVICES_MAX = 29;
 
 export const HYPERVISOR_WISHES = ['auto', 'kvm', 'software'] as const;
 export type HypervisorWish = (typeof HYPERVISOR_WISHES)[number];
@@ -152,6 +155,7 @@ export function configMistakes(config: Config, files: HostFiles = hostFiles): Mi
     ...config.pmems.flatMap(({ path }) => imageMistakes('--pmem', path, files)),
     ...pmemMistakes(config.pmems),
     ...rootMistakes(config),
+    ...busMistakes(config),
     ...(config.vsock === undefined ? [] : vsockMistakes(config.vsock, files)),
     ...netMistakes(config.nets),
     ...inputMistakes(config.inputs),
@@ -317,6 +321,16 @@ function rootMistakes({ disks, pmems }: Config): Mistake[] {
     ...pmems.filter(({ root }) => root).map(() => '--pmem'),
   ];
   return roots.slice(1, 2).map((option) => ({ option, message: 'one disk can be the root' }));
+}
+
+/** What one PCI bus has room for besides its host bridge. */
+function busMistakes({ disks, inputs, nets, pmems, serial, vsock }: Config): Mistake[] {
+  const lists = [disks, inputs, nets, pmems];
+  const singles = [vsock !== undefined, consolePorts(serial).length > 0];
+  const count = lists.flat().length + singles.filter((isThere) => isThere).length;
+  if (count <= ASKED_DEVICES_MAX) return [];
+  const message = `${count} disks, networks and other devices; the PCI bus has room for ${ASKED_DEVICES_MAX} besides entropy and balloon`;
+  return [{ option: '--block', message }];
 }
 
 function vsockMistakes({ cid, socketPath }: VsockConfig, files: HostFiles): Mistake[] {
