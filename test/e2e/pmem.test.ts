@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { writeScriptArchive } from '../../tools/guest/initramfs.ts';
+import { missingProgram } from '../host-needs.ts';
 import { busyboxImage, kernelModules, MODULE_PREFIX, skipWithoutApt, vmlinuz } from './guest-files.ts';
 import { TestVm } from './test-vm.ts';
 
@@ -20,6 +21,7 @@ const TEXT = 'kept in memory that lasts';
 const SCRIPT = `
 for module in /${MODULE_PREFIX}*; do insmod $module || echo "no $module"; done
 echo "driver $(basename $(readlink /sys/bus/pci/devices/0000:00:02.0/virtio*/driver))"
+echo "cmdline $(cat /proc/cmdline)"
 echo "sizes $(cat /sys/block/pmem0/size) $(cat /sys/block/pmem1/size)"
 echo "sum $(head -c ${READ_ONLY_BYTES} /dev/pmem1 | sha256sum | cut -d' ' -f1)"
 echo "rest $(tail -c +${READ_ONLY_BYTES + 1} /dev/pmem1 | tr -d '\\0' | wc -c)"
@@ -63,10 +65,7 @@ function readImage(image: string, name: string, folder: string): Uint8Array {
   return readFileSync(to);
 }
 
-const skipWithoutTools: string | false =
-  spawnSync('mke2fs', ['-V']).error === undefined && spawnSync('debugfs', ['-V']).error === undefined
-    ? false
-    : 'mke2fs or debugfs is missing: apt-get install e2fsprogs';
+const skipWithoutTools = missingProgram('mke2fs', 'e2fsprogs') || missingProgram('debugfs', 'e2fsprogs');
 
 describe('persistent memory', { skip: skipWithoutApt || skipWithoutTools }, () => {
   test('is a disk of Linux, holds a file system, and keeps what was flushed', limit, async (t) => {
@@ -80,12 +79,13 @@ describe('persistent memory', { skip: skipWithoutApt || skipWithoutTools }, () =
     await using vm = new TestVm({
       kernel: await vmlinuz(),
       initrds: [await busyboxImage(), archive],
-      options: [`--pmem=${image}`, `--pmem-device=${readOnly}`],
+      options: [`--pmem=${image},root`, `--pmem-device=${readOnly}`],
     });
     const output = (): string => `${vm.console.slice(-3000)}\n${vm.errors}`;
     const said = (word: string): string | undefined => new RegExp(`^${word} (.*?)\\s*$`, 'm').exec(vm.console)?.[1];
-    await vm.waitFor(/^synced/m, { timeoutMs: 120_000 });
+    await vm.waitFor(/^synced [0-9a-f]{64}/m, { timeoutMs: 120_000 });
     assert.equal(said('driver'), 'virtio_pmem', output());
+    assert.match(said('cmdline') ?? '', / root=\/dev\/pmem0 rw( |$)/);
     assert.equal(said('sizes'), `${(32 * MiB) / 512} ${(4 * MiB) / 512}`);
     assert.deepEqual([said('sum'), said('again')], [sha256(content), sha256(content)], output());
     assert.deepEqual([said('rest'), said('flush')], ['0', '1'], output());
@@ -95,7 +95,6 @@ describe('persistent memory', { skip: skipWithoutApt || skipWithoutTools }, () =
     // The journal has what the file system's own places do not have yet.
     spawnSync('e2fsck', ['-fy', copy]);
     assert.equal(Buffer.from(readImage(copy, 'text', folder)).toString(), `${TEXT}\n`);
-    await vm.waitFor(/\S{64}/, { timeoutMs: 60_000 });
     assert.equal(sha256(readImage(copy, 'random', folder)), said('synced'), 'what was flushed is in the file');
     vm.send('done\n');
     assert.deepEqual(await vm.waitForExit({ timeoutMs: 120_000 }), { status: 0, signal: null }, output());
