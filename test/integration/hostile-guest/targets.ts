@@ -1,6 +1,7 @@
 /** The devices that a hostile guest tries its cases at: a new kind of device is one more line of TARGETS. */
 import { RequestHeader, RequestType } from '#devices/virtio/block/constants.ts';
 import { HEADER_BYTES } from '#devices/virtio/net/constants.ts';
+import { PmemRequest, PmemRequestType, PmemResponse, PmemStatus } from '#devices/virtio/pmem/constants.ts';
 import type { MockBuffer, MockChain, UsedElement } from '#devices/virtio/testing/mock-queue.ts';
 import { HOST_CID, Operation, VsockHeader } from '#devices/virtio/vsock/constants.ts';
 import type { GuestMemory } from '#memory/guest-memory.ts';
@@ -49,11 +50,18 @@ const pageNumber = (page: number): Uint8Array => new Uint8Array(Uint32Array.of(p
 const readSector = (): MockBuffer[] => [readable(blockHeader(RequestType.IN, 0)), writable(SECTOR_BYTES), writable(1)];
 const statusIsOk: Target['isGood'] = (memory, { addresses }) => memory.readU8(addresses[2] ?? 0) === 0;
 
+const flush = (): MockBuffer[] => [
+  readable(PmemRequest.encode({ type: PmemRequestType.FLUSH })),
+  writable(PmemResponse.size),
+];
+const isDurable: Target['isGood'] = (memory, { addresses }) => memory.readU32(addresses[1] ?? 0) === PmemStatus.OK;
+
 export const TARGETS: readonly Target[] = [
   { name: 'rng', queue: 0, request: () => [writable(RNG_BYTES)], isGood: (...[, , used]) => used.length === RNG_BYTES },
   { name: 'block0', queue: 0, request: readSector, isGood: statusIsOk },
   { name: 'block1', queue: 0, request: readSector, isGood: statusIsOk },
   { name: 'net0', queue: 1, request: () => [readable(new Uint8Array(HEADER_BYTES + FRAME_BYTES))] },
   { name: 'vsock', queue: 1, request: () => [readable(vsockHeader({ op: Operation.RST }))] },
+  { name: 'pmem0', queue: 0, request: flush, isGood: isDurable },
   { name: 'balloon', queue: 0, request: () => [readable(pageNumber(FREE_PAGE))] },
 ];
