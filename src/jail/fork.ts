@@ -76,7 +76,7 @@ export class Forker {
   /** Starts a child. Throws SyscallError; what goes wrong in the child is told by `ForkedProcess.waitReady` and its status. */
   fork(options: ForkOptions): ForkedProcess {
     const { namespaces, root } = options.jail;
-    assert(root !== 'empty' || namespaces.includes('mount'), 'an empty root needs a mount namespace');
+    assert(root === 'host' || namespaces.includes('mount'), 'another root needs a mount namespace');
     assert(!options.keepFds.some((fd) => this.#loopFds.includes(fd)), "a descriptor of libuv's is not kept");
     const parentPid = getpid();
     const { reader, writer } = openPipe();

@@ -11,6 +11,13 @@ export interface IdMap {
   readonly count: number;
 }
 
+/** A folder of the host as the whole of what a jailed process sees, with what is mounted below it: nosuid, nodev, noexec. */
+export interface FolderRoot {
+  /** Absolute: every process of a warden has the host's root as its working directory. */
+  readonly folder: string;
+  readonly readOnly: boolean;
+}
+
 /**
  * What a device process may not do. It is data: it can be sent, printed and compared. What it does not name is fixed: all five sets of
  * capabilities are emptied, no exec gives a privilege, secure bits are set and locked. The bounding set and the secure bits stay as they
@@ -19,8 +26,8 @@ export interface IdMap {
 export interface JailConfig {
   /** Without 'user' only root can enter the others. 'pid' makes the device the namespace's first process, below one that waits for it. */
   readonly namespaces: readonly NamespaceName[];
-  /** 'empty': a read-only tmpfs with nothing in it, which needs 'mount'. 'host': what the caller has. */
-  readonly root: 'empty' | 'host';
+  /** 'empty': a read-only tmpfs with nothing in it, which needs 'mount'. 'host': what the caller has. A folder needs 'mount' too. */
+  readonly root: 'empty' | 'host' | FolderRoot;
   /** Who root becomes; without it the ids stay. With a user namespace before it is entered, so that the map is this user's own. */
   readonly user?: { readonly uid: number; readonly gid: number };
   /** By default the ids map to themselves. More than the caller's own id needs CAP_SETUID and CAP_SETGID outside. */

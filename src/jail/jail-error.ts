@@ -10,6 +10,7 @@ export type JailStep =
   | 'second fork'
   | 'preparation'
   | 'empty root'
+  | 'shared folder as root'
   | 'host name'
   | 'capabilities'
   | 'limits'

@@ -16,19 +16,23 @@ import {
 import { Fd } from '#sys/fd.ts';
 import { OpenFlag, read, write } from '#sys/file.ts';
 import {
+  attachTree,
   CloneFlag,
   chdir,
+  cloneTree,
+  MountAttribute,
   MountFlag,
   mount,
   pivotRoot,
   sethostname,
+  setTreeAttributes,
   UmountFlag,
   umount,
   unshare,
 } from '#sys/namespaces.ts';
 import { clearAmbientSet, dropBoundingSet, SecureBit, setDumpable, setSecureBits } from '#sys/prctl.ts';
 import { setNoNewPrivileges } from '#sys/seccomp.ts';
-import { type IdMap, type JailConfig, NAMESPACES, type NamespaceName } from './jail-config.ts';
+import { type FolderRoot, type IdMap, type JailConfig, NAMESPACES, type NamespaceName } from './jail-config.ts';
 import { jailStep } from './jail-error.ts';
 
 const FLAGS: Readonly<Record<NamespaceName, number>> = {
@@ -75,7 +79,9 @@ export function enterNamespaces(config: JailConfig): void {
 
 /** Everything after the namespaces, the seccomp filter aside. Needs no descriptor. Throws JailError. */
 export function lockDown(config: JailConfig): void {
-  if (config.root === 'empty') jailStep('empty root', enterEmptyRoot);
+  const { root } = config;
+  if (root === 'empty') jailStep('empty root', enterEmptyRoot);
+  else if (root !== 'host') jailStep('shared folder as root', () => enterFolder(root));
   if (config.namespaces.includes('uts')) jailStep('host name', () => sethostname(HOST_NAME));
   dropPrivileges(config);
 }
@@ -144,6 +150,20 @@ function enterEmptyRoot(): void {
   mount({ source: 'none', target: '/', flags: MountFlag.REC | MountFlag.PRIVATE });
   const flags = MountFlag.RDONLY | MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC;
   mount({ source: 'none', target: MOUNT_POINT, type: 'tmpfs', flags, data: 'size=4k,nr_inodes=1,mode=555' });
+  becomeRoot();
+}
+
+function enterFolder({ folder, readOnly }: FolderRoot): void {
+  mount({ source: 'none', target: '/', flags: MountFlag.REC | MountFlag.PRIVATE });
+  using tree = new Fd(cloneTree(folder));
+  const { RDONLY, NOSUID, NODEV, NOEXEC } = MountAttribute;
+  setTreeAttributes(tree.fd, NOSUID | NODEV | NOEXEC | (readOnly ? RDONLY : 0));
+  attachTree(tree.fd, MOUNT_POINT);
+  becomeRoot();
+}
+
+/** What is mounted at the mount point becomes the root, and nothing else is left. */
+function becomeRoot(): void {
   chdir(MOUNT_POINT);
   // pivot_root(2), NOTES: with both names the same the old root lies over the new one, and the unmount uncovers it.
   pivotRoot('.', '.');

@@ -42,6 +42,7 @@ const WHAT_TO_DO: Readonly<Record<JailStep, string>> = {
   'second fork': 'raise the limit of processes (ulimit -u, pids.max of the cgroup) or free memory',
   preparation: KERNEL_BUG,
   'empty root': `let mount and pivot_root work: ${NAMESPACE}`,
+  'shared folder as root': `use Linux 5.12 or newer, and let mount and pivot_root work: ${NAMESPACE}`,
   'host name': NAMESPACE,
   capabilities: NAMESPACE,
   limits: KERNEL_BUG,

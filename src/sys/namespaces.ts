@@ -1,5 +1,7 @@
-/** Namespaces and file systems: unshare(2), mount(2), umount2(2), pivot_root(2), chroot(2), sethostname(2). All throw SyscallError. */
+/** Namespaces and file systems: unshare(2), mount(2), open_tree(2), mount_setattr(2), pivot_root(2), sethostname(2) and others. All throw SyscallError. */
+import { struct, u64AsNumber } from '#util/struct.ts';
 import { bind, checkedPath, lastError } from './ffi.ts';
+import { AT_FDCWD } from './file.ts';
 
 /** Namespaces for unshare(2), uapi/linux/sched.h. */
 export const CloneFlag = {
@@ -41,6 +43,15 @@ const c = {
   ),
   chroot: bind<(path: string) => number>('int chroot(const char*)'),
   chdir: bind<(path: string) => number>('int chdir(const char*)'),
+  openTree: bind<(number: number, directory: number, path: string, flags: number) => number>(
+    'int64_t syscall(int64_t, int64_t, const char*, int64_t)',
+  ),
+  moveMount: bind<
+    (number: number, from: number, fromPath: string, to: number, toPath: string, flags: number) => number
+  >('int64_t syscall(int64_t, int64_t, const char*, int64_t, const char*, int64_t)'),
+  mountSetattr: bind<
+    (number: number, fd: number, path: string, flags: number, attributes: Uint8Array, size: number) => number
+  >('int64_t syscall(int64_t, int64_t, const char*, int64_t, void*, size_t)'),
   sethostname: bind<(name: string, length: number) => number>('int sethostname(const char*, size_t)'),
 };
 
@@ -88,4 +99,46 @@ export function chdir(path: string): void {
 /** Names the host of this uts namespace; ASCII, at most 64 characters (EINVAL). */
 export function sethostname(name: string): void {
   if (c.sethostname(checkedPath('sethostname', name), name.length) < 0) throw lastError('sethostname');
+}
+
+/** open_tree(2), uapi/linux/mount.h; CLOEXEC and RECURSIVE are of uapi/linux/fcntl.h. */
+const OpenTree = { CLONE: 1, CLOEXEC: 0o2000000, RECURSIVE: 0x8000 } as const;
+const AT_EMPTY_PATH = 0x1000;
+const MOVE_MOUNT_F_EMPTY_PATH = 0x4;
+const SYS = { OPEN_TREE: 428, MOVE_MOUNT: 429, MOUNT_SETATTR: 442 } as const;
+
+/** Attributes of a mount, uapi/linux/mount.h. */
+export const MountAttribute = { RDONLY: 0x1, NOSUID: 0x2, NODEV: 0x4, NOEXEC: 0x8 } as const;
+/** `struct mount_attr`, uapi/linux/mount.h. */
+export const MountAttributes = struct({
+  set: u64AsNumber,
+  clear: u64AsNumber,
+  propagation: u64AsNumber,
+  userns: u64AsNumber,
+});
+
+/**
+ * A copy of a mount from `path` on, with all that is mounted below, attached nowhere: what is above cannot be reached from it. The
+ * caller owns the descriptor. Needs CAP_SYS_ADMIN over the mount namespace.
+ */
+export function cloneTree(path: string): number {
+  const flags = OpenTree.CLONE | OpenTree.CLOEXEC | OpenTree.RECURSIVE;
+  const fd = c.openTree(SYS.OPEN_TREE, AT_FDCWD, checkedPath('open_tree', path), flags);
+  if (fd < 0) throw lastError('open_tree', { path });
+  return fd;
+}
+
+/** Sets attributes of a tree and of all mounts in it; those that are set stay. */
+export function setTreeAttributes(treeFd: number, set: number): void {
+  const attributes = MountAttributes.encode({ set });
+  const flags = AT_EMPTY_PATH | OpenTree.RECURSIVE;
+  if (c.mountSetattr(SYS.MOUNT_SETATTR, treeFd, '', flags, attributes, attributes.length) < 0)
+    throw lastError('mount_setattr', { fd: treeFd });
+}
+
+/** Attaches a tree of `cloneTree` at a directory. */
+export function attachTree(treeFd: number, target: string): void {
+  checkedPath('move_mount', target);
+  if (c.moveMount(SYS.MOVE_MOUNT, treeFd, '', AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+    throw lastError('move_mount', { path: target });
 }

@@ -26,6 +26,23 @@ export const Errno = {
   EOPNOTSUPP: constants.errno.EOPNOTSUPP,
   ENAMETOOLONG: constants.errno.ENAMETOOLONG,
   ECONNRESET: constants.errno.ECONNRESET,
+  ENOENT: constants.errno.ENOENT,
+  EEXIST: constants.errno.EEXIST,
+  EACCES: constants.errno.EACCES,
+  EBADF: constants.errno.EBADF,
+  EISDIR: constants.errno.EISDIR,
+  ENOTDIR: constants.errno.ENOTDIR,
+  ENOTEMPTY: constants.errno.ENOTEMPTY,
+  ENFILE: constants.errno.ENFILE,
+  ENXIO: constants.errno.ENXIO,
+  ENOSYS: constants.errno.ENOSYS,
+  ENODATA: constants.errno.ENODATA,
+  EFBIG: constants.errno.EFBIG,
+  ELOOP: constants.errno.ELOOP,
+  EROFS: constants.errno.EROFS,
+  ERANGE: constants.errno.ERANGE,
+  EPROTO: constants.errno.EPROTO,
+  E2BIG: constants.errno.E2BIG,
 } as const;
 
 /** A system call that failed: its name, errno (positive), the errno's name as `code`, and the path or descriptor. */

@@ -5,10 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { SockFilter } from '#jail/seccomp/bpf.ts';
+import { OpenHow, Statfs, Statx } from '#sys/at-calls.ts';
 import { CapabilityData, CapabilityHeader, Rlimit } from '#sys/credentials.ts';
 import { EpollEvent } from '#sys/epoll.ts';
 import { Itimerspec } from '#sys/event.ts';
 import { Cmsghdr, Iovec, Msghdr, Timeval } from '#sys/message.ts';
+import { MountAttributes } from '#sys/namespaces.ts';
 import { ChildSiginfo } from '#sys/process.ts';
 import { SockFprog } from '#sys/seccomp.ts';
 import { Ucred } from '#sys/socket.ts';
@@ -23,6 +25,49 @@ interface Declared {
 }
 
 const DECLARED: readonly Declared[] = [
+  {
+    header: 'linux/openat2.h',
+    name: 'struct open_how',
+    size: OpenHow.size,
+    fields: { mode: OpenHow.fields.mode.offset, resolve: OpenHow.fields.resolve.offset },
+  },
+  {
+    header: 'linux/stat.h',
+    name: 'struct statx',
+    size: Statx.size,
+    fields: {
+      stx_nlink: Statx.fields.nlink.offset,
+      stx_uid: Statx.fields.uid.offset,
+      stx_mode: Statx.fields.mode.offset,
+      stx_ino: Statx.fields.ino.offset,
+      stx_size: Statx.fields.size.offset,
+      stx_blocks: Statx.fields.blocks.offset,
+      'stx_atime.tv_nsec': Statx.fields.atime.offset + 8,
+      stx_ctime: Statx.fields.ctime.offset,
+      stx_mtime: Statx.fields.mtime.offset,
+      stx_rdev_major: Statx.fields.rdevMajor.offset,
+      stx_dev_minor: Statx.fields.devMinor.offset,
+    },
+  },
+  {
+    header: 'asm/statfs.h',
+    name: 'struct statfs',
+    size: Statfs.size,
+    fields: {
+      f_bsize: Statfs.fields.bsize.offset,
+      f_blocks: Statfs.fields.blocks.offset,
+      f_bavail: Statfs.fields.bavail.offset,
+      f_ffree: Statfs.fields.ffree.offset,
+      f_namelen: Statfs.fields.namelen.offset,
+      f_frsize: Statfs.fields.frsize.offset,
+    },
+  },
+  {
+    header: 'linux/mount.h',
+    name: 'struct mount_attr',
+    size: MountAttributes.size,
+    fields: { attr_clr: MountAttributes.fields.clear.offset, userns_fd: MountAttributes.fields.userns.offset },
+  },
   {
     header: 'sys/socket.h',
     name: 'struct ucred',

@@ -116,6 +116,20 @@ for (const runner of ['self', 'nobody'] satisfies Runner[]) {
       assert.deepEqual(observe(runner, 'freedMemory'), { status: { exitCode: 9 }, written: 0 });
     });
 
+    for (const [how, options, status] of [
+      ['to write', 'rw', 0b1001],
+      ['to read', 'read-only', 0b1000],
+    ] as const) {
+      test(`has a folder as its whole world, ${how}`, () => {
+        type Answer = { rootEntries: string[]; mounts: string[]; caps: string; end: ChildStatus; made: string[] };
+        const { rootEntries, mounts, caps, end, made } = observe<Answer>(runner, 'folder', options);
+        assert.deepEqual([rootEntries, mounts.length, Number(`0x${caps}`)], [['file'], 1, 0]);
+        assert.match(mounts[0] ?? '', new RegExp(` / ${how === 'to read' ? 'ro' : 'rw'},nosuid,nodev,noexec`));
+        assert.deepEqual(end, { exitCode: status });
+        assert.deepEqual(made, how === 'to read' ? ['file'] : ['file', 'made']);
+      });
+    }
+
     test('does not run when the jail is refused, and says what was', () => {
       type Answer = { refusal: { step: string; errno: number }; status: ChildStatus };
       const { refusal, status } = observe<Answer>(runner, 'refused');

@@ -1,5 +1,5 @@
 /** Runs as a single-threaded process: forks children, looks at them and prints what it saw as JSON. Its argument names what. */
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Forker } from '#jail/fork.ts';
@@ -202,6 +202,36 @@ function freedMemory() {
   }
 }
 
+/** A folder as the root, of a child that is root there: what it sees, and what comes of writing. */
+function folder(parameter: string | undefined) {
+  const path = mkdtempSync(join(tmpdir(), 'crosvm-root-'));
+  const own = (id: number) => [{ inside: 0, outside: id, count: 1 }];
+  const ids = { uidMap: own(process.geteuid?.() ?? 0), gidMap: own(process.getegid?.() ?? 0) };
+  closeSync(openSync(join(path, 'file'), 'w'));
+  try {
+    const root = { folder: path, readOnly: parameter === 'read-only' };
+    const { child, socket } = waitingChild({ ...BASE_JAIL, ...ids, root, dumpable: true }, () => {
+      const outcomes = ['/file', '/etc/passwd', '/../etc/passwd'].map((name) => opens(name, OpenFlag.RDONLY));
+      return [...outcomes, opens('/made', OpenFlag.WRONLY | OpenFlag.CREAT)].reduce((bits, bit) => bits * 2 + bit, 0);
+    });
+    const { rootEntries, mounts, status } = viewOf(deviceOf(child.pid));
+    write(socket.fd, Uint8Array.of(0));
+    const end = child.wait();
+    return { rootEntries, mounts, caps: status['CapEff'], end, made: readdirSync(path) };
+  } finally {
+    rmSync(path, { recursive: true });
+  }
+}
+
+function opens(path: string, flags: number): number {
+  try {
+    open(path, flags, 0o600);
+    return 1;
+  } catch {
+    return 0;
+  }
+}
+
 /** Maps that the kernel refuses to everybody who has entered the namespace by himself. */
 function refused() {
   const map = [{ inside: 0, outside: 1, count: 70_000 }];
@@ -266,6 +296,7 @@ const scenarios: Record<string, (parameter: string | undefined) => unknown> = {
   refused,
   orphans,
   inherited,
+  folder,
 };
 
 const [name = '', parameter] = process.argv.slice(2);
