@@ -9,6 +9,7 @@ export const DeviceType = {
   BALLOON: 5,
   INPUT: 18,
   VSOCK: 19,
+  FS: 26,
   PMEM: 27,
 } as const;
 

@@ -21,6 +21,7 @@ test('there are policies of the first devices', () => {
       'block_device',
       'common_device',
       'console_device',
+      'fs_device',
       'input_device',
       'net_device',
       'pmem_device',

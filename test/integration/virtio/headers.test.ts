@@ -16,6 +16,7 @@ import {
 } from '#devices/virtio/block/constants.ts';
 import { ConsoleConfig, ConsoleFeature, ControlEvent, ControlMessage } from '#devices/virtio/console/constants.ts';
 import { DeviceType, Feature, NO_VECTOR, Status } from '#devices/virtio/constants.ts';
+import * as fuse from '#devices/virtio/fs/constants.ts';
 import {
   Axis,
   BUS_VIRTUAL,
@@ -76,13 +77,78 @@ const HEADERS = [
   ),
   'linux/if_tun.h',
   'linux/input.h',
+  'linux/fuse.h',
+  'linux/virtio_fs.h',
 ];
 const bit = (feature: bigint): number => feature.toString(2).length - 1;
 const offset = (layout: { readonly fields: Readonly<Record<string, { readonly offset: number }>> }, name: string) =>
   layout.fields[name]?.offset ?? -1;
 
+/** Structures of the FUSE protocol by C's names, with a field that stands late in each. */
+const FUSE_STRUCTURES = {
+  in_header: [fuse.InHeader, 'pid'],
+  out_header: [fuse.OutHeader, 'unique'],
+  attr: [fuse.Attr, 'blksize'],
+  entry_out: [fuse.EntryOut, 'attr'],
+  attr_out: [fuse.AttrOut, 'attr'],
+  forget_in: [fuse.ForgetIn, 'nlookup'],
+  forget_one: [fuse.ForgetOne, 'nlookup'],
+  batch_forget_in: [fuse.BatchForgetIn, 'dummy'],
+  getattr_in: [fuse.GetattrIn, 'fh'],
+  mknod_in: [fuse.MknodIn, 'umask'],
+  mkdir_in: [fuse.MkdirIn, 'umask'],
+  rename_in: [fuse.RenameIn, 'newdir'],
+  rename2_in: [fuse.Rename2In, 'flags'],
+  link_in: [fuse.LinkIn, 'oldnodeid'],
+  setattr_in: [fuse.SetattrIn, 'gid'],
+  open_in: [fuse.OpenIn, 'flags'],
+  create_in: [fuse.CreateIn, 'umask'],
+  open_out: [fuse.OpenOut, 'padding'],
+  read_in: [fuse.ReadIn, 'flags'],
+  write_in: [fuse.WriteIn, 'flags'],
+  write_out: [fuse.WriteOut, 'padding'],
+  fsync_in: [fuse.FileIn, 'padding'],
+  statfs_out: [fuse.StatfsOut, 'blocks'],
+  getxattr_in: [fuse.GetxattrIn, 'padding'],
+  access_in: [fuse.AccessIn, 'padding'],
+  fallocate_in: [fuse.FallocateIn, 'mode'],
+  lseek_in: [fuse.LseekIn, 'whence'],
+  lseek_out: [fuse.LseekOut, 'offset'],
+  copy_file_range_in: [fuse.CopyFileRangeIn, 'flags'],
+} as const;
+
+/** The protocol's own of src/devices/virtio/fs/constants.ts. */
+function fuseNumbers(): Record<string, number> {
+  const numbers = (prefix: string, values: Readonly<Record<string, number>>): [string, number][] =>
+    Object.entries(values).map(([name, value]) => [prefix + name, value]);
+  // A structure of which the rest of the name is `st` has its fields one deeper.
+  const structures = Object.entries(FUSE_STRUCTURES).flatMap(([name, [layout, field]]): [string, number][] => [
+    [`sizeof(struct fuse_${name})`, layout.size],
+    [`offsetof(struct fuse_${name}, ${name === 'statfs_out' ? 'st.' : ''}${field})`, offset(layout, field)],
+  ]);
+  return Object.fromEntries([
+    ...numbers('FUSE_', fuse.Opcode),
+    ...numbers('FUSE_', fuse.InitFlag),
+    ...numbers('FOPEN_', fuse.OpenReply),
+    ...numbers('FATTR_', fuse.SetAttr),
+    ...structures,
+    ['offsetof(struct fuse_init_out, map_alignment)', offset(fuse.InitOut, 'mapAlignment')],
+    ['sizeof(struct fuse_init_out)', fuse.InitOut.size],
+    ['offsetof(struct fuse_dirent, name)', fuse.Dirent.size],
+    ['FUSE_COMPAT_SETXATTR_IN_SIZE', fuse.SetxattrIn.size],
+    ['offsetof(struct fuse_init_in, flags)', offset(fuse.InitIn, 'flags')],
+    ['sizeof(struct virtio_fs_config)', fuse.FsConfigSpace.size],
+    ['offsetof(struct virtio_fs_config, num_request_queues)', offset(fuse.FsConfigSpace, 'numRequestQueues')],
+    ['FUSE_ROOT_ID', fuse.ROOT_ID],
+    ['FUSE_GETATTR_FH', fuse.GETATTR_FH],
+    ['FUSE_FSYNC_FDATASYNC', fuse.FSYNC_FDATASYNC],
+  ]);
+}
+
 /** A C expression and what we have for it. */
 const EXPECTED: Readonly<Record<string, number>> = {
+  ...fuseNumbers(),
+  VIRTIO_ID_FS: DeviceType.FS,
   VIRTIO_ID_BLOCK: DeviceType.BLOCK,
   VIRTIO_ID_CONSOLE: DeviceType.CONSOLE,
   VIRTIO_ID_RNG: DeviceType.ENTROPY,
