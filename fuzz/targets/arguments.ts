@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { parseRunArguments, RUN_OPTIONS } from '#cli/run-options.ts';
 import { type Config, configMistakes } from '#vmm/config.ts';
 import type { DiskConfig } from '#vmm/disk-config.ts';
+import type { SharedDirConfig } from '#vmm/fs-config.ts';
 import type { HostFiles } from '#vmm/host-files.ts';
 import type { InputConfig } from '#vmm/input-config.ts';
 import type { NetConfig, NetSource } from '#vmm/net-config.ts';
@@ -23,6 +24,7 @@ const VALUES = [
   ],
   ...['keyboard[path=k]', 'trackpad["a,]b",width=9,height=8]', 'mouse[path=m', 'single-touch[t]', 'p:10:20'],
   ...['nvdimm,ro', 'path="a,b",root'],
+  ...['dir:tag', '/:t:ro:cache=never:timeout=0', 'a:b:writeback=true:type=fs', 'a::type=p9'],
   ...['cid=3,socket=s', '4,socket="a,b"', 'vm.sock', '/tmp'],
   ...['quiet', 'a=b c', 'a\nb', '\x1b[31m', '\x9b', '\0', 'x'.repeat(2100), '-', '--', '-c', '--mem', '__proto__'],
 ];
@@ -41,9 +43,9 @@ function argument(random: Random): string {
   ]);
 }
 
-/** Every path is a file of a few bytes, so that only the text decides. */
+/** Every path is a file of a few bytes, or a directory if it begins so, so that only the text decides. */
 const files: HostFiles = {
-  stat: () => ({ kind: 'file', sizeBytes: 5 }),
+  stat: (path) => ({ kind: path.startsWith('dir') ? 'directory' : 'file', sizeBytes: 5 }),
   assertReadable: () => {},
   assertWritable: () => {},
 };
@@ -90,6 +92,10 @@ const inOrder = (config: Config): Config => ({
   pmems: config.pmems.toSorted((a, b) => JSON.stringify(a).localeCompare(JSON.stringify(b))),
 });
 
+function writtenSharedDir({ path, tag, readOnly, cache, timeoutSeconds, writeback }: SharedDirConfig): string {
+  return `--shared-dir=${path}:${tag}:ro=${readOnly}:cache=${cache}:timeout=${timeoutSeconds}:writeback=${writeback}`;
+}
+
 /** The arguments that mean this configuration and nothing else. */
 function written(config: Config): string[] {
   return [
@@ -111,6 +117,7 @@ function written(config: Config): string[] {
     ...config.nets.map(writtenNet),
     ...config.inputs.map(writtenInput),
     ...config.pmems.map(writtenPmem),
+    ...config.sharedDirs.map(writtenSharedDir),
     ...(config.vsock === undefined ? [] : [`--vsock=cid=${config.vsock.cid},socket="${config.vsock.socketPath}"`]),
     ...(config.socketPath === undefined ? [] : [`--socket=${config.socketPath}`]),
     ...(config.sandbox ? [] : ['--disable-sandbox']),

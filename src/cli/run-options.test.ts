@@ -22,6 +22,7 @@ describe('parseRunArguments', () => {
         nets: [],
         inputs: [],
         pmems: [],
+        sharedDirs: [],
         sandbox: true,
         logLevel: 'warn',
         stats: false,
@@ -52,6 +53,7 @@ describe('parseRunArguments', () => {
       nets: [],
       inputs: [],
       pmems: [],
+      sharedDirs: [],
       sandbox: true,
       logLevel: 'debug',
       stats: true,
@@ -112,12 +114,21 @@ describe('parseRunArguments', () => {
     assert.deepEqual([config.pmems, mistakes], [expected, []]);
   });
 
+  test('--shared-dir reaches the configuration', () => {
+    const { config, mistakes } = parseRunArguments(['--shared-dir=a:b:ro', '--shared-dir', 'c:d', 'k']);
+    assert.deepEqual([config.sharedDirs.map(({ path, tag }) => path + tag), mistakes], [['ab', 'cd'], []]);
+  });
+
   const cases: readonly [string[], string][] = [
     [
       ['--input=keyboard', 'k'],
       '--input: "keyboard": must be KIND[path=PATH], KIND one of keyboard, mouse, single-touch, trackpad',
     ],
     [['--pmem=x,rw', 'k'], '--pmem: "x,rw": unknown key "rw"; the keys are path, ro, root'],
+    [
+      ['--shared-dir=a:b:type=p9', 'k'],
+      '--shared-dir: "a:b:type=p9": type="p9": is not supported: type=fs, which is the default, is virtio-fs',
+    ],
     [['--vsock=3', 'k'], '--vsock: "3": socket=… is missing'],
     [['--mem=256M', 'k'], '--mem: "256M" is not a whole number of MiB'],
     [['--mem=', 'k'], '--mem: "" is not a whole number of MiB'],

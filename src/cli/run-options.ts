@@ -1,3 +1,4 @@
+import { CACHE_POLICIES } from '#devices/virtio/fs/context.ts';
 import { INPUT_KINDS } from '#devices/virtio/input/input-table.ts';
 import { LOG_LEVELS } from '#util/log.ts';
 import {
@@ -13,11 +14,13 @@ import {
   withDefaultConsole,
 } from '#vmm/config.ts';
 import { DISK_OPTIONS, type DiskConfig } from '#vmm/disk-config.ts';
+import type { SharedDirConfig } from '#vmm/fs-config.ts';
 import type { InputConfig } from '#vmm/input-config.ts';
 import type { NetConfig } from '#vmm/net-config.ts';
 import type { PmemConfig } from '#vmm/pmem-config.ts';
 import { type OptionSpec, type ParsedArguments, parseArguments } from './arguments.ts';
 import { parseDiskOption } from './block-options.ts';
+import { parseSharedDirOption } from './fs-options.ts';
 import { parseInputOption, parseOldInputOption } from './input-options.ts';
 import { parseNetOption } from './net-options.ts';
 import { parsePmemOption } from './pmem-options.ts';
@@ -102,6 +105,12 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
   },
   { name: 'pmem-device', value: 'PATH', repeatable: true, help: 'as --pmem PATH,ro; repeatable' },
   { name: 'rw-pmem-device', value: 'PATH', repeatable: true, help: 'as --pmem PATH; repeatable' },
+  {
+    name: 'shared-dir',
+    value: 'PATH:TAG[:KEY=VALUE]…',
+    repeatable: true,
+    help: `directory that the guest mounts by its tag: cache=${CACHE_POLICIES.join('|')}, timeout=SECONDS, writeback=BOOL, ro=BOOL; repeatable`,
+  },
   { name: 'disable-sandbox', help: 'run the device processes without a jail' },
   { name: 'socket', value: 'PATH', help: 'make a control socket there; a directory gives crosvm-PID.sock' },
   { name: 'hypervisor', value: 'NAME', help: `${HYPERVISOR_WISHES.join(', ')} (default auto)` },
@@ -137,6 +146,7 @@ export function parseRunArguments(argv: readonly string[]): RunRequest {
     nets: nets(parsed.values.get('net') ?? [], mistakes),
     inputs: inputs(parsed, mistakes),
     pmems: pmems(parsed, mistakes),
+    sharedDirs: sharedDirs(parsed.values.get('shared-dir') ?? [], mistakes),
     sandbox: !parsed.flags.has('disable-sandbox'),
     hypervisor: oneOf(parsed, { option: 'hypervisor', choices: HYPERVISOR_WISHES, fallback: 'auto' }, mistakes),
     logLevel: oneOf(parsed, { option: 'log-level', choices: LOG_LEVELS, fallback: 'warn' }, mistakes),
@@ -240,4 +250,11 @@ function pmems({ values }: ParsedArguments, mistakes: Mistake[]): readonly PmemC
   const older = (option: string, readOnly: boolean): PmemConfig[] =>
     (values.get(option) ?? []).map((path) => ({ path, readOnly, root: false }));
   return [...given, ...older('pmem-device', true), ...older('rw-pmem-device', false)];
+}
+function sharedDirs(texts: readonly string[], mistakes: Mistake[]): readonly SharedDirConfig[] {
+  return texts.flatMap((text) => {
+    const { sharedDir, problems } = parseSharedDirOption(text);
+    for (const problem of problems) mistakes.push({ option: '--shared-dir', message: `${quoted(text)}: ${problem}` });
+    return sharedDir === undefined ? [] : [sharedDir];
+  });
 }

@@ -62,6 +62,7 @@ const good: Config = {
   nets: [],
   inputs: [],
   pmems: [],
+  sharedDirs: [],
   sandbox: true,
   logLevel: 'warn',
   stats: false,

@@ -6,6 +6,7 @@ import { CodedError } from '#util/errors.ts';
 import type { LogLevel } from '#util/log.ts';
 import { CONSOLE_NUM, consolePorts, consoleProblems } from './console-config.ts';
 import { type DiskConfig, diskMistakes } from './disk-config.ts';
+import { type SharedDirConfig, sharedDirMistakes } from './fs-config.ts';
 import { type FileKind, type HostFiles, hostFiles } from './host-files.ts';
 import { type InputConfig, inputMistakes } from './input-config.ts';
 import { type NetConfig, netMistakes } from './net-config.ts';
@@ -31,6 +32,8 @@ export interface Config {
   readonly inputs: readonly InputConfig[];
   /** In the order of their names in the guest: pmem0, pmem1 … */
   readonly pmems: readonly PmemConfig[];
+  /** In the order of the devices on the bus. */
+  readonly sharedDirs: readonly SharedDirConfig[];
   /** Whether device processes are jailed. */
   readonly sandbox: boolean;
   readonly hypervisor: HypervisorWish;
@@ -160,6 +163,7 @@ export function configMistakes(config: Config, files: HostFiles = hostFiles): Mi
     ...netMistakes(config.nets),
     ...inputMistakes(config.inputs),
     ...config.inputs.flatMap(({ path }) => inputPathMistakes(path, files)),
+    ...sharedDirMistakes(config.sharedDirs, files, problemOf),
     ...imageMistakes('KERNEL', config.kernelPath, files),
     ...initrdMistakes(config, files),
     ...controlSocketMistakes(config, files),
@@ -324,8 +328,8 @@ function rootMistakes({ disks, pmems }: Config): Mistake[] {
 }
 
 /** What one PCI bus has room for besides its host bridge. */
-function busMistakes({ disks, inputs, nets, pmems, serial, vsock }: Config): Mistake[] {
-  const lists = [disks, inputs, nets, pmems];
+function busMistakes({ disks, inputs, nets, pmems, serial, sharedDirs, vsock }: Config): Mistake[] {
+  const lists = [disks, inputs, nets, pmems, sharedDirs];
   const singles = [vsock !== undefined, consolePorts(serial).length > 0];
   const count = lists.flat().length + singles.filter((isThere) => isThere).length;
   if (count <= ASKED_DEVICES_MAX) return [];

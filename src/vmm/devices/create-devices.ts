@@ -27,6 +27,7 @@ import { grantSockets } from './grants.ts';
 import { type BalloonClient, balloonPlan } from './plans/balloon.ts';
 import { blockPlan, type DiskClient } from './plans/block.ts';
 import { type ConsoleClient, type ConsoleHost, consolePlan } from './plans/console.ts';
+import { fsPlan } from './plans/fs.ts';
 import { inputPlan } from './plans/input.ts';
 import { netPlan } from './plans/net.ts';
 import type { DeviceHelper, DevicePlan } from './plans/plan.ts';
@@ -41,7 +42,7 @@ const NOBODY = { uid: 65534, gid: 65534 } as const;
 const NO_JAIL: JailConfig = { namespaces: [], root: 'host', rlimits: {}, dumpable: true };
 
 /** What of a machine's configuration is devices with processes. */
-export type WantedDevices = Pick<Config, 'disks' | 'inputs' | 'nets' | 'pmems' | 'serial' | 'vsock'>;
+export type WantedDevices = Pick<Config, 'disks' | 'inputs' | 'nets' | 'pmems' | 'serial' | 'sharedDirs' | 'vsock'>;
 
 export interface CreateDevicesOptions extends Omit<WantedDevices, 'pmems'>, ConsoleHost {
   /** Those of `pmems`. */
@@ -87,8 +88,8 @@ export interface CreatedDevices {
 }
 
 /** Whether a machine has device processes. */
-export function wantsDevices({ disks, inputs, nets, pmems, serial, vsock }: WantedDevices): boolean {
-  const lists = [disks, inputs, nets, pmems, consolePorts(serial)];
+export function wantsDevices({ disks, inputs, nets, pmems, serial, sharedDirs, vsock }: WantedDevices): boolean {
+  const lists = [disks, inputs, nets, pmems, sharedDirs, consolePorts(serial)];
   return vsock !== undefined || lists.some((list) => list.length > 0);
 }
 
@@ -100,7 +101,7 @@ export function wantsDevices({ disks, inputs, nets, pmems, serial, vsock }: Want
 export function createDevices(options: CreateDevicesOptions, owned: DisposableStack): CreatedDevices {
   using opened = new DisposableStack();
   const { plan, client } = balloonPlan(options.memory.sizeBytes, opened, owned);
-  const { inputs, nets, serial, vsock, pmemImages, allocator, memoryRegions } = options;
+  const { inputs, nets, serial, sharedDirs, vsock, sandbox, pmemImages, allocator, memoryRegions } = options;
   const ports = consolePorts(serial);
   const console = ports.length === 0 ? undefined : consolePlan(ports, options, { opened, owned });
   const disks = options.disks.map((disk, index) => blockPlan(disk, index, { opened, owned }));
@@ -109,6 +110,7 @@ export function createDevices(options: CreateDevicesOptions, owned: DisposableSt
     rngPlan(opened),
     ...disks.map((disk) => disk.plan),
     ...nets.map((net, index) => netPlan(net, index, { opened, owned })),
+    ...sharedDirs.map((dir, index) => fsPlan(dir, index, { opened, sandbox })),
     ...(vsock === undefined ? [] : [vsockPlan(vsock, opened, owned)]),
     ...(console === undefined ? [] : [console.plan]),
     ...inputs.map((input, index) => inputPlan(input, index, opened)),
@@ -159,7 +161,7 @@ export function createDevice(
     device: plan.parameters,
   };
   const forked = warden.fork(
-    { device: plan.device, name, jail: jailOf(plan.policy, options.sandbox), usesGuestMemory: true, parameters },
+    { device: plan.device, name, jail: jailOf(plan, options.sandbox), usesGuestMemory: true, parameters },
     [irqClient, logClient, irqfd, resample, ...queueEvents, ...granted.clients, ...plan.fds].map(({ fd }) => fd),
   );
   options.irqRouter.addLevelIrqfd(intx.gsi, new Fd(dup(irqfd.fd)), new Fd(dup(resample.fd)));
@@ -191,13 +193,13 @@ function msiHost(irqRouter: IrqRouter, allocator: SystemAllocator, name: string)
   };
 }
 
-function jailOf(policy: string, sandbox: boolean): JailConfig {
+function jailOf({ policy, jail }: DevicePlan, sandbox: boolean): JailConfig {
   if (!sandbox) return NO_JAIL;
   const program = compilePolicy({
     path: policyPath(X86_64, policy),
     architecture: X86_64,
     defaultAction: 'kill-process',
   });
-  const user = process.geteuid?.() === 0 ? { user: NOBODY } : {};
-  return { ...BASE_JAIL, ...user, seccomp: encode(program) };
+  const user = process.geteuid?.() === 0 && jail === undefined ? { user: NOBODY } : {};
+  return { ...BASE_JAIL, ...user, ...jail, seccomp: encode(program) };
 }

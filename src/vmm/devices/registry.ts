@@ -1,6 +1,7 @@
 /** The devices that have processes: how each is made there. Main knows them by these names. */
 import { type Balloon, balloon } from '#devices/virtio/balloon/balloon.ts';
 import { type Block, block } from '#devices/virtio/block/block.ts';
+import { fs } from '#devices/virtio/fs/fs.ts';
 import { input } from '#devices/virtio/input/input.ts';
 import { SocketSource } from '#devices/virtio/input/input-source.ts';
 import { type InputKind, inputTable, type TouchSize } from '#devices/virtio/input/input-table.ts';
@@ -23,6 +24,7 @@ import { BalloonControl } from '#vm-control/balloon-control.ts';
 import { DiskControl } from '#vm-control/disk-control.ts';
 import { VsockConnect } from '#vm-control/vsock-connect.ts';
 import { type ConsoleParameters, makeConsole } from './make-console.ts';
+import { type FsParameters, openSharedDir } from './shared-dir.ts';
 import { virtioMaker } from './virtio-process.ts';
 
 /** What main says of a disk; its descriptors are the image, what lies below it, and the end of DiskControl that answers. */
@@ -69,7 +71,7 @@ export interface PmemParameters {
   readonly sizeBytes: number;
 }
 
-export type DeviceName = 'rng' | 'balloon' | 'block' | 'console' | 'input' | 'net' | 'pmem' | 'vsock';
+export type DeviceName = 'rng' | 'balloon' | 'block' | 'console' | 'fs' | 'input' | 'net' | 'pmem' | 'vsock';
 
 function only(fds: readonly Fd[]): Fd {
   const [fd] = fds;
@@ -90,6 +92,9 @@ export const DEVICE_MAKERS: Readonly<Record<DeviceName, DeviceMaker>> = {
     return { device, control: serveDisk(only(fds.slice(formats.length)), device) };
   }),
   console: virtioMaker<ConsoleParameters>(makeConsole),
+  fs: virtioMaker<FsParameters>(({ name, parameters, fds }) => ({
+    device: fs.create({ ...parameters, ...openSharedDir(fds), name }),
+  })),
   vsock: virtioMaker<VsockParameters>(({ parameters: { cid }, fds }) => {
     const [listener, main] = fds;
     assert(listener !== undefined && main !== undefined && fds.length === 2, 'a listening socket and the way to main');

@@ -83,6 +83,7 @@ export class TestMachine implements Disposable {
       nets: [],
       serial: [],
       inputs: this.#wanted === undefined ? [this.keyboard()] : [],
+      sharedDirs: [],
       ...this.#wanted?.(this),
       pmemImages: pmem ? this.#pmem() : [],
       memoryRegions: this.memoryRegions,

@@ -1,3 +1,4 @@
+import type { JailConfig } from '#jail/jail-config.ts';
 import type { ProtocolServer } from '#msg-socket/protocol.ts';
 import type { Fd, HasFd } from '#sys/fd.ts';
 import type { DeviceGrants } from '../grants.ts';
@@ -17,6 +18,8 @@ export interface DevicePlan {
   readonly name: string;
   /** Its seccomp policy. */
   readonly policy: string;
+  /** What its jail has other than that of most devices; then it stays the user that crosvm runs as. */
+  readonly jail?: Partial<JailConfig>;
   readonly queueCount: number;
   /** Goes to the maker; plain data. */
   readonly parameters: unknown;
