@@ -22,7 +22,7 @@ export interface Tools {
   /** Descriptors of the device. */
   readonly socket: number;
   readonly guestMemory: number;
-  /** The kind's own: a disk image or persistent memory's file open for reading, or the host's random bytes. */
+  /** The kind's own: a disk image or persistent memory's file open for reading, or the host's random bytes; -1 where it has none. */
   readonly own: number;
   /** The end of a mapping that can be written and executed, 0 without one. */
   readonly writableCodeEnd: number;
@@ -67,6 +67,7 @@ function vector(): Uint8Array {
 }
 
 const AT_FDCWD = -100;
+const UPWARDS = '../../../../../../../../etc/passwd';
 const O = { RDONLY: 0, WRONLY: 1, CREAT: 0o100, DIRECTORY: 0o200000, PATH: 0o10000000 } as const;
 const AF = { UNIX: 1, INET: 2, NETLINK: 16, PACKET: 17, VSOCK: 40 } as const;
 const PTRACE = { TRACEME: 0, ATTACH: 16, SEIZE: 0x4206 } as const;
@@ -99,6 +100,17 @@ const FILES: readonly Attempt[] = [
   one('make a file', 'open', () => [memory('/escaped'), O.WRONLY | O.CREAT, 0o600], filtered),
   one('creat', 'creat', () => [memory('/escaped'), 0o600], filtered),
   one('openat2 /', 'openat2', () => [AT_FDCWD, memory('/'), memory(), 24], free),
+  one('openat2 /etc/passwd', 'openat2', () => [AT_FDCWD, memory('/etc/passwd'), memory(), 24], free),
+  one('openat2 /proc/self/mem', 'openat2', () => [AT_FDCWD, memory('/proc/self/mem'), memory(), 24], free),
+  one('openat2 from / upwards', 'openat2', () => [AT_FDCWD, memory(`/${UPWARDS}`), memory(), 24], free),
+  { name: 'openat2 from any descriptor upwards', make: (tools) => fromDescriptors(tools, UPWARDS) },
+  {
+    name: 'openat2 from any descriptor to the memory of its process',
+    make: (tools) => fromDescriptors(tools, '../mem'),
+  },
+  { name: 'openat2 of a link to /etc/passwd', make: throughLink, onlyFiltered: true },
+  one('make a device', 'mknodat', () => [AT_FDCWD, memory('/device'), 0o20600, 0x103], filtered),
+  one('make a file of another owner', 'fchownat', () => [AT_FDCWD, memory('/file'), 1, 1, 0], filtered),
   one('open by handle', 'open_by_handle_at', () => [AT_FDCWD, memory(), O.RDONLY]),
   one('stat /', 'stat', () => [memory('/'), memory()], free),
   one('readlink /proc/self/exe', 'readlink', () => [memory('/proc/self/exe'), memory(), 200], free),
@@ -111,6 +123,18 @@ const FILES: readonly Attempt[] = [
   one('memfd_create', 'memfd_create', () => [memory('x'), 0], free),
   one('name_to_handle_at', 'name_to_handle_at', () => [AT_FDCWD, memory('/'), memory([128]), memory(), 0]),
 ];
+
+/** The best that comes of a path below each descriptor that there may be. */
+function fromDescriptors(tools: Tools, path: string): number {
+  let best = -constants.errno.ERANGE;
+  for (let fd = 3; fd < 64; fd++) best = Math.max(best, tools.call('openat2', fd, memory(path), memory(), 24));
+  return best;
+}
+
+function throughLink(tools: Tools): number {
+  const made = tools.call('symlinkat', memory('/etc/passwd'), AT_FDCWD, memory('/link'));
+  return made < 0 ? made : tools.call('openat2', AT_FDCWD, memory('/link'), memory(), 24);
+}
 
 const DESCRIPTORS: readonly Attempt[] = [
   one('shrink the guest memory', 'ftruncate', ({ guestMemory }) => [guestMemory, 0]),

@@ -1,5 +1,5 @@
-/** What device processes need of a machine, without a guest: memory, addresses, a router of interrupts, a disk image. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+/** What device processes need of a machine, without a guest: memory, addresses, a router of interrupts, a disk image, a directory. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { silentLog } from '#devices/virtio/testing/fakes.ts';
@@ -14,6 +14,7 @@ import type { Log } from '#util/log.ts';
 import type { WantedDevices } from '#vmm/devices/create-devices.ts';
 import type { DeviceSetOptions } from '#vmm/devices/device-set.ts';
 import type { DiskConfig } from '#vmm/disk-config.ts';
+import type { SharedDirConfig } from '#vmm/fs-config.ts';
 import type { InputConfig } from '#vmm/input-config.ts';
 import { openPmemImages, type PmemImage } from '#vmm/pmem-image.ts';
 import { UnixListener } from '#vmm/unix-listener.ts';
@@ -35,6 +36,7 @@ export class TestMachine implements Disposable {
   readonly folder = mkdtempSync(join(tmpdir(), 'crosvm-device-process-'));
   readonly diskPath = join(this.folder, 'disk');
   readonly pmemPath = join(this.folder, 'pmem');
+  readonly sharedPath = join(this.folder, 'shared');
   /** Where the events of a keyboard come from. */
   readonly #events = new UnixListener(join(this.folder, 'events'));
   /** Messages by GSI, and the eventfds that send them. */
@@ -61,6 +63,8 @@ export class TestMachine implements Disposable {
   constructor({ memoryBytes = MEMORY_BYTES, wanted }: TestMachineOptions = {}) {
     this.memory = GuestMemory.create([{ start: 0, sizeBytes: memoryBytes }]);
     this.#wanted = wanted;
+    mkdirSync(this.sharedPath);
+    writeFileSync(join(this.sharedPath, 'file'), 'shared');
     writeFileSync(this.diskPath, new Uint8Array(DISK_BYTES));
   }
 
@@ -83,7 +87,7 @@ export class TestMachine implements Disposable {
       nets: [],
       serial: [],
       inputs: this.#wanted === undefined ? [this.keyboard()] : [],
-      sharedDirs: [],
+      sharedDirs: [this.#sharedDir()],
       ...this.#wanted?.(this),
       pmemImages: pmem ? this.#pmem() : [],
       memoryRegions: this.memoryRegions,
@@ -107,6 +111,11 @@ export class TestMachine implements Disposable {
 
   keyboard(): InputConfig {
     return { kind: 'keyboard', path: join(this.folder, 'events') };
+  }
+
+  #sharedDir(): SharedDirConfig {
+    const options = { readOnly: false, cache: 'auto', timeoutSeconds: 5, writeback: false } as const;
+    return { path: this.sharedPath, tag: 'shared', ...options };
   }
 
   disk(path: string, readOnly = false): DiskConfig {

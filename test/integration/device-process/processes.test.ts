@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { balloon } from '#devices/virtio/balloon/balloon.ts';
 import { block } from '#devices/virtio/block/block.ts';
+import { fs } from '#devices/virtio/fs/fs.ts';
 import { input } from '#devices/virtio/input/input.ts';
 import { pmem } from '#devices/virtio/pmem/pmem.ts';
 import { rng } from '#devices/virtio/rng/rng.ts';
@@ -24,21 +25,39 @@ const SETS = ['CapInh', 'CapPrm', 'CapEff', 'CapAmb'];
 const DEVICES = [
   { name: 'rng', id: 0x1044, queueCount: rng.queueSizes.length },
   { name: 'block0', id: 0x1042, queueCount: block.queueSizes.length },
+  { name: 'fs0', id: 0x105a, queueCount: fs.queueSizes.length },
   { name: 'input0', id: 0x1052, queueCount: input.queueSizes.length },
   { name: 'pmem0', id: 0x105b, queueCount: pmem.queueSizes.length },
   { name: 'balloon', id: 0x1045, queueCount: balloon.queueSizes.length },
 ] as const;
 type Device = (typeof DEVICES)[number];
+const EMPTY_MOUNT = / \/ \/ ro,nosuid,nodev,noexec\S* - tmpfs /;
+const SHARED_MOUNT = /\/crosvm-device-process-\w+\/shared \/ rw,nosuid,nodev,noexec/;
 
 /** What a device's descriptors lead to, sorted; numbers of inodes left out. */
 function leadsTo({ fds }: View): string[] {
   return Object.values(fds)
-    .map((link) => link.replace(/:\[\d+\]$/, ''))
+    .map((link) => link.replace(/:\[\d+\]$/, '').replace(/^\/proc\/\d+\//, '/proc/PID/'))
     .sort();
 }
 
+/** What a device has of its own. */
+function ownDescriptors({ name }: Device, machine: TestMachine, sandbox: boolean): string[] {
+  // The way to open what it has a path handle of: without a jail in the host's /proc, with one in a mount of its own.
+  const fds = sandbox ? ['/'] : [machine.sharedPath, '/proc/PID/fd'];
+  return {
+    rng: ['/dev/urandom'],
+    block0: [machine.diskPath, 'socket'],
+    fs0: fds,
+    input0: ['socket'],
+    pmem0: [machine.pmemPath],
+    balloon: ['socket'],
+  }[name];
+}
+
 /** What a device needs, and nothing else. */
-function expectedDescriptors({ name, queueCount }: Device, { diskPath, pmemPath }: TestMachine): string[] {
+function expectedDescriptors(device: Device, machine: TestMachine, sandbox: boolean): string[] {
+  const { queueCount } = device;
   const vectorCount = queueCount + 1;
   return [
     // Standard input, output and error, and the eventfds of libuv's.
@@ -50,13 +69,7 @@ function expectedDescriptors({ name, queueCount }: Device, { diskPath, pmemPath 
     // The bus, the interrupts and the reports.
     ...Array(3).fill('socket'),
     '/memfd:guest-ram (deleted)',
-    ...{
-      rng: ['/dev/urandom'],
-      block0: [diskPath, 'socket'],
-      input0: ['socket'],
-      pmem0: [pmemPath],
-      balloon: ['socket'],
-    }[name],
+    ...ownDescriptors(device, machine, sandbox),
   ].sort();
 }
 
@@ -88,12 +101,18 @@ describe('a device process in its jail', { skip: skipViews, ...limit }, () => {
       for (const each of [view, waiter]) checkPrivileges(each, true);
       assert.equal(view.status['Seccomp'], '2');
       assert.equal(filtersOf(view), filtersOf(own) + WARDEN_FILTERS + 1);
-      assert.equal(view.status['Uid'], Array(4).fill(NOBODY).join('\t'));
+      const isFs = device.name === 'fs0';
+      assert.equal(
+        view.status['Uid'],
+        Array(4)
+          .fill(isFs ? 0 : NOBODY)
+          .join('\t'),
+      );
       assert.equal(view.status['NSpid']?.split(/\s+/).at(-1), '1');
-      assert.deepEqual(view.rootEntries, []);
+      assert.deepEqual(view.rootEntries, isFs ? ['file'] : []);
       assert.equal(view.mounts.length, 1);
-      assert.match(view.mounts[0] ?? '', / \/ \/ ro,nosuid,nodev,noexec\S* - tmpfs /);
-      assert.deepEqual(leadsTo(view), expectedDescriptors(device, running.machine));
+      assert.match(view.mounts[0] ?? '', isFs ? SHARED_MOUNT : EMPTY_MOUNT);
+      assert.deepEqual(leadsTo(view), expectedDescriptors(device, running.machine, true));
       assert.deepEqual(leadsTo(waiter), Array(3).fill('/dev/null'));
       assert.deepEqual(running.failures, []);
     });
@@ -111,7 +130,7 @@ describe('a device process without its jail', limit, () => {
       checkPrivileges(view, false);
       assert.deepEqual(namespacesOf(view), namespacesOf(viewOf(process.pid)));
       assert.equal(filtersOf(view), filtersOf(viewOf(process.pid)) + WARDEN_FILTERS);
-      assert.deepEqual(leadsTo(view), expectedDescriptors(device, running.machine));
+      assert.deepEqual(leadsTo(view), expectedDescriptors(device, running.machine, false));
     });
   }
 });
