@@ -63,8 +63,7 @@ export class TestMachine implements Disposable {
   constructor({ memoryBytes = MEMORY_BYTES, wanted }: TestMachineOptions = {}) {
     this.memory = GuestMemory.create([{ start: 0, sizeBytes: memoryBytes }]);
     this.#wanted = wanted;
-    mkdirSync(this.sharedPath);
-    writeFileSync(join(this.sharedPath, 'file'), 'shared');
+    this.emptySharedDir();
     writeFileSync(this.diskPath, new Uint8Array(DISK_BYTES));
   }
 
@@ -95,6 +94,13 @@ export class TestMachine implements Disposable {
       logLevel: 'warn',
       logOf,
     };
+  }
+
+  /** Leaves one file in it. */
+  emptySharedDir(): void {
+    rmSync(this.sharedPath, { recursive: true, force: true });
+    mkdirSync(this.sharedPath);
+    writeFileSync(join(this.sharedPath, 'file'), 'shared');
   }
 
   [Symbol.dispose](): void {

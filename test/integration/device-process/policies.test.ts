@@ -20,11 +20,16 @@ import { Signal } from '#sys/signal.ts';
 import { CodedError } from '#util/errors.ts';
 import { type CreatedDevice, createDevices } from '#vmm/devices/create-devices.ts';
 import type { DiskClient } from '#vmm/devices/plans/block.ts';
-import { DISK_BYTES, TestMachine } from './machine.ts';
+import { FUSE_REQUESTS } from './fuse-requests.ts';
+import { DISK_BYTES, MEMORY_BYTES, TestMachine } from './machine.ts';
 
 const ENTRY = new URL('../../../src/vmm/devices/warden-entry.ts', import.meta.url);
 const TIMEOUT_MS = 20_000;
-const KINDS = ['rng', 'block', 'pmem'] as const;
+const KINDS = ['rng', 'block', 'fs', 'pmem'] as const;
+/** What the device of the kind is called. */
+const NAMES: Readonly<Record<Kind, string>> = { rng: 'rng', block: 'block0', fs: 'fs0', pmem: 'pmem0' };
+/** The queue that takes its requests. */
+const QUEUE: Readonly<Record<Kind, number>> = { rng: 0, block: 0, fs: 1, pmem: 0 };
 type Kind = (typeof KINDS)[number];
 
 /** What a device never does here, and what it is for. */
@@ -34,7 +39,11 @@ const UNUSED: Readonly<Record<Kind, Readonly<Record<string, string>>>> = {
     pread64: 'the tables of qcow2 images are read so, and this image is raw',
   },
   pmem: {},
+  fs: {},
 };
+
+/** Behind it are the queues that get no request. */
+const REQUESTS_END = MEMORY_BYTES / 2;
 
 /** Used where the file system cannot make zeros: whether that of this test can is not ours to say. */
 const DEPENDS_ON_HOST: readonly string[] = ['pwrite64'];
@@ -84,6 +93,7 @@ const REQUESTS: Readonly<Record<Kind, readonly (readonly MockBuffer[])[]>> = {
     [header(RequestType.WRITE_ZEROES), segment(SEGMENT_UNMAP), status],
   ],
   pmem: [[{ readable: PmemRequest.encode({ type: PmemRequestType.FLUSH }) }, { writableBytes: 4 }]],
+  fs: FUSE_REQUESTS,
 };
 
 /** Drives a device from its start to the end of the machine; stops when it is gone. */
@@ -101,10 +111,14 @@ function work(machine: TestMachine, kind: Kind, { pciFunction }: CreatedDevice):
     write: (offset, data) => proxy.writeBar(0, offset, data),
   });
   machine.memory.fill(0, machine.memory.sizeBytes, 0);
-  const queue = new MockQueue(machine.memory, { size: 64 });
-  driver.start(driver.offeredFeatures(), queue.config());
+  const queue = new MockQueue(machine.memory, { size: 128, end: REQUESTS_END });
+  const before = Array.from(
+    { length: QUEUE[kind] },
+    () => new MockQueue(machine.memory, { size: 64, start: REQUESTS_END }),
+  );
+  driver.start(driver.offeredFeatures(), ...before.map((each) => each.config()), queue.config());
   for (const request of REQUESTS[kind]) queue.add(...request);
-  driver.notify(0);
+  driver.notify(QUEUE[kind]);
   while (!isGone && queue.usedIndex < REQUESTS[kind].length) driver.get('deviceStatus');
   driver.reset();
   if (!isGone)
@@ -131,9 +145,13 @@ describe('the policy of a device', { skip, timeout: 120_000 }, () => {
       const endWithout = (call: string): ChildStatus => {
         using owned = new DisposableStack();
         truncateSync(machine.diskPath, DISK_BYTES);
+        machine.emptySharedDir();
         warden.changed = { kind, seccomp: programWithout(kind, call) };
-        const { devices, disks } = createDevices({ ...machine.options({ pmem: true }), warden }, owned);
-        const device = devices[KINDS.indexOf(kind)];
+        const options = machine.options({ pmem: true });
+        // The device of the run before may not have ended yet.
+        const unlocked = options.disks.map((disk) => ({ ...disk, lock: false }));
+        const { devices, disks } = createDevices({ ...options, disks: unlocked, warden }, owned);
+        const device = devices.find(({ name }) => name === NAMES[kind]);
         assert.ok(device !== undefined);
         if (kind === 'block') grow(disks[0]);
         work(machine, kind, device);
