@@ -24,7 +24,13 @@ const VALUES = [
   ],
   ...['keyboard[path=k]', 'trackpad["a,]b",width=9,height=8]', 'mouse[path=m', 'single-touch[t]', 'p:10:20'],
   ...['nvdimm,ro', 'path="a,b",root'],
-  ...['dir:tag', '/:t:ro:cache=never:timeout=0', 'a:b:writeback=true:type=fs', 'a::type=p9'],
+  ...[
+    'dir:tag',
+    '/:t:ro:cache=never:timeout=0',
+    'a:b:writeback=true:type=fs',
+    'dir:t:uidmap=0 9 2:gidmap=0 1 1,5 6 7',
+    'a::type=p9',
+  ],
   ...['cid=3,socket=s', '4,socket="a,b"', 'vm.sock', '/tmp'],
   ...['quiet', 'a=b c', 'a\nb', '\x1b[31m', '\x9b', '\0', 'x'.repeat(2100), '-', '--', '-c', '--mem', '__proto__'],
 ];
@@ -92,8 +98,14 @@ const inOrder = (config: Config): Config => ({
   pmems: config.pmems.toSorted((a, b) => JSON.stringify(a).localeCompare(JSON.stringify(b))),
 });
 
-function writtenSharedDir({ path, tag, readOnly, cache, timeoutSeconds, writeback }: SharedDirConfig): string {
-  return `--shared-dir=${path}:${tag}:ro=${readOnly}:cache=${cache}:timeout=${timeoutSeconds}:writeback=${writeback}`;
+function writtenSharedDir({ path, tag, uidMap, gidMap, ...plain }: SharedDirConfig): string {
+  const written = (key: string, map: SharedDirConfig['uidMap']): string =>
+    map === undefined
+      ? ''
+      : `:${key}=${map.map((range) => `${range.inside} ${range.outside} ${range.count}`).join(',')}`;
+  const { readOnly, cache, timeoutSeconds, writeback } = plain;
+  const rest = `:ro=${readOnly}:cache=${cache}:timeout=${timeoutSeconds}:writeback=${writeback}`;
+  return `--shared-dir=${path}:${tag}${written('uidmap', uidMap)}${written('gidmap', gidMap)}${rest}`;
 }
 
 /** The arguments that mean this configuration and nothing else. */

@@ -1,4 +1,5 @@
 import { CACHE_POLICIES } from '#devices/virtio/fs/context.ts';
+import type { IdMap } from '#jail/jail-config.ts';
 import { quoted } from '#vmm/config.ts';
 import type { SharedDirConfig } from '#vmm/fs-config.ts';
 import { type KeyReader, readBoolean, readChoice } from './structured-option.ts';
@@ -11,6 +12,7 @@ export interface ParsedSharedDirOption {
 
 type Draft = { -readonly [K in keyof SharedDirConfig]: SharedDirConfig[K] };
 
+const ID_RANGE = /^ ?([0-9]{1,10}) ([0-9]{1,10}) ([0-9]{1,10})$/;
 /** crosvm's own default, in seconds. */
 const DEFAULT_TIMEOUT_SECONDS = 5;
 
@@ -22,6 +24,8 @@ const readers = new Map<string, KeyReader<Draft>>([
       return value === 'p9' ? 'is not supported: type=fs, which is the default, is virtio-fs' : 'must be fs';
     },
   ],
+  ['uidmap', (draft, value) => readIdMap(value, (map) => (draft.uidMap = map))],
+  ['gidmap', (draft, value) => readIdMap(value, (map) => (draft.gidMap = map))],
   ['cache', (draft, value) => readChoice(CACHE_POLICIES, value, (cache) => (draft.cache = cache))],
   [
     'timeout',
@@ -47,6 +51,8 @@ export function parseSharedDirOption(text: string): ParsedSharedDirOption {
     cache: 'auto',
     timeoutSeconds: DEFAULT_TIMEOUT_SECONDS,
     writeback: false,
+    uidMap: undefined,
+    gidMap: undefined,
   };
   const problems: string[] = [];
   const seen = new Set<string>();
@@ -59,6 +65,17 @@ export function parseSharedDirOption(text: string): ParsedSharedDirOption {
     seen.add(key);
   }
   return problems.length > 0 ? { problems } : { sharedDir: draft, problems };
+}
+
+/** `GUEST HOST COUNT`, several with commas between, as crosvm has it. */
+function readIdMap(value: string | undefined, set: (map: readonly IdMap[]) => void): string | undefined {
+  const ranges = (value ?? '').split(',').map((text) => ID_RANGE.exec(text)?.slice(1).map(Number) ?? []);
+  const map = ranges.flatMap(([inside, outside, count]) =>
+    inside === undefined || outside === undefined || count === undefined ? [] : [{ inside, outside, count }],
+  );
+  if (map.length < ranges.length) return 'must be GUEST HOST COUNT, with commas between several';
+  set(map);
+  return undefined;
 }
 
 function readPair(draft: Draft, key: string, value: string | undefined): string | undefined {

@@ -154,7 +154,7 @@ export class Forker {
     try {
       jailStep('descriptors', () => this.#closeDescriptors([report]));
       // With the second's ids, else its end would not be allowed to end the second.
-      dropPrivileges(jail);
+      dropPrivileges({ ...jail, capabilities: 0 });
       jailStep('death of the parent', () => dieWithParent(isParentAlive));
       close(report);
       endAs(waitPid(pid));

@@ -19,7 +19,7 @@ export interface FolderRoot {
 }
 
 /**
- * What a device process may not do. It is data: it can be sent, printed and compared. What it does not name is fixed: all five sets of
+ * What a device process may not do. It is data: it can be sent, printed and compared. What it does not name is fixed: the sets of
  * capabilities are emptied, no exec gives a privilege, secure bits are set and locked. The bounding set and the secure bits stay as they
  * are for an ordinary user without a user namespace, who may not change them.
  */
@@ -30,9 +30,14 @@ export interface JailConfig {
   readonly root: 'empty' | 'host' | FolderRoot;
   /** Who root becomes; without it the ids stay. With a user namespace before it is entered, so that the map is this user's own. */
   readonly user?: { readonly uid: number; readonly gid: number };
-  /** By default the ids map to themselves. More than the caller's own id needs CAP_SETUID and CAP_SETGID outside. */
+  /**
+   * By default the ids map to themselves. With maps the process becomes 0 inside, which they must have; those of more than the
+   * caller's own id need CAP_SETUID and CAP_SETGID outside.
+   */
   readonly uidMap?: readonly IdMap[];
   readonly gidMap?: readonly IdMap[];
+  /** Capabilities over the user namespace that it keeps, as bits; none by default. */
+  readonly capabilities?: number;
   /** Soft and hard limit in one. A host's hard limit that is lower stays. */
   readonly rlimits: Readonly<Partial<Record<RlimitName, number>>>;
   /** Whether a core may be dumped and the process's own user may trace it: for tests and debugging. */

@@ -13,7 +13,7 @@ import {
   setRlimit,
   setUser,
 } from '#sys/credentials.ts';
-import { Fd } from '#sys/fd.ts';
+import { Fd, openPipe } from '#sys/fd.ts';
 import { OpenFlag, read, write } from '#sys/file.ts';
 import {
   attachTree,
@@ -31,7 +31,9 @@ import {
   unshare,
 } from '#sys/namespaces.ts';
 import { clearAmbientSet, dropBoundingSet, SecureBit, setDumpable, setSecureBits } from '#sys/prctl.ts';
+import { exitNow, fork, getpid, waitPid } from '#sys/process.ts';
 import { setNoNewPrivileges } from '#sys/seccomp.ts';
+import { Errno, SyscallError } from '#sys/syscall-error.ts';
 import { type FolderRoot, type IdMap, type JailConfig, NAMESPACES, type NamespaceName } from './jail-config.ts';
 import { jailStep } from './jail-error.ts';
 
@@ -57,7 +59,6 @@ const MOUNT_POINT = '/proc';
 
 /** uapi/linux/capability.h, as a bit of a set. */
 const CAP_SETPCAP = 1n << 8n;
-const NOTHING = { effective: 0n, permitted: 0n, inheritable: 0n };
 
 /** Changes the user, if it is to be changed before, and enters the namespaces. Throws JailError. */
 export function enterNamespaces(config: JailConfig): void {
@@ -72,8 +73,11 @@ export function enterNamespaces(config: JailConfig): void {
     if (!namespaces.includes(name)) continue;
     // The outer ids: inside they are unmapped until the maps are written.
     const { euid, egid } = currentIds();
+    const mapper =
+      name === 'user' && mapsOthers(config, euid, egid) ? jailStep('id maps', () => new IdMapper(config)) : undefined;
     jailStep(`${name} namespace`, () => unshare(FLAGS[name]));
-    if (name === 'user') jailStep('id maps', () => writeIdMaps(config, euid, egid));
+    if (name !== 'user') continue;
+    jailStep('id maps', () => (mapper === undefined ? writeIdMaps(config, euid, egid) : mapper.write()));
   }
 }
 
@@ -103,9 +107,11 @@ export function dropPrivileges(config: JailConfig): void {
     setSecureBits(SECURE_BITS);
   });
   if (!config.namespaces.includes('user')) jailStep('user change', () => changeUser(config));
+  else jailStep('user change', () => becomeFirst(config));
   jailStep('capabilities', () => {
     clearAmbientSet();
-    setCapabilities(NOTHING);
+    const kept = BigInt(config.capabilities ?? 0);
+    setCapabilities({ effective: kept, permitted: kept, inheritable: 0n });
   });
   jailStep('no new privileges', () => {
     setDumpable(config.dumpable);
@@ -122,17 +128,74 @@ function leaveGroups(): void {
   if (text.toString('latin1') === 'allow') setGroups([]);
 }
 
-function changeUser({ user }: JailConfig): void {
+function changeUser({ user }: Pick<JailConfig, 'user'>): void {
   if (user === undefined) return;
   setGroup(user.gid);
   setUser(user.uid);
 }
 
+/** What its id is already where the map has that alone. */
+function becomeFirst({ uidMap, gidMap }: JailConfig): void {
+  if (gidMap !== undefined) setGroup(0);
+  if (uidMap !== undefined) setUser(0);
+}
+
+/** Whether a process that has entered the namespace may not write the maps itself, user_namespaces(7). */
+function mapsOthers({ uidMap = [], gidMap = [] }: JailConfig, uid: number, gid: number): boolean {
+  const isOwn = (map: readonly IdMap[], id: number): boolean =>
+    map.length <= 1 && map.every(({ outside, count }) => outside === id && count === 1);
+  return !isOwn(uidMap, uid) || !isOwn(gidMap, gid);
+}
+
+/** A child that stays outside of the user namespace and writes its parent's maps. */
+class IdMapper {
+  readonly #pid: number;
+  readonly #go: Fd;
+
+  constructor(config: JailConfig) {
+    const parent = getpid();
+    const { reader, writer } = openPipe();
+    this.#go = writer;
+    this.#pid = fork();
+    if (this.#pid === 0) runMapper(config, parent, { reader, writer });
+    reader.close();
+  }
+
+  /** Once in the namespace. */
+  write(): void {
+    write(this.#go.fd, Uint8Array.of(0));
+    this.#go.close();
+    const status = waitPid(this.#pid);
+    if ('exitCode' in status && status.exitCode === 0) return;
+    throw new SyscallError('write', 'exitCode' in status ? status.exitCode : Errno.ESRCH, {
+      path: '/proc/PID/uid_map',
+    });
+  }
+}
+
+/** Ends with the errno of what failed. */
+function runMapper(config: JailConfig, pid: number, { reader, writer }: { reader: Fd; writer: Fd }): never {
+  try {
+    writer.close();
+    if (read(reader.fd, new Uint8Array(1)) === 1) {
+      writeWhole(`/proc/${pid}/setgroups`, 'deny');
+      const { euid, egid } = currentIds();
+      writeWhole(`/proc/${pid}/uid_map`, idMapText(config.uidMap ?? ownMap(euid)));
+      writeWhole(`/proc/${pid}/gid_map`, idMapText(config.gidMap ?? ownMap(egid)));
+    }
+    exitNow(0);
+  } catch (error) {
+    exitNow(error instanceof SyscallError ? error.errno : Errno.EINVAL);
+  }
+}
+
+const ownMap = (id: number): readonly IdMap[] => [{ inside: id, outside: id, count: 1 }];
+
 function writeIdMaps({ uidMap, gidMap }: JailConfig, uid: number, gid: number): void {
   // Whoever may leave a group could get at a file that shuts out this group: the kernel wants this first of ordinary users.
   writeWhole('/proc/self/setgroups', 'deny');
-  writeWhole('/proc/self/uid_map', idMapText(uidMap ?? [{ inside: uid, outside: uid, count: 1 }]));
-  writeWhole('/proc/self/gid_map', idMapText(gidMap ?? [{ inside: gid, outside: gid, count: 1 }]));
+  writeWhole('/proc/self/uid_map', idMapText(uidMap ?? ownMap(uid)));
+  writeWhole('/proc/self/gid_map', idMapText(gidMap ?? ownMap(gid)));
 }
 
 /** These files take what they get in one write. */

@@ -2,6 +2,7 @@
 import { realpathSync } from 'node:fs';
 import { TAG_BYTES } from '#devices/virtio/fs/constants.ts';
 import type { CachePolicy } from '#devices/virtio/fs/context.ts';
+import type { IdMap } from '#jail/jail-config.ts';
 import { type Mistake, quoted } from './config.ts';
 import type { HostFiles } from './host-files.ts';
 
@@ -15,10 +16,15 @@ export interface SharedDirConfig {
   readonly timeoutSeconds: number;
   /** The guest's kernel collects writes. */
   readonly writeback: boolean;
+  /** Users and groups of the guest (inside) and of the host (outside); undefined: root is the user that runs crosvm, and the only one. */
+  readonly uidMap: readonly IdMap[] | undefined;
+  readonly gidMap: readonly IdMap[] | undefined;
 }
 
 /** They share the PCI bus with all other devices. */
 const SHARED_DIRS_MAX = 4;
+const ID_MAPS_MAX = 340;
+const ID_END = 0xffff_ffff;
 export const TIMEOUT_SECONDS_MAX = 0xffff_ffff;
 
 /** What can be told before anything is started; `problemOf` makes words of a failed call on a path. */
@@ -27,7 +33,10 @@ export function sharedDirMistakes(
   files: HostFiles,
   problemOf: (check: () => string | undefined) => string | undefined,
 ): Mistake[] {
-  const messages = dirs.flatMap(({ path, tag, timeoutSeconds }) => [
+  const messages = dirs.flatMap(({ path, tag, timeoutSeconds, uidMap, gidMap }) => [
+    ...mapProblems('uidmap', uidMap),
+    ...mapProblems('gidmap', gidMap),
+    ...((uidMap === undefined) === (gidMap === undefined) ? [] : ['uidmap and gidmap go together']),
     ...tagProblems(tag),
     ...pathProblems(path, files, problemOf),
     ...(isTimeout(timeoutSeconds) ? [] : [`timeout=${timeoutSeconds}: must be 0 to ${TIMEOUT_SECONDS_MAX} seconds`]),
@@ -41,6 +50,16 @@ export function sharedDirMistakes(
 
 function isTimeout(seconds: number): boolean {
   return Number.isInteger(seconds) && seconds >= 0 && seconds <= TIMEOUT_SECONDS_MAX;
+}
+
+/** user_namespaces(7): as many lines as the kernel takes, and numbers of 32 bits but the last. */
+function mapProblems(key: string, map: readonly IdMap[] | undefined): string[] {
+  if (map === undefined) return [];
+  if (map.length === 0 || map.length > ID_MAPS_MAX) return [`${key}: 1 to ${ID_MAPS_MAX} ranges are possible`];
+  const isRange = ({ inside, outside, count }: IdMap): boolean =>
+    count > 0 && [inside, outside].every((id) => id + count <= ID_END);
+  if (!map.every(isRange)) return [`${key}: a range must have at least one id, and none from ${ID_END} on`];
+  return map.some(({ inside }) => inside === 0) ? [] : [`${key}: the guest's 0 must be in it`];
 }
 
 function tagProblems(tag: string): string[] {

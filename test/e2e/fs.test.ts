@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import {
+  chownSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -28,7 +29,7 @@ const MANY = 2000;
 
 const SCRIPT = `
 for module in /${MODULE_PREFIX}*; do insmod $module || echo "no $module"; done
-mkdir /mnt/rw /mnt/ro
+mkdir /mnt/rw /mnt/ro /mnt/mapped
 mount -t virtiofs shared /mnt/rw; echo "mounted $?"
 mount -t virtiofs fixed /mnt/ro; echo "fixed $?"
 cd /mnt/rw
@@ -45,6 +46,10 @@ exec 5<>gone; echo "open" >&5; rm gone; echo "still" >&5; echo "gone $(ls gone 2
 echo "outside $(cat outside | head -c 5) $(readlink outside) $(cat above/etc/hostname)"
 /${PROGRAM}
 echo back > from-guest
+if mount -t virtiofs mapped /mnt/mapped; then
+  cd /mnt/mapped; chmod 777 .; echo "owner $(stat -c '%u %g' theirs)"; echo more >> theirs
+  su -s /bin/sh nobody -c 'echo mine > mine; echo x >> theirs'; chown 7:8 theirs; cd /
+fi
 cat /mnt/ro/file; echo x > /mnt/ro/file; echo "write $?"; rm /mnt/ro/file; echo "remove $?"
 cd /; umount /mnt/rw && mount -t virtiofs shared /mnt/rw; echo "again $(cat /mnt/rw/from-guest)"
 echo "host writes"; read answer </dev/console; sleep 1.5; echo "seen $(cat /mnt/rw/from-host)"
@@ -89,12 +94,16 @@ describe('virtio-fs', { skip: skipWithoutApt || skipWithoutCompiler }, () => {
       execFileSync('cc', ['-O1', '-static', '-o', program, join(import.meta.dirname, 'fs.c')]);
       const programs = { ...(await kernelModules(MODULES)), [PROGRAM]: readFileSync(program) };
       writeScriptArchive(archive, SCRIPT, { programs });
+      // Only root can map more than one user, and only into a jail.
+      const isMapped = process.geteuid?.() === 0 && options.length === 0;
+      const mapped = isMapped ? [shareMapped(join(folder, 'mapped'))] : [];
       await using vm = new TestVm({
         kernel: await vmlinuz(),
         initrds: [await busyboxImage(), archive],
         options: [
           `--shared-dir=${shared}:shared:timeout=1`,
           `--shared-dir=${fixed}:fixed:ro=true:cache=always`,
+          ...mapped,
           ...options,
         ],
       });
@@ -132,9 +141,34 @@ describe('virtio-fs', { skip: skipWithoutApt || skipWithoutCompiler }, () => {
       for (const [word, text] of Object.entries(expected))
         assert.equal(said(word)?.slice(0, text.length), text, `${word}\n${output()}`);
       checkHost(shared, large);
+      if (isMapped) checkMapped(join(folder, 'mapped'), said('owner'));
     });
   }
 });
+
+/** A directory of several owners, to whom the guest's users are mapped; what is shared. */
+function shareMapped(path: string): string {
+  mkdirSync(path);
+  writeFileSync(join(path, 'theirs'), '', { mode: 0o600 });
+  chownSync(path, 100_000, 100_000);
+  chownSync(join(path, 'theirs'), 1000, 100_005);
+  const map = '0 100000 1000,1000 1000 1,65534 165534 1';
+  return `--shared-dir=${path}:mapped:uidmap=${map}:gidmap=${map}`;
+}
+
+/** The guest's root changes files of all in the map; its other users only their own, and what they make is theirs. */
+function checkMapped(path: string, owner: string | undefined): void {
+  assert.equal(owner, '1000 5');
+  const ids = (name: string): number[] => [lstatSync(join(path, name)).uid, lstatSync(join(path, name)).gid];
+  assert.deepEqual(
+    [ids('theirs'), ids('mine')],
+    [
+      [100_007, 100_008],
+      [165_534, 165_534],
+    ],
+  );
+  assert.equal(readFileSync(join(path, 'theirs'), 'utf8'), 'more\n');
+}
 
 /** What the guest has done is there. */
 function checkHost(shared: string, large: Uint8Array): void {

@@ -121,7 +121,8 @@ export class TestMachine implements Disposable {
 
   #sharedDir(): SharedDirConfig {
     const options = { readOnly: false, cache: 'auto', timeoutSeconds: 5, writeback: false } as const;
-    return { path: this.sharedPath, tag: 'shared', ...options };
+    const maps = { uidMap: undefined, gidMap: undefined };
+    return { path: this.sharedPath, tag: 'shared', ...options, ...maps };
   }
 
   disk(path: string, readOnly = false): DiskConfig {

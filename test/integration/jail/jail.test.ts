@@ -7,6 +7,7 @@ import { probeJail, type Refused } from '#jail/probe.ts';
 import type { ChildStatus } from '#sys/process.ts';
 import { Signal } from '#sys/signal.ts';
 import { runs, type View } from './observe.ts';
+import { REFUSED_MAP } from './refused-map.ts';
 import { isRoot, NOBODY, observe, type Runner, scenarioCommand, skipReason } from './run-scenario.ts';
 
 interface Seen {
@@ -167,6 +168,29 @@ describe('a jailed child of root', { skip: isRoot ? hostRefuses : 'the tests do 
     assert.notEqual(seen.device.namespaces['user'], seen.own.namespaces['user']);
   });
 
+  for (const users of ['many', 'one'] as const) {
+    test(`is the first of ${users} in its namespace, with the capabilities that it keeps there; who waits has none`, () => {
+      type Status = Readonly<Record<string, string>>;
+      const { device, waiter, end } = observe<{ device: Status; waiter: Status; end: ChildStatus }>(
+        'self',
+        'mapped',
+        users,
+      );
+      for (const status of [device, waiter]) {
+        assert.deepEqual([status['Uid'], status['Gid']], Array(2).fill(Array(4).fill('100000').join('\t')));
+        assert.deepEqual(
+          [status['CapBnd'], status['CapInh'], status['CapAmb']].map((set) => Number(`0x${set}`)),
+          [0, 0, 0],
+        );
+      }
+      assert.deepEqual(
+        [device['CapEff'], waiter['CapEff']].map((set) => Number(`0x${set}`)),
+        [0b1011, 0],
+      );
+      assert.deepEqual(end, { exitCode: 0 });
+    });
+  }
+
   test('becomes another user without a user namespace, with no group left', () => {
     const seen = observe<Seen>('self', 'view', 'root-alone');
     checkJail(seen);
@@ -187,7 +211,7 @@ test('what the base jail needs is found to be there, or named with what to do', 
 });
 
 test('what the kernel refuses of a jail is named with what to do', { skip: hostRefuses }, () => {
-  const found: Refused[] = probeJail({ ...BASE_JAIL, uidMap: [{ inside: 0, outside: 1, count: 70_000 }] });
+  const found: Refused[] = probeJail({ ...BASE_JAIL, uidMap: REFUSED_MAP });
   assert.deepEqual(
     found.map(({ what }) => what),
     ['id maps'],

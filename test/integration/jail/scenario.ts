@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Forker } from '#jail/fork.ts';
 import { BASE_JAIL, type JailConfig } from '#jail/jail-config.ts';
 import { JailError } from '#jail/jail-error.ts';
+import { currentIds } from '#sys/credentials.ts';
 import { Fd } from '#sys/fd.ts';
 import { bufferOver } from '#sys/ffi.ts';
 import { OpenFlag, open, read, write } from '#sys/file.ts';
@@ -16,6 +17,7 @@ import { kill, Signal } from '#sys/signal.ts';
 import { SocketType, socketpair } from '#sys/socket.ts';
 import { killOnOpening } from './filters.ts';
 import { childrenOf, linksIn, runs, viewOf } from './observe.ts';
+import { REFUSED_MAP } from './refused-map.ts';
 
 /** All of uapi/linux/securebits.h with their locks, KEEP_CAPS locked only. */
 const SECURE_BITS = 0xef;
@@ -232,9 +234,27 @@ function opens(path: string, flags: number): number {
   }
 }
 
-/** Maps that the kernel refuses to everybody who has entered the namespace by himself. */
+/** A user namespace of many users, or of one other, of which the child is the first. */
+function mapped(parameter: string | undefined) {
+  const first = { inside: 0, outside: 100_000, count: parameter === 'one' ? 1 : 1000 };
+  const map = parameter === 'one' ? [first] : [first, { inside: 5000, outside: 0, count: 1 }];
+  const capabilities = 0b1011;
+  const { child, socket } = waitingChild(
+    { ...BASE_JAIL, uidMap: map, gidMap: map, capabilities, dumpable: true },
+    () => {
+      const { uid, gid } = currentIds();
+      return uid + gid;
+    },
+  );
+  const device = viewOf(deviceOf(child.pid));
+  const waiter = viewOf(child.pid);
+  write(socket.fd, Uint8Array.of(0));
+  return { device: device.status, waiter: waiter.status, end: child.wait() };
+}
+
+/** Maps that the kernel refuses to everybody: two ranges have the same ids inside. */
 function refused() {
-  const map = [{ inside: 0, outside: 1, count: 70_000 }];
+  const map = REFUSED_MAP;
   using child = forker.fork({
     name: 'refused',
     jail: { ...BASE_JAIL, uidMap: map },
@@ -297,6 +317,7 @@ const scenarios: Record<string, (parameter: string | undefined) => unknown> = {
   orphans,
   inherited,
   folder,
+  mapped,
 };
 
 const [name = '', parameter] = process.argv.slice(2);

@@ -18,7 +18,7 @@ import {
   WriteOut,
 } from '../constants.ts';
 import type { FuseContext, Operation } from '../context.ts';
-import { FileType } from '../host-fs.ts';
+import { FileType, type HostName } from '../host-fs.ts';
 import type { Inode } from '../inode-table.ts';
 import { giveAway, placeOf } from './names.ts';
 
@@ -95,7 +95,7 @@ function create(context: FuseContext): number {
   if (flags < 0) return flags;
   if (files.isFull) return -Errno.ENFILE;
   const fd = host.create(place, flags & ~OpenFlag.TRUNC, mode);
-  if (fd >= 0) return answerCreated(context, fd, { flags, parent: place.directory });
+  if (fd >= 0) return answerCreated(context, fd, { flags, place });
   if (fd !== -Errno.EEXIST || (asked & OpenFlag.EXCL) !== 0) return fd;
   // Somebody on the host was faster: what is there is opened, as open(2) does.
   const inode = context.enter(host.lookup(place));
@@ -104,11 +104,11 @@ function create(context: FuseContext): number {
   return answerBoth(context, inode, openFile(context, inode, asked, entryBytes));
 }
 
-function answerCreated(context: FuseContext, fd: number, made: { flags: number; parent: number }): number {
+function answerCreated(context: FuseContext, fd: number, made: { flags: number; place: HostName }): number {
   const { host } = context;
   // Of the file itself: its name may stand for another one by now.
   const handle = host.reopen(fd, OpenFlag.PATH);
-  const given = handle < 0 ? handle : giveAway(context, handle, made.parent);
+  const given = handle < 0 ? handle : giveAway(context, handle, made.place);
   if (given < 0 && handle >= 0) host.close(handle);
   const inode = given < 0 ? given : context.enter(handle);
   if (typeof inode === 'number') {

@@ -37,16 +37,19 @@ function forget(context: FuseContext): number {
 }
 
 /**
- * Gives what has just been made to who asked for it. In a directory with the set-group-ID bit the group is the directory's. Where that
- * fails the file stays its maker's, and the request fails.
+ * Gives what has just been made to who asked for it. In a directory with the set-group-ID bit the group is the directory's. What cannot
+ * be given is removed.
  */
-export function giveAway(context: FuseContext, handle: number, parent: number): number {
+export function giveAway(context: FuseContext, handle: number, place: HostName): number {
   const { host, options, request, stat } = context;
   if (!options.givesAway) return 0;
-  const known = host.stat(parent, stat);
-  if (known < 0) return known;
-  const keepsGroup = (stat.mode & SET_GROUP_ID) !== 0;
-  return host.chown(handle, request.uid, keepsGroup ? NO_ID : request.gid);
+  const known = host.stat(place.directory, stat);
+  const keepsGroup = known >= 0 && (stat.mode & SET_GROUP_ID) !== 0;
+  const result = host.chown(handle, request.uid, keepsGroup ? NO_ID : request.gid);
+  if (result >= 0) return result;
+  if (host.unlink(place) < 0) host.rmdir(place);
+  // An id that the namespace does not have.
+  return result === -Errno.EINVAL ? -Errno.EPERM : result;
 }
 
 /** Answers with what has just been made at `place`. */
@@ -55,7 +58,7 @@ function answerMade(context: FuseContext, place: HostName, result: number): numb
   const { host } = context;
   const handle = host.lookup(place);
   if (handle < 0) return handle;
-  const given = giveAway(context, handle, place.directory);
+  const given = giveAway(context, handle, place);
   if (given < 0) {
     host.close(handle);
     return given;
