@@ -1,5 +1,6 @@
 /** The devices that a hostile guest tries its cases at: a new kind of device is one more line of TARGETS. */
 import { RequestHeader, RequestType } from '#devices/virtio/block/constants.ts';
+import { InHeader, InitIn, InitOut, Opcode, OutHeader } from '#devices/virtio/fs/constants.ts';
 import { HEADER_BYTES } from '#devices/virtio/net/constants.ts';
 import { PmemRequest, PmemRequestType, PmemResponse, PmemStatus } from '#devices/virtio/pmem/constants.ts';
 import type { MockBuffer, MockChain, UsedElement } from '#devices/virtio/testing/mock-queue.ts';
@@ -55,12 +56,21 @@ const flush = (): MockBuffer[] => [
   writable(PmemResponse.size),
 ];
 const isDurable: Target['isGood'] = (memory, { addresses }) => memory.readU32(addresses[1] ?? 0) === PmemStatus.OK;
+/** INIT: the answer to a first request, also of a device that has been reset. */
+const beginSession = (): MockBuffer[] => {
+  const body = InitIn.encode({ major: 7, minor: 38 });
+  const header = InHeader.encode({ len: InHeader.size + body.length, opcode: Opcode.INIT });
+  return [readable(header), readable(body), writable(OutHeader.size), writable(InitOut.size)];
+};
+const fuseIsOk: Target['isGood'] = (memory, { addresses }) =>
+  memory.readU32((addresses[2] ?? 0) + OutHeader.fields.error.offset) === 0;
 
 export const TARGETS: readonly Target[] = [
   { name: 'rng', queue: 0, request: () => [writable(RNG_BYTES)], isGood: (...[, , used]) => used.length === RNG_BYTES },
   { name: 'block0', queue: 0, request: readSector, isGood: statusIsOk },
   { name: 'block1', queue: 0, request: readSector, isGood: statusIsOk },
   { name: 'net0', queue: 1, request: () => [readable(new Uint8Array(HEADER_BYTES + FRAME_BYTES))] },
+  { name: 'fs0', queue: 1, request: beginSession, isGood: fuseIsOk },
   { name: 'vsock', queue: 1, request: () => [readable(vsockHeader({ op: Operation.RST }))] },
   { name: 'pmem0', queue: 0, request: flush, isGood: isDurable },
   { name: 'balloon', queue: 0, request: () => [readable(pageNumber(FREE_PAGE))] },
