@@ -34,6 +34,8 @@ export type WardenReply =
   | { readonly kind: 'refused'; readonly id: number; readonly message: string }
   | { readonly kind: 'ready'; readonly id: number }
   | { readonly kind: 'notJailed'; readonly id: number; readonly refusal: JailRefusal }
+  /** A device's filter denied a call, of this number; each number is told once. */
+  | { readonly kind: 'denied'; readonly id: number; readonly call: number }
   | { readonly kind: 'ended'; readonly id: number; readonly status: ChildStatus };
 
 export interface Received<Message> {

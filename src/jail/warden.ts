@@ -42,6 +42,7 @@ export interface ForkedDevice {
 export type WardenEvent =
   | { readonly kind: 'ready'; readonly id: number }
   | { readonly kind: 'notJailed'; readonly id: number; readonly refusal: JailRefusal }
+  | { readonly kind: 'denied'; readonly id: number; readonly call: number }
   | { readonly kind: 'ended'; readonly id: number; readonly status: ChildStatus };
 
 const DIED = 'the warden process has ended';
@@ -161,5 +162,5 @@ export class Warden implements HasFd, Disposable {
 }
 
 function isEvent(reply: WardenReply): reply is WardenEvent {
-  return reply.kind === 'ready' || reply.kind === 'notJailed' || reply.kind === 'ended';
+  return reply.kind !== 'started' && reply.kind !== 'forked' && reply.kind !== 'refused';
 }

@@ -19,6 +19,7 @@ export const Errno = {
   EINVAL: constants.errno.EINVAL,
   EIO: constants.errno.EIO,
   EPERM: constants.errno.EPERM,
+  ENOENT: constants.errno.ENOENT,
   EPIPE: constants.errno.EPIPE,
   ENOMEM: constants.errno.ENOMEM,
   EBUSY: constants.errno.EBUSY,

@@ -135,7 +135,7 @@ export class DeviceSet implements Disposable {
   #failureOf(event: WardenEvent): string | undefined {
     const device = this.#devices.find(({ id }) => id === event.id);
     const name = device?.name ?? `device process ${event.id}`;
-    if (event.kind === 'ready') return undefined;
+    if (event.kind === 'ready' || event.kind === 'denied') return undefined;
     if (event.kind === 'ended') return `${name}: its process ended: ${statusText(event.status)}${hint(event, device)}`;
     const { step, message } = event.refusal;
     return `${name}: it cannot be jailed: ${step}: ${message} (--disable-sandbox runs it without a jail)`;
