@@ -21,6 +21,7 @@ describe('parseRunArguments', () => {
         disks: [],
         nets: [],
         sandbox: true,
+        seccompLogFailures: false,
         logLevel: 'warn',
         stats: false,
       },
@@ -49,6 +50,7 @@ describe('parseRunArguments', () => {
       disks: [],
       nets: [],
       sandbox: true,
+      seccompLogFailures: false,
       logLevel: 'debug',
       stats: true,
     });

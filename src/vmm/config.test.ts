@@ -61,6 +61,7 @@ const good: Config = {
   disks: [],
   nets: [],
   sandbox: true,
+  seccompLogFailures: false,
   logLevel: 'warn',
   stats: false,
 };

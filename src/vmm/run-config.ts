@@ -14,19 +14,24 @@ import { wantsDevices } from './devices/create-devices.ts';
 import { DeviceSet } from './devices/device-set.ts';
 import type { ExitReport } from './exit-codes.ts';
 import { hypervisorOf } from './hypervisors.ts';
+import { MainWalls } from './main-walls.ts';
+import { Policies } from './policies.ts';
 import { type ControlEnd, runControl } from './run-control.ts';
 import type { RunConfig, RunEnvironment } from './run-environment.ts';
 import { RunState } from './run-state.ts';
 import { type OpenOutput, openOutput } from './serial-output.ts';
 import { stderrSink } from './stderr-sink.ts';
 import { Suspension } from './suspension.ts';
-import type { VcpuThreadData, VcpuThreadReport } from './vcpu-thread.ts';
-import { VcpuWorker } from './vcpu-worker.ts';
+import type { VcpuThreadData } from './vcpu-thread.ts';
+import { type ThreadReport, VcpuWorker } from './vcpu-worker.ts';
 import { packageVersion } from './version.ts';
 import { VmControls } from './vm-controls.ts';
 
 /** Runs one virtual machine to its end. */
 export const runConfig: RunConfig = async (config, environment) => {
+  const policies = config.sandbox ? new Policies(config) : undefined;
+  policies?.check();
+  const walls = policies && new MainWalls(policies);
   using owned = new DisposableStack();
   // First, so that clients see their connections closed when all else has ended.
   const clients = owned.use(new DisposableStack());
@@ -38,7 +43,7 @@ export const runConfig: RunConfig = async (config, environment) => {
   // After the loaders, which may refuse the user's files: opening an output can create one.
   const outputs = openOutputs(ports, owned);
   const devices = wantsDevices(config)
-    ? owned.use(createDeviceSet({ config, environment, clock }, machine, owned))
+    ? owned.use(createDeviceSet({ config, environment, clock, policies }, machine, owned))
     : undefined;
   const run: Run = {
     machine,
@@ -57,7 +62,13 @@ export const runConfig: RunConfig = async (config, environment) => {
     controlSocket,
     clients,
   };
+  // From here on no process can be started.
+  environment.terminal?.prepare();
+  walls?.dropPrivileges();
   const threads = machine.vcpuStates.map((_, index) => startThread(run, index, environment));
+  await Promise.all(threads.map(({ ready }) => ready));
+  walls?.installFilter();
+  run.runState.begin();
   const end = await control(run, environment);
   run.stop.write();
   for (const index of threads.keys()) machine.vm.kick(index);
@@ -91,8 +102,15 @@ function openControlSocket({ socketPath }: Config, owned: DisposableStack): Cont
   return socketPath === undefined ? undefined : owned.use(new ControlSocket(controlSocketPath(socketPath)));
 }
 
+interface DeviceContext {
+  readonly config: Config;
+  readonly environment: RunEnvironment;
+  readonly clock: Clock;
+  readonly policies: Policies | undefined;
+}
+
 function createDeviceSet(
-  { config, environment, clock }: { config: Config; environment: RunEnvironment; clock: Clock },
+  { config, environment, clock, policies }: DeviceContext,
   { vm, memory, board }: RunnableLinuxVm,
   owned: DisposableStack,
 ): DeviceSet {
@@ -100,7 +118,7 @@ function createDeviceSet(
   const irqRouter = owned.use(vm.createIrqRouter());
   const sink = stderrSink(environment.terminal !== undefined);
   const logOf = (name: string): Logger => new Logger(name, { level: config.logLevel, sink, clock });
-  return new DeviceSet({ ...config, memory, allocator, irqRouter, logOf });
+  return new DeviceSet({ ...config, memory, allocator, irqRouter, logOf, policies });
 }
 
 function openOutputs(ports: readonly SerialConfig[], owned: DisposableStack): Map<SerialConfig, OpenOutput> {
@@ -211,7 +229,7 @@ function createControls(run: Run, board: Board, { hypervisor }: RunEnvironment):
   );
 }
 
-function reportOf(end: ControlEnd, runState: RunState, reports: readonly VcpuThreadReport[]): ExitReport {
+function reportOf(end: ControlEnd, runState: RunState, reports: readonly ThreadReport[]): ExitReport {
   const problems = reports.flatMap((report) => report.problems);
   // What the threads saw of a device's end says less than its process's status.
   if (end.reason === 'device-failed')
@@ -227,7 +245,7 @@ function reportOf(end: ControlEnd, runState: RunState, reports: readonly VcpuThr
   return { reason: outcome === 'reset' && runState.panicked ? 'panic' : outcome, ...details };
 }
 
-const statisticsOf = (reports: readonly VcpuThreadReport[]): Record<string, number> =>
+const statisticsOf = (reports: readonly ThreadReport[]): Record<string, number> =>
   sum(reports.map((report) => report.statistics));
 
 function sum(records: readonly Readonly<Record<string, number>>[]): Record<string, number> {

@@ -43,8 +43,14 @@ export interface VcpuThreadData {
   readonly standingFd: number;
 }
 
+/** What the thread says once everything that it needs is loaded and made; it waits for RunState.begin then. */
+export interface VcpuThreadReady {
+  readonly kind: 'ready';
+}
+
 /** What the thread says when it ends. */
 export interface VcpuThreadReport {
+  readonly kind: 'report';
   readonly statistics: Readonly<Record<string, number>>;
   /** What went wrong, for people; a machine that ended as its guest asked has none. */
   readonly problems: readonly string[];
@@ -63,7 +69,7 @@ export function runVcpuThread(data: VcpuThreadData): void {
     runState.end('host-error');
   } finally {
     exit.write();
-    parentPort?.postMessage({ statistics, problems } satisfies VcpuThreadReport);
+    parentPort?.postMessage({ kind: 'report', statistics, problems } satisfies VcpuThreadReport);
   }
 }
 
@@ -114,6 +120,8 @@ function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<
   });
   using vcpu = vm.createVcpu(data.index, board);
   vcpu.setState(data.state);
+  parentPort?.postMessage({ kind: 'ready' } satisfies VcpuThreadReady);
+  runState.waitForBegin();
   const result = runToEnd(vcpu, board, { runState, standing: eventFdOf(data.standingFd) });
   board.flush();
   noteExit(result, context);

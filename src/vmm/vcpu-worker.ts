@@ -1,5 +1,5 @@
 import { Worker, type WorkerOptions } from 'node:worker_threads';
-import type { VcpuThreadData, VcpuThreadReport } from './vcpu-thread.ts';
+import type { VcpuThreadData, VcpuThreadReady, VcpuThreadReport } from './vcpu-thread.ts';
 
 /** What a vCPU thread gets to end before its machine is given up. */
 const END_LIMIT_MS = 1000;
@@ -11,8 +11,13 @@ export interface VcpuWorkerOptions {
   readonly onDeath: () => void;
 }
 
+/** What came of a thread, whether it could say so or not. */
+export type ThreadReport = Omit<VcpuThreadReport, 'kind'>;
+
 /** The main thread's side of a vCPU's thread. Node tells of its end and its words when the event loop turns. */
 export class VcpuWorker {
+  /** Resolves when the thread waits for RunState.begin, and when it ends before. */
+  readonly ready: Promise<void>;
   readonly #worker: Worker;
   readonly #exited: Promise<'exited'>;
   readonly #problems: string[] = [];
@@ -23,13 +28,17 @@ export class VcpuWorker {
     const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js';
     const url = new URL(`./vcpu-thread.${extension}`, import.meta.url);
     this.#worker = new Worker(url, { ...threadOptions, workerData: data });
-    this.#worker.on('message', (report: VcpuThreadReport) => {
-      this.#report = report;
+    const isReady = Promise.withResolvers<void>();
+    this.ready = isReady.promise;
+    this.#worker.on('message', (message: VcpuThreadReady | VcpuThreadReport) => {
+      if (message.kind === 'report') this.#report = message;
+      isReady.resolve();
     });
     this.#worker.on('error', (error: Error) => void this.#problems.push(`vCPU ${data.index}: ${describe(error)}`));
     this.#exited = new Promise((resolve) => {
       this.#worker.on('exit', (status) => {
         resolve('exited');
+        isReady.resolve();
         if (this.#report !== undefined || this.#ending) return;
         if (this.#problems.length === 0)
           this.#problems.push(`vCPU ${data.index}: its thread ended with status ${status}`);
@@ -39,7 +48,7 @@ export class VcpuWorker {
   }
 
   /** Waits for the thread's end; one that does not end in time is terminated. */
-  async end(): Promise<VcpuThreadReport> {
+  async end(): Promise<ThreadReport> {
     this.#ending = true;
     const timer = Promise.withResolvers<'late'>();
     const timeout = setTimeout(() => timer.resolve('late'), END_LIMIT_MS);

@@ -4,9 +4,6 @@ import type { ProxiedFunction } from '#devices/proxy/proxied-function.ts';
 import { queueNotifyOffset, VIRTIO_BAR, virtioVectorCount } from '#devices/virtio/virtio-pci-device.ts';
 import type { IrqRouter } from '#hypervisor/irq-router.ts';
 import { BASE_JAIL, type JailConfig } from '#jail/jail-config.ts';
-import { X86_64 } from '#jail/seccomp/architecture.ts';
-import { encode } from '#jail/seccomp/bpf.ts';
-import { compilePolicy, policyPath } from '#jail/seccomp/compile.ts';
 import type { Warden } from '#jail/warden.ts';
 import type { GuestMemory } from '#memory/guest-memory.ts';
 import { EventFd } from '#poll/event-fd.ts';
@@ -17,6 +14,7 @@ import type { Log, LogLevel } from '#util/log.ts';
 import { DeviceLogServer } from '#vm-control/device-log.ts';
 import { type MsiHost, msiHandlers, VmIrq } from '#vm-control/vm-irq.ts';
 import type { Config } from '../config.ts';
+import type { Policies } from '../policies.ts';
 import { type BalloonClient, balloonPlan } from './plans/balloon.ts';
 import { blockPlan } from './plans/block.ts';
 import { netPlan } from './plans/net.ts';
@@ -38,7 +36,8 @@ export interface CreateDevicesOptions extends WantedDevices {
   readonly memory: GuestMemory;
   readonly allocator: SystemAllocator;
   readonly irqRouter: IrqRouter;
-  readonly sandbox: boolean;
+  /** Undefined without a jail. */
+  readonly policies: Policies | undefined;
   readonly logLevel: LogLevel;
   /** The log of a device of that name. */
   readonly logOf: (name: string) => Log;
@@ -89,13 +88,16 @@ export function createDevices(options: CreateDevicesOptions, owned: DisposableSt
     ...(vsock === undefined ? [] : [vsockPlan(vsock, opened, owned)]),
     plan,
   ];
-  const devices = plans.map((each, index) => createDevice(each, index + 1, options, owned));
+  // All policies before the first process.
+  const jails = plans.map(({ policy }) => jailOf(policy, options.policies));
+  const devices = plans.map((each, index) =>
+    createDevice({ plan: each, jail: jails[index] ?? NO_JAIL, slot: index + 1 }, options, owned),
+  );
   return { devices, balloon: client };
 }
 
 function createDevice(
-  plan: DevicePlan,
-  slot: number,
+  { plan, jail, slot }: { plan: DevicePlan; jail: JailConfig; slot: number },
   options: CreateDevicesOptions,
   owned: DisposableStack,
 ): CreatedDevice {
@@ -118,7 +120,7 @@ function createDevice(
     device: plan.parameters,
   };
   const forked = warden.fork(
-    { device: plan.device, name, jail: jailOf(plan.policy, options.sandbox), usesGuestMemory: true, parameters },
+    { device: plan.device, name, jail, usesGuestMemory: true, parameters },
     [irqClient, logClient, ...queueEvents, ...plan.fds].map(({ fd }) => fd),
   );
   owned.use(forked.pidfd);
@@ -127,7 +129,7 @@ function createDevice(
     id: forked.id,
     name,
     servers: [irqServer, logServer, ...(plan.server === undefined ? [] : [plan.server])],
-    policy: options.sandbox ? plan.policy : undefined,
+    policy: options.policies && plan.policy,
     helper: plan.helper,
     pciFunction: {
       address: { device: slot, function: 0 },
@@ -148,13 +150,8 @@ function msiHost(irqRouter: IrqRouter, allocator: SystemAllocator, name: string)
   };
 }
 
-function jailOf(policy: string, sandbox: boolean): JailConfig {
-  if (!sandbox) return NO_JAIL;
-  const program = compilePolicy({
-    path: policyPath(X86_64, policy),
-    architecture: X86_64,
-    defaultAction: 'kill-process',
-  });
+function jailOf(policy: string, policies: Policies | undefined): JailConfig {
+  if (policies === undefined) return NO_JAIL;
   const user = process.geteuid?.() === 0 ? { user: NOBODY } : {};
-  return { ...BASE_JAIL, ...user, seccomp: encode(program) };
+  return { ...BASE_JAIL, ...user, seccomp: policies.device(policy), denied: policies.logsFailures ? 'refuse' : 'kill' };
 }

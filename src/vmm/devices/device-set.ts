@@ -12,6 +12,7 @@ import { Signal } from '#sys/signal.ts';
 import { CodedError } from '#util/errors.ts';
 import type { Log, LogLevel } from '#util/log.ts';
 import { u64AsNumber } from '#util/struct.ts';
+import { callName, type Policies } from '../policies.ts';
 import { type CreatedDevice, createDevices, type DeviceServer, type WantedDevices } from './create-devices.ts';
 import type { BalloonClient } from './plans/balloon.ts';
 
@@ -19,7 +20,8 @@ export interface DeviceSetOptions extends WantedDevices {
   readonly memory: GuestMemory;
   readonly allocator: SystemAllocator;
   readonly irqRouter: IrqRouter;
-  readonly sandbox: boolean;
+  /** Undefined without a jail. */
+  readonly policies: Policies | undefined;
   readonly logLevel: LogLevel;
   readonly logOf: (name: string) => Log;
 }
@@ -47,12 +49,16 @@ export class DeviceSet implements Disposable {
   readonly #irqRouter: IrqRouter;
   readonly #devices: readonly CreatedDevice[];
   readonly #sources: readonly Source[];
+  readonly #options: DeviceSetOptions;
+  /** By the warden's number of a device: the call that its filter has denied last. */
+  readonly #deniedCalls = new Map<number, number>();
 
   /** Starts the warden and has the devices forked. Throws ConfigError, WardenError, SyscallError. */
   constructor(options: DeviceSetOptions) {
     const { memory, irqRouter } = options;
     try {
       this.#irqRouter = irqRouter;
+      this.#options = options;
       const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js';
       const entry = new URL(`./warden-entry.${extension}`, import.meta.url);
       this.#warden = this.#owned.use(new Warden({ entry, guestMemoryFd: memory.fd }));
@@ -135,10 +141,21 @@ export class DeviceSet implements Disposable {
   #failureOf(event: WardenEvent): string | undefined {
     const device = this.#devices.find(({ id }) => id === event.id);
     const name = device?.name ?? `device process ${event.id}`;
-    if (event.kind === 'ready' || event.kind === 'denied') return undefined;
-    if (event.kind === 'ended') return `${name}: its process ended: ${statusText(event.status)}${hint(event, device)}`;
+    if (event.kind === 'ready') return undefined;
+    if (event.kind === 'denied') return this.#hearDenied(event, device);
+    if (event.kind === 'ended') {
+      const why = hint(event, device, this.#deniedCalls.get(event.id));
+      return `${name}: its process ended: ${statusText(event.status)}${why}`;
+    }
     const { step, message } = event.refusal;
     return `${name}: it cannot be jailed: ${step}: ${message} (--disable-sandbox runs it without a jail)`;
+  }
+
+  /** With --seccomp-log-failures the device goes on; else its end follows. */
+  #hearDenied({ id, call }: WardenEvent & { kind: 'denied' }, device: CreatedDevice | undefined): undefined {
+    this.#deniedCalls.set(id, call);
+    if (this.#options.policies?.logsFailures !== true || device === undefined) return;
+    this.#options.logOf(device.name).error(`${device.policy}.policy forbids ${callName(call)}: the call failed`);
   }
 
   #sourcesOf({ name, servers, helper }: CreatedDevice): Source[] {
@@ -162,10 +179,14 @@ export class DeviceSet implements Disposable {
   }
 }
 
-/** What to do about a device that its filter killed: kernels with audit log the call, seccomp(2), "Seccomp auditing"; type 1326 is AUDIT_SECCOMP. */
-function hint({ status }: WardenEvent & { kind: 'ended' }, device: CreatedDevice | undefined): string {
+/**
+ * Which call a device's filter killed it for. The warden has not told of it where the host gives no listener, and of calls of another architecture: kernels
+ * with audit log those, seccomp(2), "Seccomp auditing"; type 1326 is AUDIT_SECCOMP.
+ */
+function hint({ status }: WardenEvent & { kind: 'ended' }, device: CreatedDevice | undefined, call?: number): string {
   if (device?.policy === undefined || !('signal' in status) || status.signal !== Signal.SIGSYS) return '';
   const { name, policy } = device;
+  if (call !== undefined) return `: it called ${callName(call)}, which ${policy}.policy forbids`;
   const line = `type=1326, comm="${name.slice(0, THREAD_NAME_CHARACTERS)}", syscall=NUMBER`;
   return `: it made a system call that ${policy}.policy forbids; the kernel's log or audit log says which (${line})`;
 }

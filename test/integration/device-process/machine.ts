@@ -12,6 +12,7 @@ import type { Log } from '#util/log.ts';
 import type { DiskConfig } from '#vmm/config.ts';
 import type { WantedDevices } from '#vmm/devices/create-devices.ts';
 import type { DeviceSetOptions } from '#vmm/devices/device-set.ts';
+import { Policies } from '#vmm/policies.ts';
 
 export const MEMORY_BYTES = MiB;
 export const DISK_BYTES = MiB;
@@ -39,7 +40,7 @@ export class TestMachine implements Disposable {
     writeFileSync(this.diskPath, new Uint8Array(DISK_BYTES));
   }
 
-  options({ sandbox = true, readOnly = false } = {}): DeviceSetOptions {
+  options({ sandbox = true, readOnly = false, logsFailures = false } = {}): DeviceSetOptions {
     const { memory } = this;
     const logOf = (): Log => silentLog;
     const allocator = new SystemAllocator({
@@ -55,7 +56,7 @@ export class TestMachine implements Disposable {
       disks: [this.disk(this.diskPath, readOnly)],
       nets: [],
       ...this.#wanted?.(this),
-      sandbox,
+      policies: sandbox ? new Policies({ seccompLogFailures: logsFailures }) : undefined,
       logLevel: 'warn',
       logOf,
     };
