@@ -67,12 +67,11 @@ export const runConfig: RunConfig = async (config, environment) => {
   walls?.dropPrivileges();
   const threads = machine.vcpuStates.map((_, index) => startThread(run, index, environment));
   await Promise.all(threads.map(({ ready }) => ready));
-  walls?.installFilter();
-  run.runState.begin();
-  const end = await control(run, environment);
+  const end = await runGuest(run, environment, walls);
   run.stop.write();
   for (const index of threads.keys()) machine.vm.kick(index);
   run.runState.askEnd();
+  run.runState.begin();
   const reports = await Promise.all(threads.map((thread) => thread.end()));
   return reportOf(end, run.runState, reports);
 };
@@ -189,6 +188,15 @@ function vcpuThreadData(run: Run, index: number): VcpuThreadData {
     stopFd: run.stop.fd,
     standingFd: run.standing.fd,
   };
+}
+
+/** From the walls to the machine's end. A device that is not in its jail ends it before the guest has run. */
+async function runGuest(run: Run, environment: RunEnvironment, walls: MainWalls | undefined): Promise<ControlEnd> {
+  const message = run.devices?.waitUntilJailed();
+  if (message !== undefined) return { reason: 'device-failed', message };
+  walls?.installFilter();
+  run.runState.begin();
+  return await control(run, environment);
 }
 
 function control(run: Run, environment: RunEnvironment): Promise<ControlEnd> {

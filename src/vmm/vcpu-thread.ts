@@ -132,6 +132,7 @@ function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<
 /** Runs the guest, and stands still in between when that is wanted. */
 function runToEnd(vcpu: Vcpu, board: Board, { runState, standing }: Standstill): VcpuExit {
   for (;;) {
+    if (runState.wantsEnd) return { reason: 'kicked' };
     const result = vcpu.run();
     if (result.reason !== 'kicked' || runState.wantsEnd) return result;
     if (runState.wantsStandstill) standStill(vcpu.index, board, { runState, standing });

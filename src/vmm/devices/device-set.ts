@@ -2,6 +2,7 @@ import { DeviceProxy } from '#devices/proxy/device-protocol.ts';
 import type { ProxiedFunction } from '#devices/proxy/proxied-function.ts';
 import type { IrqRouter } from '#hypervisor/irq-router.ts';
 import { statusText } from '#jail/forked-process.ts';
+import { REMEDIES } from '#jail/remedies.ts';
 import { Warden, type WardenEvent } from '#jail/warden.ts';
 import type { GuestMemory } from '#memory/guest-memory.ts';
 import { PollContext } from '#poll/poll-context.ts';
@@ -36,6 +37,9 @@ interface Source {
   readonly turn: () => string | undefined;
 }
 
+/** On a loaded machine a jail takes seconds. */
+const JAILED_TIMEOUT_MS = 30_000;
+
 /** A disk may have much to bring to the medium. */
 const SHUTDOWN_TIMEOUT_MS = 10_000;
 
@@ -50,6 +54,8 @@ export class DeviceSet implements Disposable {
   readonly #devices: readonly CreatedDevice[];
   readonly #sources: readonly Source[];
   readonly #options: DeviceSetOptions;
+  /** The warden's numbers of the devices that are in their jails, and run. */
+  readonly #jailed = new Set<number>();
   /** By the warden's number of a device: the call that its filter has denied last. */
   readonly #deniedCalls = new Map<number, number>();
 
@@ -91,6 +97,19 @@ export class DeviceSet implements Disposable {
     for (let index = 0; index < events.length; index++) {
       const { token } = events.at(index);
       const failure = this.#handle(token);
+      if (failure !== undefined) return failure;
+    }
+    return undefined;
+  }
+
+  /** Waits until every device is in its jail; returns why one is not. What the host refuses is known before the guest runs. */
+  waitUntilJailed(): string | undefined {
+    const deadlineMs = performance.now() + JAILED_TIMEOUT_MS;
+    while (this.#jailed.size < this.#devices.length) {
+      const leftMs = Math.ceil(deadlineMs - performance.now());
+      if (leftMs <= 0 || pollFd(this.waiting.fd, PollFlag.IN, leftMs) === 0)
+        return `the device processes have not been ready within ${JAILED_TIMEOUT_MS / 1000} s`;
+      const failure = this.turn();
       if (failure !== undefined) return failure;
     }
     return undefined;
@@ -141,14 +160,17 @@ export class DeviceSet implements Disposable {
   #failureOf(event: WardenEvent): string | undefined {
     const device = this.#devices.find(({ id }) => id === event.id);
     const name = device?.name ?? `device process ${event.id}`;
-    if (event.kind === 'ready') return undefined;
+    if (event.kind === 'ready') {
+      this.#jailed.add(event.id);
+      return undefined;
+    }
     if (event.kind === 'denied') return this.#hearDenied(event, device);
     if (event.kind === 'ended') {
       const why = hint(event, device, this.#deniedCalls.get(event.id));
       return `${name}: its process ended: ${statusText(event.status)}${why}`;
     }
     const { step, message } = event.refusal;
-    return `${name}: it cannot be jailed: ${step}: ${message} (--disable-sandbox runs it without a jail)`;
+    return `${name} cannot be jailed: ${step}: ${message}; ${REMEDIES[step]}; or run it without a jail: --disable-sandbox`;
   }
 
   /** With --seccomp-log-failures the device goes on; else its end follows. */

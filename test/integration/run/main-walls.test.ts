@@ -1,5 +1,6 @@
 /** The main process's own walls while a guest runs: what /proc says of each of its threads, and what a policy does to it. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -9,9 +10,10 @@ import { Fd } from '#sys/fd.ts';
 import { connectUnix, SocketType, socket } from '#sys/socket.ts';
 import { EXIT_CODES } from '#vmm/exit-codes.ts';
 import { statusOf } from '../jail/observe.ts';
-import { code, TinyGuest } from './tiny-guest.ts';
+import { code, TinyGuest, tinyKernel } from './tiny-guest.ts';
 
 const limit = { timeout: 60_000 };
+const CROSVM = resolve(import.meta.dirname, '../../../src/cli/main.ts');
 const POLICIES = resolve(import.meta.dirname, '../../../seccomp/x86_64');
 const refusals = probeJail();
 const hostRefuses = refusals.length === 0 ? false : `the host refuses: ${refusals.map(({ what }) => what).join(', ')}`;
@@ -134,6 +136,46 @@ describe("a call that a device's policy does not have", { skip: hostRefuses, ...
     // Its loop cannot do without.
     assert.match(errors, /^crosvm: rng: its process ended: exit status 101$/m);
   });
+});
+
+describe('a jail that the host refuses ends the start, and is told with what to do', limit, () => {
+  const asUser = ['unshare', '--user', '--map-user=1000', '--map-group=1000', '--keep-caps'];
+  const noNamespaces = ['sh', '-c', 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"', 'sh'];
+  const noCapabilities = ['setpriv', '--inh-caps=-all', '--ambient-caps=-all', '--bounding-set=-all'];
+
+  for (const { where, around, message } of [
+    {
+      where: 'without user namespaces',
+      around: [...asUser, ...noNamespaces, ...noCapabilities],
+      message:
+        /^crosvm: rng cannot be jailed: user namespace: .*ENOSPC.*; set user\.max_user_namespaces above 0.*--disable-sandbox$/m,
+    },
+    {
+      where: 'for root without capabilities',
+      around: noCapabilities,
+      message:
+        /^crosvm: rng cannot be jailed: user change: .*EPERM.*; root needs CAP_SETUID and CAP_SETGID.*--disable-sandbox$/m,
+    },
+  ]) {
+    const [program = '', ...parameters] = around;
+    const isPossible = process.getuid?.() === 0 && spawnSync(program, [...parameters, 'true']).status === 0;
+    const skip = isPossible ? hostRefuses : 'only root can take these away here';
+    test(where, { skip, ...limit }, (t) => {
+      const kernel = join(temporaryFolder(t), 'kernel');
+      writeFileSync(kernel, tinyKernel([code.print('up'), code.powerOff, code.spin]));
+      const run = [
+        process.execPath,
+        CROSVM,
+        'run',
+        '--mem=32',
+        '--hypervisor=software',
+        `--block=path=${diskImage(t)}`,
+      ];
+      const ended = spawnSync(program, [...parameters, ...run, kernel], { encoding: 'utf8' });
+      assert.deepEqual([ended.status, ended.stdout], [EXIT_CODES['host-error'], ''], ended.stderr);
+      assert.match(ended.stderr, message);
+    });
+  }
 });
 
 describe('--seccomp-policy-dir', limit, () => {
