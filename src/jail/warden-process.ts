@@ -4,6 +4,7 @@
  */
 import { PollContext } from '#poll/poll-context.ts';
 import { encodedTokens } from '#poll/token.ts';
+import { dup2 } from '#sys/descriptors.ts';
 import { Fd, type HasFd } from '#sys/fd.ts';
 import { exitNow } from '#sys/process.ts';
 import { hearCall, refuseCall } from '#sys/seccomp.ts';
@@ -14,7 +15,7 @@ import { Forker } from './fork.ts';
 import { ForkError, type ForkedProcess } from './forked-process.ts';
 import type { JailConfig } from './jail-config.ts';
 import { JailError } from './jail-error.ts';
-import { type ForkRequest, receiveMessage, sendMessage, type WardenReply } from './warden-wire.ts';
+import { type ForkRequest, receiveMessage, sendMessage, type WardenReply, type WardenRequest } from './warden-wire.ts';
 
 /** The descriptors that a warden is started with. */
 export const WARDEN_FDS = { CONTROL: 3, GUEST_MEMORY: 4 } as const;
@@ -115,17 +116,24 @@ class WardenProcess {
 
   /** Returns false when main has closed its end. */
   #takeRequest(): boolean {
-    const received = receiveMessage<ForkRequest>(WARDEN_FDS.CONTROL);
+    const received = receiveMessage<WardenRequest>(WARDEN_FDS.CONTROL);
     if (received === undefined) return false;
     const { message, fds } = received;
     try {
-      this.#fork(message, fds);
-    } catch (error) {
-      this.#reply({ kind: 'refused', id: message.id, message: errorMessage(error) });
+      if (message.kind === 'fork') this.#tryFork(message, fds);
+      else for (const fd of fds) dup2(fd, WARDEN_FDS.GUEST_MEMORY);
     } finally {
       for (const fd of fds) new Fd(fd).close();
     }
     return true;
+  }
+
+  #tryFork(request: ForkRequest, fds: readonly number[]): void {
+    try {
+      this.#fork(request, fds);
+    } catch (error) {
+      this.#reply({ kind: 'refused', id: request.id, message: errorMessage(error) });
+    }
   }
 
   #fork(request: ForkRequest, fds: readonly number[]): void {

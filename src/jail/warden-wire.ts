@@ -27,6 +27,13 @@ export interface ForkRequest {
   readonly parameters: unknown;
 }
 
+/** Main to warden: the descriptor of the message is the guest memory's. */
+export interface GuestMemoryMessage {
+  readonly kind: 'guestMemory';
+}
+
+export type WardenRequest = ForkRequest | GuestMemoryMessage;
+
 /** Warden to main. 'forked' has two descriptors: the device's pidfd and the other end of its socket. */
 export type WardenReply =
   | { readonly kind: 'started' }
@@ -69,7 +76,7 @@ function isPeerGone(error: unknown): boolean {
  * Sends; the descriptors stay open here. Returns false when the other has ended. Throws WardenError when the message is too long,
  * and SyscallError.
  */
-export function sendMessage(fd: number, message: ForkRequest | WardenReply, fds: readonly number[] = []): boolean {
+export function sendMessage(fd: number, message: WardenRequest | WardenReply, fds: readonly number[] = []): boolean {
   const body = Buffer.from(JSON.stringify(message, toJson));
   if (body.length > MESSAGE_MAX_BYTES) {
     throw new WardenError(

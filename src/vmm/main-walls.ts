@@ -11,7 +11,7 @@ export class MainWalls {
     this.#filter = policies.main();
   }
 
-  /** Before the vCPU threads start, which inherit what is left. Throws JailError. */
+  /** Of all threads, before any vCPU is made. Threads that start later have what is left. Throws JailError. */
   dropPrivileges(): void {
     dropProcessPrivileges();
   }

@@ -7,11 +7,11 @@ import { EventFd } from '#poll/event-fd.ts';
 import { SystemAllocator } from '#resources/system-allocator.ts';
 import { MiB } from '#util/bits.ts';
 import { type Clock, clockSince, monotonicNs, PausableClock } from '#util/clock.ts';
-import { Logger } from '#util/log.ts';
+import { type Log, Logger } from '#util/log.ts';
 import { type Config, controlSocketPath, type DiskConfig, type SerialConfig, withDefaultConsole } from './config.ts';
 import { ControlSocket } from './control-socket.ts';
-import { wantsDevices } from './devices/create-devices.ts';
 import { DeviceSet } from './devices/device-set.ts';
+import { wantsDevices } from './devices/start-warden.ts';
 import type { ExitReport } from './exit-codes.ts';
 import { hypervisorOf } from './hypervisors.ts';
 import { MainWalls } from './main-walls.ts';
@@ -36,15 +36,24 @@ export const runConfig: RunConfig = async (config, environment) => {
   // First, so that clients see their connections closed when all else has ended.
   const clients = owned.use(new DisposableStack());
   const controlSocket = openControlSocket(config, owned);
+  const runState = new RunState();
+  const exit = owned.use(EventFd.create());
+  // Before the machine is made: they load beside it.
+  const threads = Array.from({ length: config.cpus }, (_, index) =>
+    owned.use(startThread(index, { runState, exit }, environment)),
+  );
   const clockOriginNs = monotonicNs();
   const clock = new PausableClock(clockSince(clockOriginNs));
+  const log = loggerOf('start', { config, environment, clock });
   const ports = withDefaultConsole(config.serial);
   const machine = owned.use(buildMachine(config, environment, { clock, ports }));
+  log.info('the machine is built');
   // After the loaders, which may refuse the user's files: opening an output can create one.
   const outputs = openOutputs(ports, owned);
   const devices = wantsDevices(config)
     ? owned.use(createDeviceSet({ config, environment, clock, policies }, machine, owned))
     : undefined;
+  log.info('the devices are forked');
   const run: Run = {
     machine,
     devices,
@@ -54,8 +63,8 @@ export const runConfig: RunConfig = async (config, environment) => {
     clock,
     ports,
     outputs,
-    runState: new RunState(),
-    exit: owned.use(EventFd.create()),
+    runState,
+    exit,
     inputSpace: owned.use(EventFd.create()),
     stop: owned.use(EventFd.create()),
     standing: owned.use(EventFd.create()),
@@ -65,9 +74,10 @@ export const runConfig: RunConfig = async (config, environment) => {
   // From here on no process can be started.
   environment.terminal?.prepare();
   walls?.dropPrivileges();
-  const threads = machine.vcpuStates.map((_, index) => startThread(run, index, environment));
+  for (const [index, thread] of threads.entries()) thread.attach(vcpuThreadData(run, index));
   await Promise.all(threads.map(({ ready }) => ready));
-  const end = await runGuest(run, environment, walls);
+  log.info('the threads are ready');
+  const end = await runGuest(run, environment, { walls, log });
   run.stop.write();
   for (const index of threads.keys()) machine.vm.kick(index);
   run.runState.askEnd();
@@ -101,10 +111,18 @@ function openControlSocket({ socketPath }: Config, owned: DisposableStack): Cont
   return socketPath === undefined ? undefined : owned.use(new ControlSocket(controlSocketPath(socketPath)));
 }
 
-interface DeviceContext {
+interface LogContext {
   readonly config: Config;
   readonly environment: RunEnvironment;
   readonly clock: Clock;
+}
+
+function loggerOf(name: string, { config, environment, clock }: LogContext): Log {
+  const sink = stderrSink(environment.terminal !== undefined);
+  return new Logger(name, { level: config.logLevel, sink, clock });
+}
+
+interface DeviceContext extends LogContext {
   readonly policies: Policies | undefined;
 }
 
@@ -115,9 +133,8 @@ function createDeviceSet(
 ): DeviceSet {
   const allocator = new SystemAllocator(systemResources(board.highMmio));
   const irqRouter = owned.use(vm.createIrqRouter());
-  const sink = stderrSink(environment.terminal !== undefined);
-  const logOf = (name: string): Logger => new Logger(name, { level: config.logLevel, sink, clock });
-  return new DeviceSet({ ...config, memory, allocator, irqRouter, logOf, policies });
+  const logOf = (name: string): Log => loggerOf(name, { config, environment, clock });
+  return new DeviceSet({ ...config, memory, allocator, irqRouter, logOf, policies, warden: environment.warden });
 }
 
 function openOutputs(ports: readonly SerialConfig[], owned: DisposableStack): Map<SerialConfig, OpenOutput> {
@@ -156,12 +173,16 @@ function rootParameters(disks: readonly DiskConfig[]): string[] {
 
 const portIndex = (port: SerialConfig | undefined): number | undefined => port && port.num - 1;
 
-function startThread(run: Run, index: number, { threadOptions }: RunEnvironment): VcpuWorker {
+function startThread(
+  index: number,
+  { runState, exit }: Pick<Run, 'runState' | 'exit'>,
+  { threadOptions }: RunEnvironment,
+): VcpuWorker {
   const onDeath = (): void => {
-    run.runState.end('host-error');
-    run.exit.write();
+    runState.end('host-error');
+    exit.write();
   };
-  return new VcpuWorker({ data: vcpuThreadData(run, index), threadOptions, onDeath });
+  return new VcpuWorker({ index, threadOptions, onDeath });
 }
 
 function vcpuThreadData(run: Run, index: number): VcpuThreadData {
@@ -191,9 +212,14 @@ function vcpuThreadData(run: Run, index: number): VcpuThreadData {
 }
 
 /** From the walls to the machine's end. A device that is not in its jail ends it before the guest has run. */
-async function runGuest(run: Run, environment: RunEnvironment, walls: MainWalls | undefined): Promise<ControlEnd> {
+async function runGuest(
+  run: Run,
+  environment: RunEnvironment,
+  { walls, log }: { readonly walls: MainWalls | undefined; readonly log: Log },
+): Promise<ControlEnd> {
   const message = run.devices?.waitUntilJailed();
   if (message !== undefined) return { reason: 'device-failed', message };
+  log.info('the devices are jailed');
   walls?.installFilter();
   run.runState.begin();
   return await control(run, environment);

@@ -1,5 +1,5 @@
 /** A vCPU's thread: makes its own view of the machine from shared memory and descriptors, and runs the vCPU to its end. */
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import type { BoardDescription } from '#arch/runnable-linux-vm.ts';
 import { Board } from '#arch/x86_64/board.ts';
 import { SERIAL_PORTS } from '#arch/x86_64/layout.ts';
@@ -164,4 +164,5 @@ function eventFdOf(fd: number): EventFd {
   return EventFd.fromFd(new Fd(fd));
 }
 
-if (parentPort !== null) runVcpuThread(workerData as VcpuThreadData);
+// The thread is started before its machine is there, for it takes a while to load.
+parentPort?.once('message', (data: VcpuThreadData) => runVcpuThread(data));

@@ -13,7 +13,6 @@ import { SocketType, socketpair } from '#sys/socket.ts';
 import type { Log, LogLevel } from '#util/log.ts';
 import { DeviceLogServer } from '#vm-control/device-log.ts';
 import { type MsiHost, msiHandlers, VmIrq } from '#vm-control/vm-irq.ts';
-import type { Config } from '../config.ts';
 import type { Policies } from '../policies.ts';
 import { type BalloonClient, balloonPlan } from './plans/balloon.ts';
 import { blockPlan } from './plans/block.ts';
@@ -21,15 +20,13 @@ import { netPlan } from './plans/net.ts';
 import type { DeviceHelper, DevicePlan } from './plans/plan.ts';
 import { rngPlan } from './plans/rng.ts';
 import { vsockPlan } from './plans/vsock.ts';
+import type { WantedDevices } from './start-warden.ts';
 import type { VirtioParameters } from './virtio-process.ts';
 
 /** Nobody, on Debian and most others: what root's devices are outside of their user namespace. */
 const NOBODY = { uid: 65534, gid: 65534 } as const;
 /** As far from a jail as a forked device can be: its capabilities are dropped all the same. */
 const NO_JAIL: JailConfig = { namespaces: [], root: 'host', rlimits: {}, dumpable: true };
-
-/** What of a machine's configuration is devices with processes. */
-export type WantedDevices = Pick<Config, 'disks' | 'nets' | 'vsock'>;
 
 export interface CreateDevicesOptions extends WantedDevices {
   readonly warden: Warden;
@@ -66,11 +63,6 @@ export interface CreatedDevice {
 export interface CreatedDevices {
   readonly devices: readonly CreatedDevice[];
   readonly balloon: BalloonClient;
-}
-
-/** Whether a machine has device processes. */
-export function wantsDevices({ disks, nets, vsock }: WantedDevices): boolean {
-  return disks.length > 0 || nets.length > 0 || vsock !== undefined;
 }
 
 /**

@@ -3,7 +3,7 @@ import type { ProxiedFunction } from '#devices/proxy/proxied-function.ts';
 import type { IrqRouter } from '#hypervisor/irq-router.ts';
 import { statusText } from '#jail/forked-process.ts';
 import { REMEDIES } from '#jail/remedies.ts';
-import { Warden, type WardenEvent } from '#jail/warden.ts';
+import type { Warden, WardenEvent } from '#jail/warden.ts';
 import type { GuestMemory } from '#memory/guest-memory.ts';
 import { PollContext } from '#poll/poll-context.ts';
 import type { SystemAllocator } from '#resources/system-allocator.ts';
@@ -14,10 +14,13 @@ import { CodedError } from '#util/errors.ts';
 import type { Log, LogLevel } from '#util/log.ts';
 import { u64AsNumber } from '#util/struct.ts';
 import { callName, type Policies } from '../policies.ts';
-import { type CreatedDevice, createDevices, type DeviceServer, type WantedDevices } from './create-devices.ts';
+import { type CreatedDevice, createDevices, type DeviceServer } from './create-devices.ts';
 import type { BalloonClient } from './plans/balloon.ts';
+import { startWarden, type WantedDevices } from './start-warden.ts';
 
 export interface DeviceSetOptions extends WantedDevices {
+  /** Becomes the set's, which starts one otherwise. */
+  readonly warden?: Warden | undefined;
   readonly memory: GuestMemory;
   readonly allocator: SystemAllocator;
   readonly irqRouter: IrqRouter;
@@ -65,9 +68,8 @@ export class DeviceSet implements Disposable {
     try {
       this.#irqRouter = irqRouter;
       this.#options = options;
-      const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js';
-      const entry = new URL(`./warden-entry.${extension}`, import.meta.url);
-      this.#warden = this.#owned.use(new Warden({ entry, guestMemoryFd: memory.fd }));
+      this.#warden = this.#owned.use(options.warden ?? startWarden());
+      this.#warden.giveGuestMemory(memory.fd);
       const { devices, balloon } = createDevices({ ...options, warden: this.#warden }, this.#owned);
       this.#devices = devices;
       this.balloon = balloon;

@@ -10,8 +10,8 @@ import type { Fd } from '#sys/fd.ts';
 import { GiB, MiB } from '#util/bits.ts';
 import type { Log } from '#util/log.ts';
 import type { DiskConfig } from '#vmm/config.ts';
-import type { WantedDevices } from '#vmm/devices/create-devices.ts';
 import type { DeviceSetOptions } from '#vmm/devices/device-set.ts';
+import type { WantedDevices } from '#vmm/devices/start-warden.ts';
 import { Policies } from '#vmm/policies.ts';
 
 export const MEMORY_BYTES = MiB;

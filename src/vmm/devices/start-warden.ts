@@ -1,0 +1,17 @@
+/** The warden of a machine, and which machines have one. Little is imported here: it is started before the rest of the program is loaded. */
+import { Warden } from '#jail/warden.ts';
+import type { Config } from '../config.ts';
+
+/** What of a machine's configuration is devices with processes. */
+export type WantedDevices = Pick<Config, 'disks' | 'nets' | 'vsock'>;
+
+/** Whether a machine has device processes. */
+export function wantsDevices({ disks, nets, vsock }: WantedDevices): boolean {
+  return disks.length > 0 || nets.length > 0 || vsock !== undefined;
+}
+
+/** Starts the warden and does not wait for it; it has no guest memory yet. Throws WardenError, SyscallError. */
+export function startWarden(): Warden {
+  const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js';
+  return new Warden({ entry: new URL(`./warden-entry.${extension}`, import.meta.url) });
+}
