@@ -11,7 +11,7 @@ import { Fd } from '#sys/fd.ts';
 import { clockSince, PausableClock } from '#util/clock.ts';
 import { errorMessage } from '#util/errors.ts';
 import { Logger, type LogLevel } from '#util/log.ts';
-import { hypervisorOf } from './hypervisors.ts';
+import { hypervisorOf, loadVcpus } from './hypervisors.ts';
 import { PanicWatch } from './panic-watch.ts';
 import { RunState } from './run-state.ts';
 import { FdSink, type OutputDescription } from './serial-output.ts';
@@ -165,4 +165,5 @@ function eventFdOf(fd: number): EventFd {
 }
 
 // The thread is started before its machine is there, for it takes a while to load.
+if (parentPort !== null) await loadVcpus();
 parentPort?.once('message', (data: VcpuThreadData) => runVcpuThread(data));

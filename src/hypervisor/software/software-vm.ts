@@ -7,9 +7,11 @@ import type { IrqRouter } from '../irq-router.ts';
 import type { AttachOptions, Hypervisor, Vcpu, VcpuBus, Vm, VmDescription, VmOptions } from '../vm.ts';
 import { SoftwareIrqChip } from './irq-chip.ts';
 import { SoftwareIrqRouter } from './irq-router.ts';
-import { SoftwareVcpu } from './software-vcpu.ts';
 
 const KIND = 'software';
+
+/** The CPU is the larger part of this program; the main thread, which makes the machine, has no use for it. */
+let vcpus: typeof import('./software-vcpu.ts') | undefined;
 
 interface SoftwareVmDescription extends VmDescription {
   readonly kind: typeof KIND;
@@ -48,8 +50,9 @@ class SoftwareVm implements Vm {
 
   createVcpu(index: number, bus: VcpuBus): Vcpu {
     assert(index >= 0 && index < this.#parts.vcpuCount, 'a vCPU of this VM');
+    assert(vcpus !== undefined, 'loadVcpus comes first');
     const { clock, log } = this.#parts;
-    return new SoftwareVcpu({ index, bus, clock, log, memory: this.memory, irqChip: this.irqChip });
+    return new vcpus.SoftwareVcpu({ index, bus, clock, log, memory: this.memory, irqChip: this.irqChip });
   }
 
   kick(index: number): void {
@@ -92,6 +95,9 @@ export const softwareHypervisor: Hypervisor = {
     const { vcpuCount, chipState } = description;
     const memory = GuestMemory.borrowing(description.memory.fd, description.memory.regions);
     return new SoftwareVm({ memory, vcpuCount, chipState, clock, log, ownsMemory: true });
+  },
+  async loadVcpus(): Promise<void> {
+    vcpus ??= await import('./software-vcpu.ts');
   },
 };
 
