@@ -9,6 +9,7 @@ import { inputTarget } from '../target.ts';
 const VALUES = [
   ...['1', '0', '64', '3328', '3329', '-1', '1e9', '99999999999', ''],
   ...['auto', 'kvm', 'software', 'debug', 'type=sink', 'stdout,num=2', 'type=file,path=x', 'type=stdout,stdin,num=3'],
+  ...['stdout,hardware=virtio-console,num=16,name=a,console', 'sink,hardware=virtio-console', 'stdout,earlycon,num=4'],
   ...['disk,ro', 'path=disk,root,id=a b,lock=false', 'disk,block-size=4096,sparse=false', 'disk,format=qcow2'],
   ...[
     'user',
@@ -72,9 +73,12 @@ function written(config: Config): string[] {
     ...(config.stats ? ['--stats'] : []),
     ...config.params.map((text) => `--params=${text}`),
     ...config.initrdPaths.map((path) => `--initrd=${path}`),
-    ...config.serial.map(({ path, ...plain }) => {
+    ...config.serial.map(({ path, name, ...plain }) => {
       const pairs = Object.entries(plain).map(([key, value]) => `${key}=${value}`);
-      return `--serial=${[...pairs, ...(path === undefined ? [] : [`path="${path}"`])].join(',')}`;
+      const texts = Object.entries({ path, name }).flatMap(([key, value]) =>
+        value === undefined ? [] : [`${key}="${value}"`],
+      );
+      return `--serial=${[...pairs, ...texts].join(',')}`;
     }),
     ...config.disks.map(writtenDisk),
     ...config.nets.map(writtenNet),

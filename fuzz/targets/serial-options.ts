@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { parseSerialOption, SERIAL_KEYS } from '#cli/serial-options.ts';
-import { SERIAL_HARDWARE, SERIAL_TYPES, type SerialConfig } from '#vmm/config.ts';
+import { numProblem, SERIAL_HARDWARE, SERIAL_TYPES, type SerialConfig } from '#vmm/config.ts';
 import type { Random } from '../random.ts';
 import { inputTarget, shrinkText } from '../target.ts';
 
@@ -32,11 +32,16 @@ function generate(random: Random): string {
   return [`type=${random.pick(SERIAL_TYPES)}`, ...parts].join(',');
 }
 
+const inQuotes = (text: string): string => `"${text.replaceAll(/["\\]/g, '\\$&')}"`;
+
 /** The text that means this port and nothing else. */
 function written(port: SerialConfig): string {
-  const { path, ...plain } = port;
+  const { path, name, ...plain } = port;
   const pairs = Object.entries(plain).map(([key, value]) => `${key}=${value}`);
-  return [...pairs, ...(path === undefined ? [] : [`path="${path.replaceAll(/["\\]/g, '\\$&')}"`])].join(',');
+  const texts = Object.entries({ path, name }).flatMap(([key, value]) =>
+    value === undefined ? [] : [`${key}=${inQuotes(value)}`],
+  );
+  return [...pairs, ...texts].join(',');
 }
 
 function check(input: string): void {
@@ -47,8 +52,8 @@ function check(input: string): void {
   if (port === undefined) return;
   assert.ok(SERIAL_TYPES.includes(port.type));
   assert.ok(SERIAL_HARDWARE.includes(port.hardware));
-  assert.ok(Number.isInteger(port.num) && port.num >= 1 && port.num <= 4);
-  assert.ok(port.path !== '');
+  assert.ok(numProblem(port) === undefined);
+  assert.ok(port.path !== '' && port.name !== '');
   assert.deepEqual(parseSerialOption(written(port)), { port, problems: [] });
 }
 

@@ -39,7 +39,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: 'serial',
     value: 'KEY=VALUE,…',
     repeatable: true,
-    help: `serial port: type=${SERIAL_TYPES.join('|')}, hardware=${SERIAL_HARDWARE.join('|')}, num=1-4, path=PATH, console=BOOL, stdin=BOOL; repeatable`,
+    help: `serial port: type=${SERIAL_TYPES.join('|')}, hardware=${SERIAL_HARDWARE.join('|')}, num=N, path=PATH, console=BOOL, stdin=BOOL, earlycon=BOOL, name=TEXT; repeatable`,
   },
   {
     name: 'block',

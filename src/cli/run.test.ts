@@ -48,6 +48,7 @@ function fakeTerminal(events: string[]): Terminal {
     isTerminal: () => true,
     readSettings: () => new Uint8Array(36),
     writeSettings: (_fd, settings) => void events.push(settings[23] === 1 ? 'raw' : 'as found'),
+    readSize: () => ({ columns: 80, rows: 25 }),
     startGuardian: () => ({ pid: 1, dismiss: () => void events.push('dismiss') }),
     stopSelf: () => {},
     warn: () => {},

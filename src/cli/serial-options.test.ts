@@ -16,6 +16,11 @@ describe('a well-formed --serial', () => {
     ['type=file,path="a,b"', { ...defaults, type: 'file', path: 'a,b' }],
     ['unix-stream,path=s', { ...defaults, type: 'unix-stream', path: 's' }],
     ['hardware=debugcon,type=stdout', { ...defaults, hardware: 'debugcon' }],
+    ['stdout,earlycon', { ...defaults, earlycon: true }],
+    [
+      'num=16,hardware=virtio-console,type=unix-stream,path=s,name=agent.0',
+      { ...defaults, hardware: 'virtio-console', num: 16, type: 'unix-stream', path: 's', name: 'agent.0' },
+    ],
   ];
   for (const [text, expected] of cases) {
     test(text, () => {
@@ -33,16 +38,18 @@ describe('a mistaken --serial', () => {
     ['type=pipe', [`type="pipe": ${types}`]],
     ['pipe', [`type="pipe": ${types}`]],
     ['type', [`type: ${types}`]],
-    ['type=stdout,num=0', ['num="0": must be 1 to 4']],
+    ['type=stdout,num=0', ['num="0": must be a number from 1 on']],
     ['type=stdout,num=5', ['num="5": must be 1 to 4']],
-    ['type=stdout,num=01', ['num="01": must be 1 to 4']],
-    ['type=stdout,num', ['num: must be 1 to 4']],
+    ['type=stdout,num=01', ['num="01": must be a number from 1 on']],
+    ['type=stdout,num', ['num: must be a number from 1 on']],
+    ['type=stdout,num=17,hardware=virtio-console', ['num="17": must be 1 to 16']],
+    ['type=stdout,name', ['name: needs a value']],
     ['type=stdout,console=yes', ['console="yes": must be true or false']],
     ['type=file,path=', ['path="": needs a value']],
     ['type=stdout,type=sink', ['key type is given twice']],
     ['type=stdout,nmu=1', [`unknown key "nmu"; the keys are ${SERIAL_KEYS.join(', ')}`]],
     ['type=stdout,__proto__=1', [`unknown key "__proto__"; the keys are ${SERIAL_KEYS.join(', ')}`]],
-    ['type=x,num=9,console=2', [`type="x": ${types}`, 'num="9": must be 1 to 4', 'console="2": must be true or false']],
+    ['type=x,num=9,console=2', [`type="x": ${types}`, 'console="2": must be true or false', 'num="9": must be 1 to 4']],
   ];
   for (const [text, problems] of cases) {
     test(JSON.stringify(text), () => {

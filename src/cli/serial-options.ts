@@ -1,6 +1,6 @@
 import {
+  numProblem,
   SERIAL_HARDWARE,
-  SERIAL_NUM,
   SERIAL_TYPES,
   type SerialConfig,
   type SerialHardware,
@@ -21,21 +21,23 @@ interface Draft {
   path: string | undefined;
   console: boolean;
   stdin: boolean;
+  earlycon: boolean;
+  name: string | undefined;
 }
 
 const keys: Readonly<Record<keyof Draft, KeyReader<Draft>>> = {
   type: (draft, value) => readChoice(SERIAL_TYPES, value, (type) => (draft.type = type)),
   hardware: (draft, value) => readChoice(SERIAL_HARDWARE, value, (hardware) => (draft.hardware = hardware)),
   num: (draft, value) => {
-    const { min, max } = SERIAL_NUM;
-    if (value === undefined || !/^[0-9]$/.test(value) || +value < min || +value > max)
-      return `must be ${min} to ${max}`;
+    if (value === undefined || !/^[1-9][0-9]?$/.test(value)) return 'must be a number from 1 on';
     draft.num = +value;
     return undefined;
   },
   path: (draft, value) => readText(value, (path) => (draft.path = path)),
   console: (draft, value) => readBoolean(value, (console) => (draft.console = console)),
   stdin: (draft, value) => readBoolean(value, (stdin) => (draft.stdin = stdin)),
+  earlycon: (draft, value) => readBoolean(value, (earlycon) => (draft.earlycon = earlycon)),
+  name: (draft, value) => readText(value, (name) => (draft.name = name)),
 };
 
 const readers = new Map<string, KeyReader<Draft>>(Object.entries(keys));
@@ -43,20 +45,29 @@ const readers = new Map<string, KeyReader<Draft>>(Object.entries(keys));
 export const SERIAL_KEYS: readonly string[] = [...readers.keys()];
 
 /**
- * The value of one `--serial`: `type=…,num=…,path=…,console=…,stdin=…,hardware=…` in any order; `type=` may be left out
- * of a first `type=…`. Never throws. What concerns several ports, or files, is for `configMistakes` to say.
+ * The value of one `--serial`: `type=…,num=…,path=…,console=…,stdin=…,hardware=…,earlycon=…,name=…` in any order; `type=` may be
+ * left out of a first `type=…`. Never throws. What concerns several ports, or files, is for `configMistakes` to say.
  */
 export function parseSerialOption(text: string): ParsedSerialOption {
   const draft: Draft = {
     hardware: 'serial',
-    num: SERIAL_NUM.min,
+    num: 1,
     type: undefined,
     path: undefined,
     console: false,
     stdin: false,
+    earlycon: false,
+    name: undefined,
   };
   const problems = readStructuredOption(text, draft, { readers, first: 'type' });
-  const { type, path, ...rest } = draft;
+  const { type, path, earlycon, name, ...rest } = draft;
+  const problem = numProblem(rest);
+  if (problem !== undefined) problems.push(`num="${rest.num}": ${problem}`);
   if (problems.length > 0 || type === undefined) return { problems };
-  return { port: path === undefined ? { ...rest, type } : { ...rest, type, path }, problems };
+  const optional = {
+    ...(path !== undefined && { path }),
+    ...(earlycon && { earlycon }),
+    ...(name !== undefined && { name }),
+  };
+  return { port: { ...rest, type, ...optional }, problems };
 }

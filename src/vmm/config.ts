@@ -4,6 +4,7 @@ import { CommandLine, CommandLineError } from '#kernel/command-line.ts';
 import { KernelLoadError } from '#kernel/kernel-load-error.ts';
 import { CodedError } from '#util/errors.ts';
 import type { LogLevel } from '#util/log.ts';
+import { CONSOLE_NUM, consoleProblems } from './console-config.ts';
 import { type FileKind, type HostFiles, hostFiles } from './host-files.ts';
 import { type NetConfig, netMistakes } from './net-config.ts';
 
@@ -69,8 +70,8 @@ const DISKS_MAX = 26;
 export const HYPERVISOR_WISHES = ['auto', 'kvm', 'software'] as const;
 export type HypervisorWish = (typeof HYPERVISOR_WISHES)[number];
 
-/** `serial` is a 16550 UART, `debugcon` the write-only console at port 0x402. */
-export const SERIAL_HARDWARE = ['serial', 'debugcon'] as const;
+/** `serial` is a 16550 UART, `virtio-console` a port of the virtio console, `debugcon` the write-only console at port 0x402. */
+export const SERIAL_HARDWARE = ['serial', 'virtio-console', 'debugcon'] as const;
 export type SerialHardware = (typeof SERIAL_HARDWARE)[number];
 
 /** `unix` sends datagrams to a bound socket; `unix-stream` connects to a listening one. */
@@ -79,7 +80,7 @@ export type SerialType = (typeof SERIAL_TYPES)[number];
 
 export interface SerialConfig {
   readonly hardware: SerialHardware;
-  /** 1 to 4: the PC's COM port. */
+  /** Of `serial` 1 to 4, the PC's COM port; of `virtio-console` 1 to 16. */
   readonly num: number;
   readonly type: SerialType;
   /** Present with `file`, `unix` and `unix-stream` only. */
@@ -88,6 +89,10 @@ export interface SerialConfig {
   readonly console: boolean;
   /** This port receives what comes from standard input. */
   readonly stdin: boolean;
+  /** Of a `serial` port: the kernel's console until the one of `console` is there. */
+  readonly earlycon?: boolean;
+  /** Of a `virtio-console` port: what programs in the guest find it by. */
+  readonly name?: string;
 }
 
 /**
@@ -197,19 +202,25 @@ function serialMistakes(ports: readonly SerialConfig[]): Mistake[] {
     const name = `hardware=${port.hardware},num=${port.num}`;
     if (seen.has(name)) messages.push(`${name} is given twice`);
     seen.add(name);
-    if (!Number.isInteger(port.num) || port.num < SERIAL_NUM.min || port.num > SERIAL_NUM.max) {
-      messages.push(`num=${port.num}: must be ${SERIAL_NUM.min} to ${SERIAL_NUM.max}`);
-    }
+    const problem = numProblem(port);
+    if (problem !== undefined) messages.push(`num=${port.num}: ${problem}`);
     if (port.hardware !== 'debugcon') continue;
     if (port.num !== 1) messages.push(`${name}: there is one debug console, num=1`);
     if (port.console) messages.push(`${name}: Linux has no console there; console=true needs hardware=serial`);
     if (port.stdin) messages.push(`${name}: the debug console has no input; stdin=true needs hardware=serial`);
   }
+  messages.push(...consoleProblems(ports));
   for (const key of ['console', 'stdin'] as const) {
     const count = ports.filter((port) => port[key]).length;
     if (count > 1) messages.push(`${key}=true is given to ${count} ports; one can have it`);
   }
   return messages.map((message) => ({ option: '--serial', message }));
+}
+
+/** What is wrong with the number of a port; its hardware says what there is. */
+export function numProblem({ hardware, num }: Pick<SerialConfig, 'hardware' | 'num'>): string | undefined {
+  const { min, max } = hardware === 'virtio-console' ? CONSOLE_NUM : SERIAL_NUM;
+  return Number.isInteger(num) && num >= min && num <= max ? undefined : `must be ${min} to ${max}`;
 }
 
 function serialPathMistakes(port: SerialConfig, files: HostFiles): Mistake[] {

@@ -8,12 +8,12 @@ const TYPE_AHEAD_BYTES = 1 << 20;
 export interface ConsoleInputOptions {
   /** Reads what there is into `target`: the count, 0 at the end, undefined when there is nothing now. */
   readonly read: (target: Uint8Array) => number | undefined;
-  readonly port: SerialInput;
+  readonly port: Pick<SerialInput, 'enqueue'>;
   /** Ctrl-A x leaves, and the source is read even when the guest takes nothing. */
   readonly isTerminal: boolean;
 }
 
-/** Feeds input to a serial port as it can take them: nothing of a pipe or file is lost, however slow the guest. */
+/** Feeds input to a port as it can take it: nothing of a pipe or file is lost, however slow the guest. */
 export class ConsoleInput {
   readonly #options: ConsoleInputOptions;
   readonly #filter: EscapeFilter | undefined;
@@ -33,6 +33,11 @@ export class ConsoleInput {
   get wantsMore(): boolean {
     if (this.#ended) return false;
     return this.#options.isTerminal || this.#waiting.length === 0;
+  }
+
+  /** Whether bytes wait for room in the port. */
+  get isWaiting(): boolean {
+    return this.#waiting.length > 0;
   }
 
   /** Reads once; true when the user asked to leave. */

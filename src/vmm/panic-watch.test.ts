@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { PanicWatch } from './panic-watch.ts';
+import { FakeOutput } from '#devices/virtio/testing/fake-console.ts';
+import { PanicWatch, WatchedOutput } from './panic-watch.ts';
 
 /** How often the watch spoke while `text` passed, and what came out. */
 function watch(text: string): { panics: number; output: string } {
@@ -36,4 +37,17 @@ test('a flush is passed on', () => {
   let flushes = 0;
   new PanicWatch({ write: () => {}, flush: () => flushes++ }, () => {}).flush();
   assert.equal(flushes, 1);
+});
+
+test('of a virtio console the bytes that were taken are watched, in whatever pieces they come', () => {
+  using output = new FakeOutput();
+  let panics = 0;
+  const watched = new WatchedOutput(output, () => panics++);
+  const text = Buffer.from('[ 1.5] Kernel panic - not syncing: x');
+  output.room = 15;
+  const taken = watched.write(text);
+  assert.deepEqual([taken, panics], [15, 0]);
+  output.room = 100;
+  watched.write(text.subarray(taken));
+  assert.deepEqual([output.text, panics], [text.toString(), 1]);
 });

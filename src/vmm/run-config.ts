@@ -9,6 +9,7 @@ import { MiB } from '#util/bits.ts';
 import { type Clock, clockSince, monotonicNs, PausableClock } from '#util/clock.ts';
 import { type Log, Logger } from '#util/log.ts';
 import { type Config, controlSocketPath, type DiskConfig, type SerialConfig, withDefaultConsole } from './config.ts';
+import { consoleParameters, serialConsoleOf } from './console-config.ts';
 import { ControlSocket } from './control-socket.ts';
 import { DeviceSet } from './devices/device-set.ts';
 import { wantsDevices } from './devices/start-warden.ts';
@@ -16,7 +17,7 @@ import type { ExitReport } from './exit-codes.ts';
 import { hypervisorOf } from './hypervisors.ts';
 import { MainWalls } from './main-walls.ts';
 import { Policies } from './policies.ts';
-import { type ControlEnd, runControl } from './run-control.ts';
+import { type ControlEnd, type InputPort, runControl } from './run-control.ts';
 import type { RunConfig, RunEnvironment } from './run-environment.ts';
 import { RunState } from './run-state.ts';
 import { type OpenOutput, openOutput } from './serial-output.ts';
@@ -51,7 +52,13 @@ export const runConfig: RunConfig = async (config, environment) => {
   // After the loaders, which may refuse the user's files: opening an output can create one.
   const outputs = openOutputs(ports, owned);
   const devices = wantsDevices(config)
-    ? owned.use(createDeviceSet({ config, environment, clock, policies }, machine, owned))
+    ? owned.use(
+        createDeviceSet(
+          { config: { ...config, serial: ports }, environment, clock, policies, runState },
+          machine,
+          owned,
+        ),
+      )
     : undefined;
   log.info('the devices are forked');
   const run: Run = {
@@ -124,22 +131,27 @@ function loggerOf(name: string, { config, environment, clock }: LogContext): Log
 
 interface DeviceContext extends LogContext {
   readonly policies: Policies | undefined;
+  readonly runState: RunState;
 }
 
 function createDeviceSet(
-  { config, environment, clock, policies }: DeviceContext,
+  { config, environment, clock, policies, runState }: DeviceContext,
   { vm, memory, board }: RunnableLinuxVm,
   owned: DisposableStack,
 ): DeviceSet {
   const allocator = new SystemAllocator(systemResources(board.highMmio));
   const irqRouter = owned.use(vm.createIrqRouter());
   const logOf = (name: string): Log => loggerOf(name, { config, environment, clock });
-  return new DeviceSet({ ...config, memory, allocator, irqRouter, logOf, policies, warden: environment.warden });
+  const terminalSize = environment.terminal?.size();
+  const onPanic = (): void => runState.notePanic();
+  const { warden } = environment;
+  return new DeviceSet({ ...config, memory, allocator, irqRouter, logOf, policies, warden, terminalSize, onPanic });
 }
 
 function openOutputs(ports: readonly SerialConfig[], owned: DisposableStack): Map<SerialConfig, OpenOutput> {
   const outputs = new Map<SerialConfig, OpenOutput>();
-  for (const port of ports) {
+  // The console's process has those of its ports.
+  for (const port of ports.filter(({ hardware }) => hardware !== 'virtio-console')) {
     const output = openOutput(port);
     if (output !== undefined) outputs.set(port, owned.use(output));
   }
@@ -156,8 +168,8 @@ function buildMachine(
     initrdPaths: config.initrdPaths,
     memorySizeBytes: config.memoryMib * MiB,
     cpuCount: config.cpus,
-    consolePort: portIndex(ports.find((port) => port.console)),
-    params: [...rootParameters(config.disks), ...config.params],
+    consolePort: portIndex(ports.find((port) => port.console && port.hardware === 'serial')),
+    params: [...consoleParameters(ports), ...rootParameters(config.disks), ...config.params],
     version: packageVersion(),
   };
   return buildVm(components, hypervisorOf(hypervisor), clock);
@@ -198,7 +210,7 @@ function vcpuThreadData(run: Run, index: number): VcpuThreadData {
       describe(ports.find((port) => port.hardware === 'serial' && portIndex(port) === i)),
     ),
     debugOutput: describe(ports.find((port) => port.hardware === 'debugcon')),
-    consolePort: portIndex(ports.find((port) => port.console)),
+    consolePort: portIndex(serialConsoleOf(ports)),
     clockOriginNs: run.clockOriginNs,
     clockWords: run.clock.words,
     logLevel: run.config.logLevel,
@@ -235,18 +247,33 @@ function control(run: Run, environment: RunEnvironment): Promise<ControlEnd> {
     serialOutputs: SERIAL_PORTS.map(() => nullSink),
     events: { onPowerOff: () => {}, onReset: () => {}, onInputSpace: () => inputSpace.write() },
   });
-  const stdinPort = portIndex(ports.find((port) => port.stdin));
+  const { terminal } = environment;
   const controls = createControls(run, board, environment);
+  const onResize = (): void => {
+    const size = terminal?.size();
+    if (size !== undefined) devices?.console?.resize(size);
+  };
   return runControl({
-    board,
     runState,
     exit,
     inputSpace,
-    stdinPort,
+    input: inputPortOf(ports, board, devices),
     devices,
     controls,
-    terminal: environment.terminal,
+    terminal,
+    onResize,
   });
+}
+
+/** What standard input feeds. */
+function inputPortOf(
+  ports: readonly SerialConfig[],
+  board: Board,
+  devices: DeviceSet | undefined,
+): InputPort | undefined {
+  const port = ports.find(({ stdin }) => stdin);
+  if (port === undefined) return undefined;
+  return port.hardware === 'virtio-console' ? devices?.console?.input : board.serialInputs[port.num - 1];
 }
 
 function createControls(run: Run, board: Board, { hypervisor }: RunEnvironment): VmControls | undefined {

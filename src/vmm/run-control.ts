@@ -1,6 +1,6 @@
 /** The control loop of a running machine: waits for its end, for input, for room for input, and for signals. */
 import { setImmediate } from 'node:timers/promises';
-import type { Board } from '#arch/x86_64/board.ts';
+import type { SerialInput } from '#arch/x86_64/board.ts';
 import type { EventFd } from '#poll/event-fd.ts';
 import { PollContext } from '#poll/poll-context.ts';
 import { SignalPipe } from '#poll/signal-fd.ts';
@@ -19,19 +19,26 @@ const STDIN: HasFd = { fd: 0 };
 const TURN_INTERVAL_MS = 500;
 
 export interface ControlOptions {
-  readonly board: Board;
   readonly runState: RunState;
   /** Written by whoever ends the machine. */
   readonly exit: EventFd;
   /** Written when a serial port may take input again. */
   readonly inputSpace: EventFd;
-  /** The serial port that reads standard input. */
-  readonly stdinPort: number | undefined;
+  /** The port that reads standard input. */
+  readonly input: InputPort | undefined;
   readonly terminal: Terminal | undefined;
+  /** The terminal's size may have changed. */
+  readonly onResize: () => void;
   /** The processes of devices, where the machine has any. */
   readonly devices: DeviceSet | undefined;
   /** Public requests, where the machine has a socket for them. */
   readonly controls: ControlRequests | undefined;
+}
+
+/** A port as the loop feeds it. */
+export interface InputPort extends Pick<SerialInput, 'enqueue'> {
+  /** Writable when the port may take input again; absent where `inputSpace` tells of that. */
+  readonly room?: HasFd;
 }
 
 /** Requests that come from outside, as the loop sees them. */
@@ -55,8 +62,8 @@ export type ControlEnd =
   | { readonly reason: 'signal'; readonly signal: number };
 
 const ENDING_SIGNALS: readonly number[] = [Signal.SIGINT, Signal.SIGTERM, Signal.SIGHUP, Signal.SIGQUIT];
-/** Only a terminal has job control to look after; else these act on the process as they always do. */
-const JOB_SIGNALS: readonly number[] = [Signal.SIGTSTP, Signal.SIGCONT];
+/** Only a terminal has a size and job control to look after; else these act on the process as they always do. */
+const TERMINAL_SIGNALS: readonly number[] = [Signal.SIGTSTP, Signal.SIGCONT, Signal.SIGWINCH];
 
 /** The status of a process that has closed its socket comes after it. */
 const DEVICE_END_MS = 300;
@@ -64,7 +71,16 @@ const DEVICE_END_MS = 300;
 /** Input that waits for a port whose lock a vCPU holds is offered again this often. */
 const HELD_UP_RETRY_MS = 20;
 
-type Token = 'exit' | 'stdin' | 'input-space' | 'signal' | 'devices' | 'controls';
+type Token = 'exit' | 'stdin' | 'input-space' | 'input-room' | 'signal' | 'devices' | 'controls';
+const TOKENS = [
+  'exit',
+  'stdin',
+  'input-space',
+  'input-room',
+  'signal',
+  'devices',
+  'controls',
+] as const satisfies Token[];
 
 /**
  * Waits until the machine ends or is to be ended. Blocks this thread, but lets Node's event loop turn in between: the death of
@@ -72,8 +88,8 @@ type Token = 'exit' | 'stdin' | 'input-space' | 'signal' | 'devices' | 'controls
  */
 export async function runControl(options: ControlOptions): Promise<ControlEnd> {
   const { terminal, exit, inputSpace, devices, controls } = options;
-  using signals = new SignalPipe([...ENDING_SIGNALS, ...(terminal === undefined ? [] : JOB_SIGNALS)]);
-  using poll = new PollContext<Token>(namedTokens('exit', 'stdin', 'input-space', 'signal', 'devices', 'controls'));
+  using signals = new SignalPipe([...ENDING_SIGNALS, ...(terminal === undefined ? [] : TERMINAL_SIGNALS)]);
+  using poll = new PollContext<Token>(namedTokens(...TOKENS));
   poll.add(exit, 'exit');
   poll.add(inputSpace, 'input-space');
   poll.add(signals, 'signal');
@@ -81,6 +97,7 @@ export async function runControl(options: ControlOptions): Promise<ControlEnd> {
   if (controls !== undefined) poll.add(controls.waiting, 'controls');
   const stdin = stdinOf(options, poll);
   terminal?.enterRaw();
+  options.onResize();
   stdin?.start();
   for (;;) {
     if (stdin?.isHeldUp === true) stdin.deliver();
@@ -88,7 +105,7 @@ export async function runControl(options: ControlOptions): Promise<ControlEnd> {
     for (const { token } of poll.wait(Math.min(turnMs, controls?.timeoutMs ?? turnMs))) {
       if (token === 'exit') return endOfMachine(options);
       if (token === 'signal') {
-        const signal = handleSignal(signals, terminal);
+        const signal = handleSignal(signals, options);
         if (signal !== undefined) return { reason: 'signal', signal };
       } else if (token === 'devices') {
         const message = devices?.turn();
@@ -97,6 +114,8 @@ export async function runControl(options: ControlOptions): Promise<ControlEnd> {
         if (controls?.turn() === true) return { reason: 'stopped' };
       } else if (token === 'input-space') {
         inputSpace.read();
+        stdin?.deliver();
+      } else if (token === 'input-room') {
         stdin?.deliver();
       } else if (stdin?.readable() === true) return { reason: 'stopped' };
     }
@@ -107,23 +126,28 @@ export async function runControl(options: ControlOptions): Promise<ControlEnd> {
 
 /** A vCPU that ended the machine because a device failed knows less of it than the device's process can tell. */
 function endOfMachine({ runState, devices }: ControlOptions): ControlEnd {
-  const message = runState.outcome === 'host-error' ? devices?.failure(DEVICE_END_MS) : undefined;
+  // What a device told before the machine ended, such as a panic, is heard.
+  const told = devices?.turn();
+  const message = runState.outcome === 'host-error' ? (told ?? devices?.failure(DEVICE_END_MS)) : undefined;
   return message === undefined ? { reason: 'machine' } : { reason: 'device-failed', message };
 }
 
 /** The number of a signal that ends the run. */
-function handleSignal(signals: SignalPipe, terminal: Terminal | undefined): number | undefined {
+function handleSignal(signals: SignalPipe, { terminal, onResize }: ControlOptions): number | undefined {
   const signal = signals.read();
   if (signal === Signal.SIGTSTP) terminal?.stop();
-  else if (signal === Signal.SIGCONT) terminal?.enterRaw();
-  else return signal;
+  else if (signal === Signal.SIGWINCH) onResize();
+  else if (signal === Signal.SIGCONT) {
+    terminal?.enterRaw();
+    onResize();
+  } else return signal;
   return undefined;
 }
 
-function stdinOf({ board, stdinPort, terminal }: ControlOptions, poll: PollContext<Token>): Stdin | undefined {
-  const port = stdinPort === undefined ? undefined : board.serialInputs[stdinPort];
+function stdinOf({ input: port, terminal }: ControlOptions, poll: PollContext<Token>): Stdin | undefined {
   if (port === undefined) return undefined;
-  return new Stdin(new ConsoleInput({ read: readStdin, port, isTerminal: terminal !== undefined }), poll);
+  const input = new ConsoleInput({ read: readStdin, port, isTerminal: terminal !== undefined });
+  return new Stdin(input, port.room, poll);
 }
 
 /** A terminal that hung up, or that belongs to another job now, has no more input. */
@@ -139,13 +163,16 @@ function readStdin(target: Uint8Array): number | undefined {
 /** Standard input in the loop: watched only while more is wanted. */
 class Stdin {
   readonly #input: ConsoleInput;
+  readonly #room: HasFd | undefined;
   readonly #poll: PollContext<Token>;
   #watched = false;
+  #isRoomWatched = false;
   /** A regular file or /dev/null: epoll takes neither, for both are always ready. */
   #alwaysReady = false;
 
-  constructor(input: ConsoleInput, poll: PollContext<Token>) {
+  constructor(input: ConsoleInput, room: HasFd | undefined, poll: PollContext<Token>) {
     this.#input = input;
+    this.#room = room;
     this.#poll = poll;
   }
 
@@ -170,11 +197,24 @@ class Stdin {
   }
 
   #update(): void {
+    this.#updateInput();
+    this.#updateRoom();
+  }
+
+  #updateRoom(): void {
+    const wanted = this.#room !== undefined && this.#input.isWaiting;
+    if (this.#room === undefined || wanted === this.#isRoomWatched) return;
+    this.#isRoomWatched = wanted;
+    if (wanted) this.#poll.add(this.#room, 'input-room', 'writable');
+    else this.#poll.remove(this.#room);
+  }
+
+  #updateInput(): void {
     while (this.#alwaysReady && this.#input.wantsMore && !this.#input.isHeldUp) this.#input.read();
     if (this.#alwaysReady || this.#input.wantsMore === this.#watched) return;
     this.#watched = this.#input.wantsMore;
     if (!this.#watched) this.#poll.remove(STDIN);
-    else if (!this.#tryWatch()) this.#update();
+    else if (!this.#tryWatch()) this.#updateInput();
   }
 
   #tryWatch(): boolean {

@@ -11,7 +11,7 @@ export interface RunEnvironment {
   readonly hypervisor: HypervisorName;
   /**
    * Present when a serial port reads standard input and that is a terminal. The run calls `enterRaw` right before the guest
-   * starts, puts an EscapeFilter before the port, and handles SIGTSTP and SIGCONT; its caller closes it.
+   * starts, puts an EscapeFilter before the port, and handles SIGTSTP, SIGCONT and SIGWINCH; its caller closes it.
    */
   readonly terminal: Terminal | undefined;
   /** Started early, for a machine with device processes; the run starts one otherwise. The run ends it, and its caller where the run did not come so far. */

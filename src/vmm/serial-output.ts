@@ -1,4 +1,4 @@
-/** Where serial ports write: descriptors opened by the main thread and written to by vCPU threads. */
+/** Where ports write: descriptors opened by the main thread and written to by vCPU threads, or by the console's process. */
 import { fstatSync } from 'node:fs';
 import type { ByteSink } from '#devices/legacy/byte-sink.ts';
 import type { EventFd } from '#poll/event-fd.ts';
@@ -14,7 +14,8 @@ const STDOUT_FD = 1;
 /** Output is written at least this often; PIPE_BUF of Linux, so that a pipe takes it whole or not at all. */
 const BUFFER_BYTES = 4096;
 
-export type OutputKind = 'file' | 'socket';
+/** `blocking` is a terminal or pipe that could not be opened anew: a write to it may wait. */
+export type OutputKind = 'file' | 'socket' | 'blocking';
 
 /** An open output, as plain data for other threads. The descriptor stays the opener's. */
 export interface OutputDescription {
@@ -30,6 +31,11 @@ export class OpenOutput implements Disposable {
   constructor(fd: Fd, kind: OutputKind) {
     this.#fd = fd;
     this.#kind = kind;
+  }
+
+  /** A second descriptor of it, for another process. */
+  duplicate(): Fd {
+    return this.#fd.duplicate();
   }
 
   describe(): OutputDescription {
@@ -85,8 +91,9 @@ function openStdout(): OpenOutput {
       const flags = OpenFlag.WRONLY | OpenFlag.NONBLOCK | OpenFlag.NOCTTY;
       return new OpenOutput(new Fd(open(`/proc/self/fd/${STDOUT_FD}`, flags)), 'file');
     } catch (error) {
-      // A terminal of another user (after su), or no /proc: a write may block then.
+      // A terminal of another user (after su), or no /proc.
       if (!(error instanceof SyscallError)) throw error;
+      return new OpenOutput(new Fd(dup(STDOUT_FD)), 'blocking');
     }
   }
   return new OpenOutput(new Fd(dup(STDOUT_FD)), 'file');

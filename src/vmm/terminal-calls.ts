@@ -1,6 +1,6 @@
 import { getpid, pidfdOpen, pidfdSendSignal } from '#sys/process.ts';
 import { Signal } from '#sys/signal.ts';
-import { getTermios, isTerminal, setTermios, When } from '#sys/terminal.ts';
+import { getTermios, isTerminal, setTermios, When, windowSize } from '#sys/terminal.ts';
 import type { TerminalCalls } from './terminal.ts';
 import { startGuardian } from './terminal-guardian.ts';
 
@@ -11,6 +11,7 @@ export function hostTerminalCalls(warn: (message: string) => void): TerminalCall
     isTerminal,
     readSettings: getTermios,
     writeSettings: (fd, settings) => setTermios(fd, settings, When.NOW),
+    readSize: windowSize,
     startGuardian: (fd) => {
       // Later main's filter allows signals to processes that it has descriptors of alone.
       self ??= pidfdOpen(getpid());

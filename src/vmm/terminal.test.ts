@@ -12,6 +12,7 @@ function fakeTerminal(overrides: Partial<TerminalCalls> = {}) {
     readSettings: () => found,
     writeSettings: (_fd, settings) =>
       void events.push(Buffer.compare(settings, rawSettings(found)) === 0 ? 'raw' : 'as found'),
+    readSize: () => ({ columns: 80, rows: 25 }),
     startGuardian: () => {
       events.push('guardian');
       return { pid: 7, dismiss: () => void events.push('dismiss') };
@@ -36,6 +37,14 @@ describe('Terminal', () => {
 
   test('opening it changes nothing', () => {
     assert.deepEqual(opened().events, []);
+  });
+
+  test('has a size as long as it has not hung up', () => {
+    assert.deepEqual(opened().terminal.size(), { columns: 80, rows: 25 });
+    const readSize = (): never => {
+      throw Object.assign(new Error('ioctl'), { code: 'EIO' });
+    };
+    assert.equal(opened({ readSize }).terminal.size(), undefined);
   });
 
   test('the guardian is there before the terminal becomes raw', () => {

@@ -1,12 +1,19 @@
 import type { Guardian } from './terminal-guardian.ts';
 import { rawSettings } from './termios.ts';
 
+/** In characters; 0 where the terminal knows no size. */
+export interface TerminalSize {
+  readonly columns: number;
+  readonly rows: number;
+}
+
 /** What this module needs from the host; the settings are the bytes of a `struct termios`. */
 export interface TerminalCalls {
   isTerminal(fd: number): boolean;
   readSettings(fd: number): Uint8Array;
   /** Takes effect at once; output that is under way is not waited for. */
   writeSettings(fd: number, settings: Uint8Array): void;
+  readSize(fd: number): TerminalSize;
   /** Starts the process that restores the terminal should this one die. Throws when there is none to be had. */
   startGuardian(fd: number): Guardian;
   /** Stops this process until it is continued, as SIGSTOP does. */
@@ -45,6 +52,16 @@ export class Terminal {
     return this.#raw;
   }
 
+  /** Its size now; undefined once it has hung up. */
+  size(): TerminalSize | undefined {
+    try {
+      return this.#calls.readSize(this.fd);
+    } catch (error) {
+      if (isHangup(error)) return undefined;
+      throw error;
+    }
+  }
+
   /** Starts the guardian, for who can start no process later. May be repeated. */
   prepare(): void {
     if (!this.#guardianTried) this.#startGuardian();
@@ -64,8 +81,8 @@ export class Terminal {
     try {
       this.#calls.writeSettings(this.fd, this.#saved);
     } catch (error) {
-      // A terminal that hung up has no settings left to restore, tty_ioctl(4).
-      if (!(error instanceof Error && 'code' in error && error.code === 'EIO')) throw error;
+      // It has no settings left to restore.
+      if (!isHangup(error)) throw error;
     }
   }
 
@@ -98,4 +115,9 @@ export class Terminal {
       this.#calls.warn(`the terminal stays raw if this process is killed ('stty sane' helps then): ${reason}`);
     }
   }
+}
+
+/** What every call says of a terminal that hung up, tty_ioctl(4). */
+function isHangup(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'EIO';
 }

@@ -1,91 +1,17 @@
 /** A guest on a terminal, as a user has it: `crosvm run` inside a pseudo terminal that the test types into. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { EXIT_CODES } from '#vmm/exit-codes.ts';
-import { busyboxImage, PROMPT, skipWithoutApt, vmlinuz } from './guest-files.ts';
-import { TestVm } from './test-vm.ts';
+import { PROMPT } from './guest-files.ts';
+import { skipWithoutTerminal as skip, TerminalVm } from './terminal-vm.ts';
 
-const BOOT = { timeoutMs: 120_000 };
 const COMMAND = { timeoutMs: 60_000 };
 const PASTE = { timeoutMs: 240_000 };
 
 const CTRL_A = '\x01';
 const CTRL_C = '\x03';
 const CTRL_D = '\x04';
-
-/** util-linux's script(1) gives a command a pseudo terminal; it is part of Debian's base system. */
-const skip =
-  spawnSync('script', ['--version']).error === undefined ? skipWithoutApt : 'script(1) of util-linux is not installed';
-
-/** A guest at its prompt on a pseudo terminal, and that terminal's settings. */
-class TerminalVm implements AsyncDisposable {
-  readonly #folder = mkdtempSync(join(tmpdir(), 'crosvm-terminal-'));
-  readonly vm: TestVm;
-
-  static async boot(): Promise<TerminalVm> {
-    const files = { kernel: await vmlinuz(), initrds: [await busyboxImage()] };
-    const terminal = new TerminalVm(files);
-    try {
-      await terminal.vm.waitFor(PROMPT, BOOT);
-      return terminal;
-    } catch (error) {
-      await terminal[Symbol.asyncDispose]();
-      throw error;
-    }
-  }
-
-  private constructor(files: { kernel: string; initrds: readonly string[] }) {
-    this.vm = new TestVm({ ...files, within: (command) => this.#inTerminal(command) });
-  }
-
-  /** The settings as `stty -g` says them: before crosvm, in force now, after crosvm. */
-  get before(): string {
-    return this.#recorded('before');
-  }
-
-  get now(): string {
-    const { status, stdout, stderr } = spawnSync('stty', ['-g', '-F', this.#recorded('tty')], { encoding: 'utf8' });
-    assert.equal(status, 0, stderr);
-    return stdout.trim();
-  }
-
-  get after(): string {
-    return this.#recorded('after');
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.vm[Symbol.asyncDispose]();
-    rmSync(this.#folder, { recursive: true });
-  }
-
-  /** script(1) passes on what comes from its pipes, and ends with the status of its command; $SHELL runs that. */
-  #inTerminal(command: readonly string[]): string[] {
-    const file = (name: string): string => quoted(join(this.#folder, name));
-    const steps = [
-      `tty >${file('tty')}`,
-      `stty -g >${file('before')}`,
-      command.map(quoted).join(' '),
-      'status=$?',
-      `stty -g >${file('after')}`,
-      'exit $status',
-    ];
-    return ['env', 'SHELL=/bin/sh', 'script', '-qefc', steps.join('; '), '/dev/null'];
-  }
-
-  #recorded(name: string): string {
-    return readFileSync(join(this.#folder, name), 'utf8').trim();
-  }
-}
-
-/** One word for a shell. */
-function quoted(word: string): string {
-  return `'${word.replaceAll("'", "'\\''")}'`;
-}
 
 /** Lines of letters and digits, which no terminal gives a meaning, each of 64 bytes and no two alike. */
 function lines(count: number): string {

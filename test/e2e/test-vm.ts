@@ -4,6 +4,7 @@ import type { Readable, Writable } from 'node:stream';
 
 /** `$CROSVM` names another program to test, such as an installed one. */
 const CROSVM = process.env['CROSVM'] ?? resolve(import.meta.dirname, '../../bin/crosvm.js');
+const SERIAL = 'type=stdout,num=1,console=true,stdin=true';
 const TAIL_CHARACTERS = 3000;
 /** What a machine that is asked to end may take before it is killed. */
 const STOP_LIMIT_MS = 5000;
@@ -14,6 +15,8 @@ export interface TestVmOptions {
   readonly memoryMib?: number;
   /** Added to the kernel command line. */
   readonly params?: string;
+  /** The values of `--serial`; by default one serial port that is the console. */
+  readonly serial?: readonly string[];
   /** Further options of `crosvm run`. */
   readonly options?: readonly string[];
   /** Makes the command that is started of the one that would be: another one around it. */
@@ -48,7 +51,7 @@ export class TestVm implements AsyncDisposable {
       `--mem=${options.memoryMib ?? 256}`,
       ...options.initrds.map((path) => `--initrd=${path}`),
       `--params=quiet loglevel=1 ${options.params ?? ''}`.trimEnd(),
-      '--serial=type=stdout,num=1,console=true,stdin=true',
+      ...(options.serial ?? [SERIAL]).map((port) => `--serial=${port}`),
       ...(options.options ?? []),
       options.kernel,
     ];

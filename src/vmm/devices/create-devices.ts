@@ -13,9 +13,11 @@ import { SocketType, socketpair } from '#sys/socket.ts';
 import type { Log, LogLevel } from '#util/log.ts';
 import { DeviceLogServer } from '#vm-control/device-log.ts';
 import { type MsiHost, msiHandlers, VmIrq } from '#vm-control/vm-irq.ts';
+import { consolePorts } from '../console-config.ts';
 import type { Policies } from '../policies.ts';
 import { type BalloonClient, balloonPlan } from './plans/balloon.ts';
 import { blockPlan } from './plans/block.ts';
+import { type ConsoleClient, type ConsoleHost, consolePlan } from './plans/console.ts';
 import { netPlan } from './plans/net.ts';
 import type { DeviceHelper, DevicePlan } from './plans/plan.ts';
 import { rngPlan } from './plans/rng.ts';
@@ -28,7 +30,7 @@ const NOBODY = { uid: 65534, gid: 65534 } as const;
 /** As far from a jail as a forked device can be: its capabilities are dropped all the same. */
 const NO_JAIL: JailConfig = { namespaces: [], root: 'host', rlimits: {}, dumpable: true };
 
-export interface CreateDevicesOptions extends WantedDevices {
+export interface CreateDevicesOptions extends WantedDevices, ConsoleHost {
   readonly warden: Warden;
   readonly memory: GuestMemory;
   readonly allocator: SystemAllocator;
@@ -63,6 +65,8 @@ export interface CreatedDevice {
 export interface CreatedDevices {
   readonly devices: readonly CreatedDevice[];
   readonly balloon: BalloonClient;
+  /** Where the machine has one. */
+  readonly console: ConsoleClient | undefined;
 }
 
 /**
@@ -72,12 +76,15 @@ export interface CreatedDevices {
 export function createDevices(options: CreateDevicesOptions, owned: DisposableStack): CreatedDevices {
   using opened = new DisposableStack();
   const { plan, client } = balloonPlan(options.memory.sizeBytes, opened, owned);
-  const { disks, nets, vsock } = options;
+  const { disks, nets, serial, vsock } = options;
+  const ports = consolePorts(serial);
+  const console = ports.length === 0 ? undefined : consolePlan(ports, options, { opened, owned });
   const plans = [
     rngPlan(opened),
     ...disks.map((disk, index) => blockPlan(disk, index, opened)),
     ...nets.map((net, index) => netPlan(net, index, { opened, owned })),
     ...(vsock === undefined ? [] : [vsockPlan(vsock, opened, owned)]),
+    ...(console === undefined ? [] : [console.plan]),
     plan,
   ];
   // All policies before the first process.
@@ -85,7 +92,7 @@ export function createDevices(options: CreateDevicesOptions, owned: DisposableSt
   const devices = plans.map((each, index) =>
     createDevice({ plan: each, jail: jails[index] ?? NO_JAIL, slot: index + 1 }, options, owned),
   );
-  return { devices, balloon: client };
+  return { devices, balloon: client, console: console?.client };
 }
 
 function createDevice(

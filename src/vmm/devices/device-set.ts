@@ -16,9 +16,10 @@ import { u64AsNumber } from '#util/struct.ts';
 import { callName, type Policies } from '../policies.ts';
 import { type CreatedDevice, createDevices, type DeviceServer } from './create-devices.ts';
 import type { BalloonClient } from './plans/balloon.ts';
+import type { ConsoleClient, ConsoleHost } from './plans/console.ts';
 import { startWarden, type WantedDevices } from './start-warden.ts';
 
-export interface DeviceSetOptions extends WantedDevices {
+export interface DeviceSetOptions extends WantedDevices, ConsoleHost {
   /** Becomes the set's, which starts one otherwise. */
   readonly warden?: Warden | undefined;
   readonly memory: GuestMemory;
@@ -50,6 +51,8 @@ const SHUTDOWN_TIMEOUT_MS = 10_000;
 export class DeviceSet implements Disposable {
   /** Main's end of the balloon's control. */
   readonly balloon: BalloonClient;
+  /** Main's ends of the console, where the machine has one. */
+  readonly console: ConsoleClient | undefined;
   readonly #owned = new DisposableStack();
   readonly #poll = this.#owned.use(new PollContext(u64AsNumber));
   readonly #warden: Warden;
@@ -70,9 +73,10 @@ export class DeviceSet implements Disposable {
       this.#options = options;
       this.#warden = this.#owned.use(options.warden ?? startWarden());
       this.#warden.giveGuestMemory(memory.fd);
-      const { devices, balloon } = createDevices({ ...options, warden: this.#warden }, this.#owned);
+      const { devices, balloon, console } = createDevices({ ...options, warden: this.#warden }, this.#owned);
       this.#devices = devices;
       this.balloon = balloon;
+      this.console = console;
       this.#poll.add(this.#warden, TOKEN.WARDEN);
       if (irqRouter.waiting !== undefined) this.#poll.add(irqRouter.waiting, TOKEN.IRQ_ROUTER);
       this.#sources = this.#devices.flatMap((device) => this.#sourcesOf(device));

@@ -16,6 +16,7 @@ import type { Fd } from '#sys/fd.ts';
 import { assert } from '#util/assert.ts';
 import { BalloonControl } from '#vm-control/balloon-control.ts';
 import { VsockConnect } from '#vm-control/vsock-connect.ts';
+import { type ConsoleParameters, makeConsole } from './make-console.ts';
 import { virtioMaker } from './virtio-process.ts';
 
 /** What main says of a disk; its descriptors are the image and what lies below it. */
@@ -46,7 +47,7 @@ export interface NetParameters {
   readonly mac: readonly number[];
 }
 
-export type DeviceName = 'rng' | 'balloon' | 'block' | 'net' | 'vsock';
+export type DeviceName = 'rng' | 'balloon' | 'block' | 'console' | 'net' | 'vsock';
 
 function only(fds: readonly Fd[]): Fd {
   const [fd] = fds;
@@ -65,6 +66,7 @@ export const DEVICE_MAKERS: Readonly<Record<DeviceName, DeviceMaker>> = {
     const disk = diskOfChain(fds, formats, readOnly);
     return { device: block.create({ disk, log, name, id, blockSizeBytes, sparse }) };
   }),
+  console: virtioMaker<ConsoleParameters>(makeConsole),
   vsock: virtioMaker<VsockParameters>(({ parameters: { cid }, fds }) => {
     const [listener, main] = fds;
     assert(listener !== undefined && main !== undefined && fds.length === 2, 'a listening socket and the way to main');

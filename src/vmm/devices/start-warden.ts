@@ -1,13 +1,14 @@
 /** The warden of a machine, and which machines have one. Little is imported here: it is started before the rest of the program is loaded. */
 import { Warden } from '#jail/warden.ts';
 import type { Config } from '../config.ts';
+import { consolePorts } from '../console-config.ts';
 
 /** What of a machine's configuration is devices with processes. */
-export type WantedDevices = Pick<Config, 'disks' | 'nets' | 'vsock'>;
+export type WantedDevices = Pick<Config, 'disks' | 'nets' | 'serial' | 'vsock'>;
 
 /** Whether a machine has device processes. */
-export function wantsDevices({ disks, nets, vsock }: WantedDevices): boolean {
-  return disks.length > 0 || nets.length > 0 || vsock !== undefined;
+export function wantsDevices({ disks, nets, serial, vsock }: WantedDevices): boolean {
+  return disks.length > 0 || nets.length > 0 || vsock !== undefined || consolePorts(serial).length > 0;
 }
 
 /** Starts the warden and does not wait for it; it has no guest memory yet. Throws WardenError, SyscallError. */

@@ -16,6 +16,7 @@ import { TestMachine } from './machine.ts';
 import { KINDS, type Kind, MADE, ORDERS } from './orders.ts';
 
 const ENTRY = new URL('escape-entry.ts', import.meta.url);
+const CONSOLE = { hardware: 'virtio-console', num: 1, type: 'sink', console: false, stdin: true } as const;
 const TIMEOUT_MS = 20_000;
 type Verdict = 'killed' | 'allowed' | `refused ${string}` | `ended ${string}`;
 /** Around a device: all, the jail without the filter, nothing. */
@@ -29,17 +30,17 @@ interface Survived {
 }
 
 const all = (verdict: Verdict, why: string): Survived => ({
-  verdicts: { rng: verdict, block: verdict, balloon: verdict },
+  verdicts: { rng: verdict, block: verdict, console: verdict, balloon: verdict },
   why,
 });
 const blockAlone = (verdict: Verdict, why: string): Survived => ({
-  verdicts: { rng: 'killed', block: verdict, balloon: 'killed' },
+  verdicts: { rng: 'killed', block: verdict, console: 'killed', balloon: 'killed' },
   why,
 });
 
-/** What the balloon has of its own is no file but its control socket: it says to main what it may say anyway. */
-const filesAlone = (verdict: Verdict, balloon: Verdict, why: string): Survived => ({
-  verdicts: { rng: verdict, block: verdict, balloon },
+/** What balloon and console have first of their own is no file but a control socket: they say to main what they may say anyway. */
+const filesAlone = (verdict: Verdict, sockets: Verdict, why: string): Survived => ({
+  verdicts: { rng: verdict, block: verdict, console: sockets, balloon: sockets },
   why,
 });
 
@@ -124,7 +125,7 @@ class FilterlessWarden extends Warden {
 /** Devices that make one attempt after the other. */
 class Prison implements Disposable {
   readonly #owned = new DisposableStack();
-  readonly #machine = this.#owned.use(new TestMachine());
+  readonly #machine = this.#owned.use(new TestMachine({ wanted: () => ({ serial: [CONSOLE] }) }));
   readonly #warden: Warden;
   readonly #walls: Walls;
 

@@ -19,7 +19,7 @@ export const DISK_BYTES = MiB;
 
 export interface TestMachineOptions {
   readonly memoryBytes?: number;
-  /** What the machine has instead of one raw disk; gets its folder. */
+  /** What the machine has instead of one raw disk, or besides; gets its folder. */
   readonly wanted?: (machine: TestMachine) => Partial<WantedDevices>;
 }
 
@@ -55,6 +55,7 @@ export class TestMachine implements Disposable {
       irqRouter: this.#irqRouter(),
       disks: [this.disk(this.diskPath, readOnly)],
       nets: [],
+      serial: [],
       ...this.#wanted?.(this),
       policies: sandbox ? new Policies({ seccompLogFailures: logsFailures }) : undefined,
       logLevel: 'warn',

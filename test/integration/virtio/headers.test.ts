@@ -14,7 +14,7 @@ import {
   RequestType,
   Segment,
 } from '#devices/virtio/block/constants.ts';
-import { ConsoleConfig, ConsoleFeature } from '#devices/virtio/console/constants.ts';
+import { ConsoleConfig, ConsoleFeature, ControlEvent, ControlMessage } from '#devices/virtio/console/constants.ts';
 import { DeviceType, Feature, NO_VECTOR, Status } from '#devices/virtio/constants.ts';
 import {
   ControlAck,
@@ -133,8 +133,20 @@ const EXPECTED: Readonly<Record<string, number>> = {
   'offsetof(struct virtio_blk_config, max_write_zeroes_seg)': offset(BlockConfig, 'maxWriteZeroesSeg'),
   'offsetof(struct virtio_blk_config, write_zeroes_may_unmap)': offset(BlockConfig, 'writeZeroesMayUnmap'),
   VIRTIO_CONSOLE_F_SIZE: bit(ConsoleFeature.SIZE),
+  VIRTIO_CONSOLE_F_MULTIPORT: bit(ConsoleFeature.MULTIPORT),
   VIRTIO_CONSOLE_F_EMERG_WRITE: bit(ConsoleFeature.EMERG_WRITE),
+  VIRTIO_CONSOLE_DEVICE_READY: ControlEvent.DEVICE_READY,
+  VIRTIO_CONSOLE_PORT_ADD: ControlEvent.PORT_ADD,
+  VIRTIO_CONSOLE_PORT_REMOVE: ControlEvent.PORT_REMOVE,
+  VIRTIO_CONSOLE_PORT_READY: ControlEvent.PORT_READY,
+  VIRTIO_CONSOLE_CONSOLE_PORT: ControlEvent.CONSOLE_PORT,
+  VIRTIO_CONSOLE_RESIZE: ControlEvent.RESIZE,
+  VIRTIO_CONSOLE_PORT_OPEN: ControlEvent.PORT_OPEN,
+  VIRTIO_CONSOLE_PORT_NAME: ControlEvent.PORT_NAME,
+  'sizeof(struct virtio_console_control)': ControlMessage.size,
+  'offsetof(struct virtio_console_control, event)': offset(ControlMessage, 'event'),
   'sizeof(struct virtio_console_config)': ConsoleConfig.size,
+  'offsetof(struct virtio_console_config, max_nr_ports)': offset(ConsoleConfig, 'maxNrPorts'),
   'offsetof(struct virtio_console_config, emerg_wr)': offset(ConsoleConfig, 'emergWr'),
   VIRTIO_ID_VSOCK: DeviceType.VSOCK,
   'sizeof(struct virtio_vsock_config)': VsockConfig.size,

@@ -1,146 +1,127 @@
 import type { EventFd } from '#poll/event-fd.ts';
-import { namedTokens } from '#poll/token.ts';
+import type { Watch } from '#poll/poll-context.ts';
 import type { HasFd } from '#sys/fd.ts';
 import { assert } from '#util/assert.ts';
-import { KiB } from '#util/bits.ts';
+import type { Log } from '#util/log.ts';
+import { u64AsNumber } from '#util/struct.ts';
 import type { ActiveQueues } from '../device.ts';
 import type { Interrupt } from '../interrupt.ts';
-import type { ChainReader } from '../queue/chain-cursor.ts';
-import type { DescriptorChain } from '../queue/descriptor-chain.ts';
-import { EventWorker, QueueServer, type RequestHandler, type Worker } from '../worker.ts';
-import { ConsoleQueue } from './constants.ts';
+import { EventWorker, QueueServer, type Worker } from '../worker.ts';
+import type { ConsolePort, ConsoleSize } from './console-port.ts';
+import { ControlQueue, receiveQueueOf } from './constants.ts';
+import { ControlChannel } from './control-channel.ts';
+import { PortInput } from './port-input.ts';
+import { PortOutput } from './port-output.ts';
 
-/** What is typed. Its descriptor can be polled (no regular file) and does not block. */
-export interface ConsoleInput extends HasFd {
-  /** The next bytes: their count, 0 at the end, undefined when there are none now. */
-  read(target: Uint8Array): number | undefined;
-}
-
-/** Where the output goes. */
-export interface ConsoleOutput {
-  /** Takes all of `bytes`, which are valid during the call. */
-  write(bytes: Uint8Array): void;
-}
-
-export interface ConsoleEnds {
-  readonly input?: ConsoleInput | undefined;
-  readonly output: ConsoleOutput;
-}
-
-/** Bytes that are moved at a time. */
-const PIECE_BYTES = 4 * KiB;
-
-const tokens = namedTokens('receive', 'transmit', 'input');
-type Token = 'receive' | 'transmit' | 'input';
-
-/** Passes on what the driver transmits. */
-class Transmission implements RequestHandler {
-  readonly #output: ConsoleOutput;
-  readonly #piece = new Uint8Array(PIECE_BYTES);
-
-  constructor(output: ConsoleOutput) {
-    this.#output = output;
-  }
-
-  handle(_chain: DescriptorChain, reader: ChainReader): number {
-    while (reader.remaining > 0) {
-      const count = reader.read(this.#piece);
-      this.#output.write(this.#piece.subarray(0, count));
-    }
-    return 0;
-  }
-}
-
-/** Input goes into the driver's buffers. While there are none the input is not looked at, so that it waits where it is. */
-class Reception {
-  readonly #server: QueueServer;
-  readonly #input: ConsoleInput;
-  readonly #worker: EventWorker<Token>;
-  readonly #piece = new Uint8Array(PIECE_BYTES);
-  #isWatched = false;
-  #hasEnded = false;
-
-  constructor(server: QueueServer, input: ConsoleInput, worker: EventWorker<Token>) {
-    this.#server = server;
-    this.#input = input;
-    this.#worker = worker;
-  }
-
-  /** New buffers. */
-  onKick(): void {
-    this.#server.takeKick();
-    this.#watch(!this.#hasEnded);
-  }
-
-  onInput(): void {
-    for (let left = this.#server.queue.size; left > 0 && this.#fillNext(); left--);
-    this.#server.signal();
-  }
-
-  /** False when there are no buffers or no input. */
-  #fillNext(): boolean {
-    const { queue, writer, chain } = this.#server;
-    if (!this.#server.next()) {
-      this.#watch(false);
-      return false;
-    }
-    const room = Math.min(writer.remaining, PIECE_BYTES);
-    const count = room === 0 ? 0 : this.#input.read(room === PIECE_BYTES ? this.#piece : this.#piece.subarray(0, room));
-    if (room > 0 && !count) {
-      queue.undoPop();
-      if (count === 0) this.#end();
-      return false;
-    }
-    queue.addUsed(chain.head, writer.write(this.#piece, count));
-    return true;
-  }
-
-  #end(): void {
-    this.#hasEnded = true;
-    this.#watch(false);
-  }
-
-  #watch(wanted: boolean): void {
-    if (wanted === this.#isWatched) return;
-    this.#isWatched = wanted;
-    if (wanted) this.#worker.add(this.#input, 'input');
-    else this.#worker.remove(this.#input);
-  }
-}
+/** A token is one of these with the number of a port, or one of the control queues. */
+const TOKEN = { RECEIVE: 0, TRANSMIT: 1, INPUT: 2, OUTPUT: 3 } as const;
+const TOKENS_PER_PORT = 4;
+const CONTROL_TOKEN = { RECEIVE: 2 ** 16, TRANSMIT: 2 ** 16 + 1 } as const;
 
 export interface ConsoleWorkerOptions {
+  /** Those that the driver sees. */
+  readonly ports: readonly ConsolePort[];
+  /** Whether MULTIPORT was negotiated. */
+  readonly isMultiport: boolean;
+  readonly size: () => ConsoleSize;
+  readonly log: Log;
   readonly interrupt: Interrupt;
   readonly queues: ActiveQueues;
   readonly queueEvents: readonly EventFd[];
 }
 
-/** The work of a console: throws SyscallError when the host refuses it. */
-export function createConsoleWorker(
-  { input, output }: ConsoleEnds,
-  { interrupt, queues, queueEvents }: ConsoleWorkerOptions,
-): Worker {
-  const server = (index: number): QueueServer | undefined => {
-    const queue = queues[index];
-    const event = queueEvents[index];
-    assert(event !== undefined, 'an event for every queue');
-    return queue && new QueueServer({ queue, event, interrupt });
-  };
-  const receive = server(ConsoleQueue.RECEIVE);
-  const transmit = server(ConsoleQueue.TRANSMIT);
-  const transmission = new Transmission(output);
-  let reception: Reception | undefined;
-  const sources: [HasFd, Token][] = [];
-  if (transmit) sources.push([transmit.event, 'transmit']);
-  if (receive && input) sources.push([receive.event, 'receive']);
-  const worker = new EventWorker<Token>(tokens, sources, (token) => {
-    if (token === 'transmit') transmit?.serve(transmission);
-    else if (token === 'receive') reception?.onKick();
-    else reception?.onInput();
-  });
-  if (receive && input) {
-    reception = new Reception(receive, input, worker);
-    // Buffers may have been there before the first kick was waited for.
-    receive.event.write();
+interface ActivePort {
+  readonly host: ConsolePort;
+  readonly input: PortInput | undefined;
+  readonly output: PortOutput | undefined;
+  /** The driver knows that the host's side is closed, or learns it when the port is ready. */
+  isClosed: boolean;
+}
+
+/** The work of a console. */
+export class ConsoleWork {
+  readonly worker: Worker;
+  readonly control: ControlChannel | undefined;
+  readonly #ports: readonly ActivePort[];
+  readonly #events: EventWorker<number>;
+
+  /** Throws SyscallError when the host refuses it. */
+  constructor(options: ConsoleWorkerOptions) {
+    const sources: [HasFd, number][] = [];
+    const server = (index: number, token: number): QueueServer | undefined => {
+      const queue = options.queues[index];
+      const event = options.queueEvents[index];
+      assert(event !== undefined, 'an event for every queue');
+      if (queue === undefined) return undefined;
+      sources.push([event, token]);
+      return new QueueServer({ queue, event, interrupt: options.interrupt });
+    };
+    this.#ports = options.ports.map((port, id) => this.#activePort(port, id, server));
+    if (options.isMultiport) {
+      const { ports, log, size } = options;
+      const receive = server(ControlQueue.RECEIVE, CONTROL_TOKEN.RECEIVE);
+      const transmit = server(ControlQueue.TRANSMIT, CONTROL_TOKEN.TRANSMIT);
+      const onOpen = (id: number, isOpen: boolean): void => this.#setOpen(id, isOpen);
+      this.control = new ControlChannel({ ports, receive, transmit, log, size, onOpen });
+    }
+    this.#events = new EventWorker<number>(u64AsNumber, sources, (token) => this.#handle(token));
+    this.worker = this.#events;
+    // Without control messages there is nobody to say that a port is open.
+    if (!options.isMultiport) for (const id of this.#ports.keys()) this.#setOpen(id, true);
+    // Chains may have been there before the first kick was waited for.
+    for (const [event] of sources) (event as EventFd).write();
   }
-  return worker;
+
+  #activePort(
+    port: ConsolePort,
+    id: number,
+    server: (index: number, token: number) => QueueServer | undefined,
+  ): ActivePort {
+    const token = id * TOKENS_PER_PORT;
+    const { input, output } = port;
+    const receive = server(receiveQueueOf(id), token + TOKEN.RECEIVE);
+    const transmit = server(receiveQueueOf(id) + 1, token + TOKEN.TRANSMIT);
+    const watch = (source: HasFd | undefined, place: number, direction: Watch) => (wanted: boolean) => {
+      assert(source !== undefined, 'something to wait for');
+      if (wanted) this.#events.add(source, token + place, direction);
+      else this.#events.remove(source);
+    };
+    const onEnd = (): void => output.checkPeer();
+    return {
+      host: port,
+      isClosed: output.isClosed,
+      input:
+        receive &&
+        input &&
+        new PortInput({ server: receive, input, onEnd, onWatch: watch(input, TOKEN.INPUT, 'readable') }),
+      output:
+        transmit &&
+        new PortOutput({ server: transmit, output, onWatch: watch(output.source, TOKEN.OUTPUT, 'writable') }),
+    };
+  }
+  #handle(token: number): void {
+    if (token === CONTROL_TOKEN.RECEIVE) this.control?.onReceive();
+    else if (token === CONTROL_TOKEN.TRANSMIT) this.control?.onTransmit();
+    else {
+      const id = Math.floor(token / TOKENS_PER_PORT);
+      const port = this.#ports[id];
+      if (port !== undefined) this.#handlePort(port, id, token % TOKENS_PER_PORT);
+    }
+  }
+
+  #handlePort(port: ActivePort, id: number, place: number): void {
+    if (place === TOKEN.RECEIVE) port.input?.onKick();
+    else if (place === TOKEN.TRANSMIT) port.output?.onKick();
+    else if (place === TOKEN.INPUT) port.input?.onInput();
+    else port.output?.onRoom();
+    if (!port.isClosed && port.host.output.isClosed) {
+      port.isClosed = true;
+      this.control?.noteClosed(id);
+    }
+  }
+
+  #setOpen(id: number, isOpen: boolean): void {
+    const input = this.#ports[id]?.input;
+    if (input !== undefined) input.isOpen = isOpen;
+  }
 }

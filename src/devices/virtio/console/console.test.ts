@@ -2,63 +2,33 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { EventFd } from '#poll/event-fd.ts';
 import { Queue } from '../queue/queue.ts';
-import { RecordedInterrupt } from '../testing/fakes.ts';
+import { FakeOutput, TypedInput } from '../testing/fake-console.ts';
+import { RecordedInterrupt, silentLog } from '../testing/fakes.ts';
 import { createMemory } from '../testing/memory.ts';
 import { MockQueue } from '../testing/mock-queue.ts';
-import { type ConsoleResources, virtioConsole } from './console.ts';
-import type { ConsoleInput } from './console-worker.ts';
+import { virtioConsole } from './console.ts';
 
-/** Input that a test types: its event is readable while there is some, or at the end. */
-class TypedInput implements ConsoleInput, Disposable {
-  readonly #event = EventFd.create();
-  #waiting = '';
-  #ended = false;
-  get fd(): number {
-    return this.#event.fd;
-  }
-  get waiting(): string {
-    return this.#waiting;
-  }
-  type(text: string): void {
-    this.#waiting += text;
-    this.#event.write();
-  }
-  end(): void {
-    this.#ended = true;
-    this.#event.write();
-  }
-  read(target: Uint8Array): number | undefined {
-    if (this.#waiting === '') {
-      if (this.#ended) return 0;
-      this.#event.read();
-      return undefined;
-    }
-    const taken = this.#waiting.slice(0, target.length);
-    this.#waiting = this.#waiting.slice(taken.length);
-    target.set(Buffer.from(taken, 'latin1'));
-    return taken.length;
-  }
-  [Symbol.dispose](): void {
-    this.#event.close();
-  }
-}
+const QUEUE_BYTES = 0x4_0000;
 
-function create(resources: Partial<ConsoleResources> = {}) {
+function create({ isTerminal = false } = {}) {
   const memory = createMemory();
   const input = new TypedInput();
-  let written = '';
-  const output = {
-    write: (bytes: Uint8Array) => {
-      written += Buffer.from(bytes).toString('latin1');
-    },
-  };
-  const device = virtioConsole.create({ input, output, ...resources });
+  const output = new FakeOutput();
+  const device = virtioConsole.create({
+    ports: [{ isConsole: true, isTerminal, input, output }],
+    isMultiport: false,
+    log: silentLog,
+    ...(isTerminal && { size: { columns: 80, rows: 25 } }),
+  });
   const interrupt = new RecordedInterrupt();
-  const receive = new MockQueue(memory, { size: 8, start: 0x10_0000, end: 0x14_0000 });
-  const transmit = new MockQueue(memory, { size: 8, start: 0x14_0000 });
+  const receive = new MockQueue(memory, { size: 8, start: 0x10_0000, end: 0x10_0000 + QUEUE_BYTES });
+  const transmit = new MockQueue(memory, { size: 8, start: 0x10_0000 + QUEUE_BYTES });
   const events = [EventFd.create(), EventFd.create()];
-  const queues = [receive, transmit].map((driver, vector) => new Queue(memory, driver.config({ vector }), 0n));
-  const worker = device.activate(memory, interrupt, queues, events);
+  const activate = () => {
+    const queues = [receive, transmit].map((driver, vector) => new Queue(memory, driver.config({ vector }), 0n));
+    return device.activate(memory, interrupt, queues, events);
+  };
+  const worker = activate();
   const kick = (index: number) => {
     events[index]?.write();
     worker.turn(0);
@@ -76,9 +46,10 @@ function create(resources: Partial<ConsoleResources> = {}) {
     worker[Symbol.dispose]();
     for (const event of events) event.close();
     input[Symbol.dispose]();
+    output[Symbol.dispose]();
     memory.close();
   };
-  const all = { memory, input, output: () => written, device, interrupt, receive, transmit, worker, kick, settle };
+  const all = { memory, input, output, device, interrupt, receive, transmit, worker, kick, settle };
   return { ...all, received, [Symbol.dispose]: dispose };
 }
 
@@ -90,9 +61,41 @@ describe('a console', () => {
     all.transmit.add(text('hello '), text('world'));
     all.transmit.add(text('!'.repeat(5000)));
     all.kick(1);
-    assert.equal(all.output(), `hello world${'!'.repeat(5000)}`);
+    assert.equal(all.output.text, `hello world${'!'.repeat(5000)}`);
     assert.deepEqual([all.transmit.takeUsed()?.length, all.transmit.takeUsed()?.length], [0, 0]);
     assert.deepEqual(all.interrupt.vectors, [1]);
+  });
+
+  test('keeps a chain until all of it is written, and asks for room meanwhile', () => {
+    using all = create();
+    all.output.room = 7;
+    all.transmit.add(text('hello '), text('world'));
+    all.transmit.add(text(', again'));
+    all.kick(1);
+    assert.equal(all.output.text, 'hello w');
+    assert.equal(all.transmit.takeUsed(), undefined);
+    all.output.room = 2;
+    all.settle();
+    assert.equal(all.output.text, 'hello wor');
+    all.output.room = Number.POSITIVE_INFINITY;
+    all.settle();
+    assert.equal(all.output.text, 'hello world, again');
+    assert.equal(all.transmit.usedIndex, 2);
+    const { writeCalls } = all.output;
+    all.settle();
+    assert.equal(all.output.writeCalls, writeCalls, 'room is no longer asked for');
+  });
+
+  test('a chain of many pieces does not keep the process from its other work', () => {
+    using all = create();
+    const size = 100_000;
+    all.transmit.add(...Array.from({ length: 7 }, () => text('x'.repeat(size))));
+    all.kick(1);
+    assert.ok(all.output.text.length < 3 * size, `${all.output.text.length} bytes in a turn`);
+    assert.equal(all.transmit.usedIndex, 0);
+    all.settle();
+    assert.equal(all.output.text.length, 7 * size);
+    assert.equal(all.transmit.usedIndex, 1);
   });
 
   test('puts input into buffers as it comes', () => {
@@ -168,25 +171,36 @@ describe('a console', () => {
     assert.equal(all.input.waiting, 'x');
   });
 
-  test('has its size in the configuration, and tells of a new one', () => {
-    using all = create({ size: { columns: 80, rows: 25 } });
+  test('on a terminal has its size in the configuration, and tells of a new one', () => {
+    using all = create({ isTerminal: true });
     const data = new Uint8Array(16);
     all.device.readConfig(0, data);
     assert.deepEqual([...data.subarray(0, 4), all.device.features()], [80, 0, 25, 0, 5n]);
+    const before = all.interrupt.configChanges;
+    assert.equal(before, 1, 'a driver that has come up is told to look');
     all.device.resize({ columns: 300, rows: 50 });
     all.device.readConfig(0, data);
     assert.deepEqual([...data.subarray(0, 4)], [44, 1, 50, 0]);
-    assert.deepEqual([all.device.configGeneration, all.interrupt.configChanges], [1, 1]);
-    using without = create();
-    without.device.resize({ columns: 1, rows: 1 });
-    assert.deepEqual([without.device.features(), without.interrupt.configChanges], [4n, 0]);
+    assert.deepEqual([all.device.configGeneration, all.interrupt.configChanges - before], [1, 1]);
+    all.device.resize({ columns: 300, rows: 50 });
+    assert.equal(all.interrupt.configChanges - before, 1, 'it has that size');
   });
 
-  test('an emergency write puts out one character', () => {
+  test('elsewhere has no size', () => {
+    using all = create();
+    all.device.resize({ columns: 1, rows: 1 });
+    const data = new Uint8Array(4);
+    all.device.readConfig(0, data);
+    assert.deepEqual([all.device.features(), all.interrupt.configChanges, ...data], [4n, 0, 0, 0, 0, 0]);
+  });
+
+  test('an emergency write puts out one character, or drops it where there is no room', () => {
     using all = create();
     all.device.writeConfig(8, Uint8Array.of(0x41, 1, 1, 1));
     all.device.writeConfig(0, Uint8Array.of(0x42));
     all.device.writeConfig(9, Uint8Array.of(0x42));
-    assert.equal(all.output(), 'A');
+    all.output.room = 0;
+    all.device.writeConfig(8, Uint8Array.of(0x43, 0, 0, 0));
+    assert.equal(all.output.text, 'A');
   });
 });
