@@ -148,13 +148,13 @@ describe('a jail that the host refuses ends the start, and is told with what to 
       where: 'without user namespaces',
       around: [...asUser, ...noNamespaces, ...noCapabilities],
       message:
-        /^crosvm: rng cannot be jailed: user namespace: .*ENOSPC.*; set user\.max_user_namespaces above 0.*--disable-sandbox$/m,
+        /^crosvm: \w+ cannot be jailed: user namespace: .*ENOSPC.*; set user\.max_user_namespaces above 0.*--disable-sandbox$/m,
     },
     {
       where: 'for root without capabilities',
       around: noCapabilities,
       message:
-        /^crosvm: rng cannot be jailed: user change: .*EPERM.*; root needs CAP_SETUID and CAP_SETGID.*--disable-sandbox$/m,
+        /^crosvm: \w+ cannot be jailed: user change: .*EPERM.*; root needs CAP_SETUID and CAP_SETGID.*--disable-sandbox$/m,
     },
   ]) {
     const [program = '', ...parameters] = around;
