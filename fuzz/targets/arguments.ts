@@ -133,6 +133,8 @@ function written(config: Config): string[] {
     ...(config.vsock === undefined ? [] : [`--vsock=cid=${config.vsock.cid},socket="${config.vsock.socketPath}"`]),
     ...(config.socketPath === undefined ? [] : [`--socket=${config.socketPath}`]),
     ...(config.sandbox ? [] : ['--disable-sandbox']),
+    ...(config.seccompPolicyDir === undefined ? [] : [`--seccomp-policy-dir=${config.seccompPolicyDir}`]),
+    ...(config.seccompLogFailures ? ['--seccomp-log-failures'] : []),
     '--',
     config.kernelPath,
   ];

@@ -24,6 +24,7 @@ describe('parseRunArguments', () => {
         pmems: [],
         sharedDirs: [],
         sandbox: true,
+        seccompLogFailures: false,
         logLevel: 'warn',
         stats: false,
       },
@@ -55,6 +56,7 @@ describe('parseRunArguments', () => {
       pmems: [],
       sharedDirs: [],
       sandbox: true,
+      seccompLogFailures: false,
       logLevel: 'debug',
       stats: true,
     });

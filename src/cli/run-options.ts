@@ -111,7 +111,12 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     repeatable: true,
     help: `directory that the guest mounts by its tag: cache=${CACHE_POLICIES.join('|')}, timeout=SECONDS, writeback=BOOL, ro=BOOL; repeatable`,
   },
-  { name: 'disable-sandbox', help: 'run the device processes without a jail' },
+  { name: 'disable-sandbox', help: 'run the device processes without a jail, and main without a filter' },
+  { name: 'seccomp-policy-dir', value: 'DIR', help: "take the seccomp policies from there, in place of the package's" },
+  {
+    name: 'seccomp-log-failures',
+    help: 'system calls that a policy forbids fail and are told of, in place of killing',
+  },
   { name: 'socket', value: 'PATH', help: 'make a control socket there; a directory gives crosvm-PID.sock' },
   { name: 'hypervisor', value: 'NAME', help: `${HYPERVISOR_WISHES.join(', ')} (default auto)` },
   { name: 'log-level', value: 'LEVEL', help: `${LOG_LEVELS.join(', ')} (default warn)` },
@@ -148,6 +153,8 @@ export function parseRunArguments(argv: readonly string[]): RunRequest {
     pmems: pmems(parsed, mistakes),
     sharedDirs: sharedDirs(parsed.values.get('shared-dir') ?? [], mistakes),
     sandbox: !parsed.flags.has('disable-sandbox'),
+    ...seccompPolicyDirOf(parsed),
+    seccompLogFailures: parsed.flags.has('seccomp-log-failures'),
     hypervisor: oneOf(parsed, { option: 'hypervisor', choices: HYPERVISOR_WISHES, fallback: 'auto' }, mistakes),
     logLevel: oneOf(parsed, { option: 'log-level', choices: LOG_LEVELS, fallback: 'warn' }, mistakes),
     stats: parsed.flags.has('stats'),
@@ -183,6 +190,11 @@ function oneOf<T extends string>(parsed: ParsedArguments, choice: Choice<T>, mis
   if (found !== undefined) return found;
   mistakes.push({ option: `--${option}`, message: `${quoted(text)} is not one of ${choices.join(', ')}` });
   return fallback;
+}
+
+function seccompPolicyDirOf({ values }: ParsedArguments): Pick<Config, 'seccompPolicyDir'> {
+  const seccompPolicyDir = values.get('seccomp-policy-dir')?.[0];
+  return seccompPolicyDir === undefined ? {} : { seccompPolicyDir };
 }
 
 function socketPathOf({ values }: ParsedArguments): Pick<Config, 'socketPath'> {

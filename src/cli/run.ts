@@ -1,3 +1,4 @@
+import type { Warden } from '#jail/warden.ts';
 import { type Clock, hostClock } from '#util/clock.ts';
 import { type Config, configMistakes, type Mistake, mistakesIn } from '#vmm/config.ts';
 import { EXIT_CODES, type ExitReport, exitCodeOf } from '#vmm/exit-codes.ts';
@@ -25,6 +26,7 @@ export interface RunHost {
   readonly facts?: () => HypervisorFacts;
   readonly openTerminal?: (warn: (message: string) => void) => Promise<Terminal | undefined>;
   readonly loadRunConfig?: () => Promise<RunConfig>;
+  readonly startWarden?: (config: Config) => Promise<Warden | undefined>;
 }
 
 /** `crosvm run`: reads and checks everything the user said, chooses the hypervisor, runs the machine, returns the exit status. */
@@ -67,21 +69,30 @@ async function runOnTerminal(
 ): Promise<ExitReport | { readonly mistakes: readonly Mistake[] }> {
   const log = (message: string) => host.io.err(`crosvm: ${message}${terminal?.raw === true ? '\r' : ''}\n`);
   let terminal: Terminal | undefined;
+  let warden: Warden | undefined;
   try {
+    // Its process loads while this one does.
+    warden = await (host.startWarden ?? startWarden)(config);
     const runConfig = await (host.loadRunConfig ?? loadRunConfig)();
     if (config.serial.some((port) => port.stdin)) terminal = await (host.openTerminal ?? openTerminal)(log);
-    return await runConfig(config, { hypervisor, terminal, log });
+    return await runConfig(config, { hypervisor, terminal, log, warden });
   } catch (error) {
     const mistakes = mistakesIn(error);
     if (mistakes === undefined) throw error;
     return { mistakes };
   } finally {
+    warden?.[Symbol.dispose]();
     terminal?.close();
   }
 }
 
 async function loadRunConfig(): Promise<RunConfig> {
   return (await import('#vmm/run-config.ts')).runConfig;
+}
+
+async function startWarden(config: Config): Promise<Warden | undefined> {
+  const { startWarden, wantsDevices } = await import('#vmm/devices/start-warden.ts');
+  return wantsDevices(config) ? startWarden() : undefined;
 }
 
 async function openTerminal(warn: (message: string) => void): Promise<Terminal | undefined> {

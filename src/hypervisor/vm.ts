@@ -105,4 +105,6 @@ export interface Hypervisor {
    * describer's, so that a thread that dies leaves none.
    */
   attachVm(description: VmDescription, options: AttachOptions): Vm;
+  /** Loads what vCPUs are made of. Before `createVcpu`; a thread that makes none does without. */
+  loadVcpus(): Promise<void>;
 }

@@ -2,11 +2,13 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import { closeAllExcept, dup2 } from '#sys/descriptors.ts';
 import { PollFlag, pollFd } from '#sys/epoll.ts';
-import { type Fd, openPipe } from '#sys/fd.ts';
+import { Fd } from '#sys/fd.ts';
 import { close, OpenFlag, open, writeAll } from '#sys/file.ts';
+import { MessageBuffer } from '#sys/message.ts';
 import { setParentDeathSignal, setThreadName } from '#sys/prctl.ts';
 import { type ChildStatus, exitNow, fork, getpid, getppid, pidfdOpen, waitPid } from '#sys/process.ts';
 import { changeSignalMask, kill, MaskChange, resetSignals, Signal } from '#sys/signal.ts';
+import { SocketType, socketpair } from '#sys/socket.ts';
 import { assert } from '#util/assert.ts';
 import { errorMessage } from '#util/errors.ts';
 import { makeForkable } from './forkable.ts';
@@ -14,6 +16,7 @@ import { ChildExit, ForkError, ForkedProcess, READY } from './forked-process.ts'
 import { dropPrivileges, enterNamespaces, lockDown } from './jail.ts';
 import type { JailConfig } from './jail-config.ts';
 import { JailError, type JailRefusal, jailStep } from './jail-error.ts';
+import { installTellingFilter } from './telling-filter.ts';
 
 /** Options of `node` without which a process must not fork: V8's threads would be missing in the child, and it would wait for them. */
 export const FORKABLE_NODE_OPTIONS = ['--single-threaded', '--v8-pool-size=0', '--disable-sigusr1'] as const;
@@ -50,6 +53,9 @@ const STDIO = [0, 1, 2] as const;
 /** In JSON of at most 6 bytes each, less than REPORT_MAX_BYTES. */
 const REFUSAL_MAX_CHARACTERS = 600;
 
+/** Made here, where making it is allowed. */
+const readyMessage = new MessageBuffer(READY.length, 1);
+
 /** Makes children of this process. One for each process, made before the process opens an eventfd of its own. */
 export class Forker {
   readonly #installSeccomp: (program: Uint8Array) => void;
@@ -79,7 +85,9 @@ export class Forker {
     assert(root === 'host' || namespaces.includes('mount'), 'another root needs a mount namespace');
     assert(!options.keepFds.some((fd) => this.#loopFds.includes(fd)), "a descriptor of libuv's is not kept");
     const parentPid = getpid();
-    const { reader, writer } = openPipe();
+    const [readerFd, writerFd] = socketpair(SocketType.SEQPACKET);
+    const reader = new Fd(readerFd);
+    using writer = new Fd(writerFd);
     try {
       const pid = fork();
       if (pid === 0) this.#becomeChild(options, { parentPid, report: writer.release() });
@@ -87,8 +95,6 @@ export class Forker {
     } catch (error) {
       reader.close();
       throw error;
-    } finally {
-      writer.close();
     }
   }
 
@@ -102,6 +108,7 @@ export class Forker {
   }
 
   #child(options: ForkOptions, { parentPid, report }: { parentPid: number; report: number }): never {
+    let listener: number | undefined;
     try {
       resetSignals(RESET_SIGNALS);
       changeSignalMask(MaskChange.SET, []);
@@ -112,10 +119,10 @@ export class Forker {
       });
       enterNamespaces(options.jail);
       const isParentAlive = () => getppid() === parentPid;
-      if (options.jail.namespaces.includes('pid')) this.#forkAgain(options, { isParentAlive, report });
-      else this.#enterJail(options, isParentAlive);
-      writeAll(report, Buffer.from(READY));
-      close(report);
+      const isSecondFork = options.jail.namespaces.includes('pid');
+      if (isSecondFork) listener = this.#forkAgain(options, { isParentAlive, report });
+      else listener = this.#enterJail(options, isParentAlive);
+      reportReady(report, listener);
     } catch (error) {
       refuse(report, error);
     }
@@ -123,26 +130,32 @@ export class Forker {
   }
 
   /** Returns in the second child, which is the first process of its pid namespace, in the jail. The first waits for it. */
-  #forkAgain(options: ForkOptions, first: { isParentAlive: () => boolean; report: number }): void {
+  #forkAgain(options: ForkOptions, first: { isParentAlive: () => boolean; report: number }): number | undefined {
     const ownPidfd = pidfdOpen(getpid());
     const pid = jailStep('second fork', () => fork());
     if (pid !== 0) this.#waitFor(pid, options.jail, first);
     // The C library's fork has let libuv make a pipe for signals, in this child too.
     jailStep('descriptors', () => this.#closeDescriptors([...STDIO, ...options.keepFds, first.report, ownPidfd]));
     // getppid is 0 here, for the parent is outside of the namespace; its pidfd becomes readable when it ends.
-    this.#enterJail(options, () => {
+    return this.#enterJail(options, () => {
       const isAlive = pollFd(ownPidfd, PollFlag.IN, 0) === 0;
       close(ownPidfd);
       return isAlive;
     });
   }
 
-  #enterJail({ jail, prepare }: ForkOptions, isParentAlive: () => boolean): void {
+  /** Returns the descriptor that hears of denied calls, if there is one. */
+  #enterJail({ jail, prepare }: ForkOptions, isParentAlive: () => boolean): number | undefined {
     if (prepare !== undefined) jailStep('preparation', prepare);
     lockDown(jail);
     jailStep('death of the parent', () => dieWithParent(isParentAlive));
-    const { seccomp } = jail;
-    if (seccomp !== undefined) jailStep('seccomp filter', () => this.#installSeccomp(seccomp));
+    const { seccomp, denied } = jail;
+    if (seccomp === undefined) return undefined;
+    return jailStep('seccomp filter', () => {
+      if (denied !== undefined) return installTellingFilter(seccomp);
+      this.#installSeccomp(seccomp);
+      return undefined;
+    });
   }
 
   /** The first of two children: it keeps nothing, may do nothing, and ends as the second does. */
@@ -177,6 +190,19 @@ export class Forker {
   #closeDescriptors(keep: readonly number[]): void {
     closeAllExcept([...keep, ...this.#loopFds]);
   }
+}
+
+/** The last that happens before the device runs, in its filter: it keeps neither descriptor. */
+function reportReady(report: number, listener: number | undefined): void {
+  const text = Buffer.from(READY);
+  if (listener === undefined) {
+    writeAll(report, text);
+  } else {
+    readyMessage.bytes.set(text);
+    readyMessage.send({ fd: report }, text.length, [{ fd: listener }], true);
+    close(listener);
+  }
+  close(report);
 }
 
 /** A child without a pidfd, for want of descriptors, does not stay. */

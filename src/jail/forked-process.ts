@@ -1,7 +1,8 @@
 import { Fd, type HasFd } from '#sys/fd.ts';
-import { read } from '#sys/file.ts';
+import { MessageBuffer } from '#sys/message.ts';
 import { type ChildStatus, pidfdOpen, pidfdSendSignal, tryWaitPidfd, waitPidfd } from '#sys/process.ts';
 import { Signal } from '#sys/signal.ts';
+import { Errno } from '#sys/syscall-error.ts';
 import { assert } from '#util/assert.ts';
 import { CodedError } from '#util/errors.ts';
 import { JailError, type JailRefusal } from './jail-error.ts';
@@ -14,10 +15,13 @@ export const ChildExit = {
   NOT_JAILED: 102,
 } as const;
 
-/** What a child in its jail tells its parent; one without writes a JailRefusal as a line of JSON. */
+/** What a child in its jail tells its parent, with its filter's listener where it has one; a child without writes a JailRefusal as a line of JSON. */
 export const READY = 'ready';
-/** A write to a pipe of at most this much is not torn, pipe(7). */
-export const REPORT_MAX_BYTES = 4096;
+/** The longest report. */
+const REPORT_MAX_BYTES = 4096;
+
+/** Room for one report at a time: nothing here waits while it holds one. */
+const reports = new MessageBuffer(REPORT_MAX_BYTES, 1);
 
 export class ForkError extends CodedError<'NOT_FORKABLE' | 'CHILD_DIED'> {
   override readonly name = 'ForkError';
@@ -31,9 +35,10 @@ export class ForkedProcess implements HasFd, Disposable {
   readonly pid: number;
   readonly #pidfd: Fd;
   readonly #report: Fd;
+  #listener: Fd | undefined;
   #status: ChildStatus | undefined;
 
-  /** Takes the reading end of the child's report over. Throws SyscallError. */
+  /** Takes our end of the seqpacket pair of the child's reports over. Throws SyscallError. */
   constructor(pid: number, report: Fd) {
     this.pid = pid;
     this.#report = report;
@@ -59,20 +64,21 @@ export class ForkedProcess implements HasFd, Disposable {
    * killed before.
    */
   waitReady(): void {
-    const bytes = new Uint8Array(2 * REPORT_MAX_BYTES);
-    let sizeBytes = 0;
+    let text = '';
     try {
-      for (let count = 1; count > 0 && sizeBytes < bytes.length; sizeBytes += count) {
-        count = read(this.readyFd, bytes.subarray(sizeBytes));
-      }
+      for (let part = this.#nextReport(); part !== ''; part = this.#nextReport()) text += part;
     } finally {
       this.#report.close();
     }
-    const text = Buffer.from(bytes.subarray(0, sizeBytes)).toString();
     if (text === READY) return;
     const line = /\{.*\}$/m.exec(text)?.[0];
     if (line === undefined) throw new ForkError('CHILD_DIED', 'the child ended before it was in its jail');
     throw new JailError(JSON.parse(line) as JailRefusal);
+  }
+
+  /** The descriptor that hears of denied calls, once the child is in its jail; undefined where there is none. */
+  get listener(): Fd | undefined {
+    return this.#listener;
   }
 
   /** Throws SyscallError ESRCH when the child has been waited for. */
@@ -92,9 +98,20 @@ export class ForkedProcess implements HasFd, Disposable {
     return this.#status;
   }
 
+  /** '' at the end, when both processes of the child have closed theirs. */
+  #nextReport(): string {
+    let sizeBytes: number;
+    do sizeBytes = reports.receive({ fd: this.readyFd }, true);
+    while (sizeBytes === -Errno.EINTR);
+    const [fd] = reports.fds;
+    if (reports.fdCount > 0 && fd !== undefined) this.#listener = new Fd(fd);
+    return Buffer.from(reports.bytes.subarray(0, sizeBytes)).toString();
+  }
+
   /** Closes the descriptors. A child that still runs is left alone, and is the caller's to reap by its pid. */
   close(): void {
     this.#pidfd.close();
+    this.#listener?.[Symbol.dispose]();
     this.#report[Symbol.dispose]();
   }
 

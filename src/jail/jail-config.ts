@@ -44,6 +44,11 @@ export interface JailConfig {
   readonly dumpable: boolean;
   /** A program of `struct sock_filter`, installed last. Absent: no filter. */
   readonly seccomp?: Uint8Array;
+  /**
+   * The program returns SECCOMP_RET_USER_NOTIF for what is denied: the parent learns which call it was, and kills the process as the kernel would, with
+   * SIGSYS, or has the call fail with EPERM. A host that gives no listener kills by itself. Absent: nobody is told.
+   */
+  readonly denied?: 'kill' | 'refuse';
 }
 
 /** crosvm's create_base_minijail, with ipc, uts and cgroup namespaces besides, less the device's seccomp program. */

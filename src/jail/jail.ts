@@ -48,7 +48,7 @@ const FLAGS: Readonly<Record<NamespaceName, number>> = {
 };
 
 /** Every bit that takes something away from root, and the lock of each, one bit higher; KEEP_CAPS is off and locked. */
-const SECURE_BITS =
+export const SECURE_BITS =
   (SecureBit.NOROOT | SecureBit.NO_SETUID_FIXUP | SecureBit.NO_CAP_AMBIENT_RAISE) * 0b11 + SecureBit.KEEP_CAPS * 0b10;
 
 /** What a jailed process sees instead of the host's name. */
@@ -58,7 +58,8 @@ const HOST_NAME = 'crosvm';
 const MOUNT_POINT = '/proc';
 
 /** uapi/linux/capability.h, as a bit of a set. */
-const CAP_SETPCAP = 1n << 8n;
+export const CAP_SETPCAP = 1n << 8n;
+export const NO_CAPABILITIES = { effective: 0n, permitted: 0n, inheritable: 0n };
 
 /** Changes the user, if it is to be changed before, and enters the namespaces. Throws JailError. */
 export function enterNamespaces(config: JailConfig): void {

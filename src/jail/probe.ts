@@ -5,6 +5,7 @@ import { CodedError } from '#util/errors.ts';
 import { FORKABLE_NODE_OPTIONS, type Forker } from './fork.ts';
 import { BASE_JAIL, type JailConfig, NAMESPACES } from './jail-config.ts';
 import { JailError, type JailRefusal, type JailStep } from './jail-error.ts';
+import { REMEDIES } from './remedies.ts';
 
 /** A part of the jail that cannot be had here. */
 export interface Refused {
@@ -20,42 +21,11 @@ export class ProbeError extends CodedError<'PROBE_FAILED'> {
   override readonly name = 'ProbeError';
 }
 
-const IN_A_CONTAINER = 'in a container, start it with a seccomp profile and capabilities that allow this';
-const NAMESPACE =
-  'run as root with CAP_SYS_ADMIN, or let ordinary users have namespaces: on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0 or ' +
-  `an AppArmor profile with "userns"; ${IN_A_CONTAINER}`;
-const KERNEL_BUG = 'no host is known that refuses this; please report it with the output of "crosvm doctor"';
-
-const WHAT_TO_DO: Readonly<Record<JailStep, string>> = {
-  descriptors: 'raise the limit of open files (ulimit -n), and see that /dev/null is there',
-  'user change': 'run as root, or without another user',
-  'user namespace':
-    'set user.max_user_namespaces above 0, on older Debian kernel.unprivileged_userns_clone=1, or run as root without a user namespace; ' +
-    IN_A_CONTAINER,
-  'id maps': 'map only the own id, or run as root with CAP_SETUID and CAP_SETGID',
-  'pid namespace': NAMESPACE,
-  'mount namespace': NAMESPACE,
-  'net namespace': NAMESPACE,
-  'ipc namespace': NAMESPACE,
-  'uts namespace': NAMESPACE,
-  'cgroup namespace': NAMESPACE,
-  'second fork': 'raise the limit of processes (ulimit -u, pids.max of the cgroup) or free memory',
-  preparation: KERNEL_BUG,
-  'empty root': `let mount and pivot_root work: ${NAMESPACE}`,
-  'shared folder as root': `use Linux 5.12 or newer, and let mount and pivot_root work: ${NAMESPACE}`,
-  'host name': NAMESPACE,
-  capabilities: NAMESPACE,
-  limits: KERNEL_BUG,
-  'no new privileges': KERNEL_BUG,
-  'death of the parent': KERNEL_BUG,
-  'seccomp filter': `use a kernel with CONFIG_SECCOMP_FILTER; ${IN_A_CONTAINER}`,
-};
-
 /** BPF_RET with SECCOMP_RET_ALLOW. */
 const ALLOW_ALL = Uint8Array.of(0x06, 0, 0, 0, 0x00, 0x00, 0xff, 0x7f);
 
 function refused({ step, errno, message }: JailRefusal): Refused {
-  return { what: step, errno, message, whatToDo: WHAT_TO_DO[step] };
+  return { what: step, errno, message, whatToDo: REMEDIES[step] };
 }
 
 /** The jails that are tried: each namespace alone, so that all that are refused are known, the root, and then everything. */

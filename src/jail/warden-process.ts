@@ -4,14 +4,18 @@
  */
 import { PollContext } from '#poll/poll-context.ts';
 import { encodedTokens } from '#poll/token.ts';
+import { dup2 } from '#sys/descriptors.ts';
 import { Fd, type HasFd } from '#sys/fd.ts';
 import { exitNow } from '#sys/process.ts';
+import { hearCall, refuseCall } from '#sys/seccomp.ts';
+import { Signal } from '#sys/signal.ts';
 import { SocketType, socketpair } from '#sys/socket.ts';
 import { errorMessage } from '#util/errors.ts';
 import { Forker } from './fork.ts';
 import { ForkError, type ForkedProcess } from './forked-process.ts';
+import type { JailConfig } from './jail-config.ts';
 import { JailError } from './jail-error.ts';
-import { type ForkRequest, receiveMessage, sendMessage, type WardenReply } from './warden-wire.ts';
+import { type ForkRequest, receiveMessage, sendMessage, type WardenReply, type WardenRequest } from './warden-wire.ts';
 
 /** The descriptors that a warden is started with. */
 export const WARDEN_FDS = { CONTROL: 3, GUEST_MEMORY: 4 } as const;
@@ -41,17 +45,31 @@ export interface WardenOptions {
   readonly warmUp?: () => void;
 }
 
-type Token = { readonly event: 'request' } | { readonly event: 'ready' | 'end'; readonly id: number };
+const CHILD_EVENTS = ['ready', 'end', 'denied'] as const;
+type Token = { readonly event: 'request' } | { readonly event: (typeof CHILD_EVENTS)[number]; readonly id: number };
 
+/** The lowest two bits are the event of a child, counted from 1. */
 const REQUEST_TOKEN = 0n;
 const tokens = encodedTokens<Token>({
   encode: (token) =>
-    token.event === 'request' ? REQUEST_TOKEN : (BigInt(token.id) << 2n) | (token.event === 'ready' ? 1n : 2n),
-  decode: (raw) =>
-    raw === REQUEST_TOKEN
-      ? { event: 'request' }
-      : { event: (raw & 3n) === 1n ? 'ready' : 'end', id: Number(raw >> 2n) },
+    token.event === 'request'
+      ? REQUEST_TOKEN
+      : (BigInt(token.id) << 2n) | BigInt(CHILD_EVENTS.indexOf(token.event) + 1),
+  decode: (raw) => {
+    const event = CHILD_EVENTS[Number(raw & 3n) - 1];
+    return event === undefined ? { event: 'request' } : { event, id: Number(raw >> 2n) };
+  },
 });
+
+/** A device process and what is done about its denied calls. */
+interface Child {
+  readonly process: ForkedProcess;
+  readonly denied: JailConfig['denied'];
+  /** The calls that main has been told of. */
+  readonly told: Set<number>;
+  /** Whether its listener is waited for. */
+  isHeard: boolean;
+}
 
 /** Serves the control socket until main closes it; then the process ends, and its children with it. */
 export function runWarden(options: WardenOptions): never {
@@ -71,7 +89,7 @@ class WardenProcess {
   readonly #options: WardenOptions;
   readonly #forker: Forker;
   readonly #poll: PollContext<Token>;
-  readonly #children = new Map<number, ForkedProcess>();
+  readonly #children = new Map<number, Child>();
 
   constructor(options: WardenOptions) {
     this.#options = options;
@@ -86,6 +104,7 @@ class WardenProcess {
       for (const { token } of this.#poll.wait()) {
         if (token.event === 'end') this.#reportEnd(token.id);
         else if (token.event === 'ready') this.#reportReady(token.id);
+        else if (token.event === 'denied') this.#denyCall(token.id);
         else if (!this.#takeRequest()) return;
       }
     }
@@ -97,17 +116,24 @@ class WardenProcess {
 
   /** Returns false when main has closed its end. */
   #takeRequest(): boolean {
-    const received = receiveMessage<ForkRequest>(WARDEN_FDS.CONTROL);
+    const received = receiveMessage<WardenRequest>(WARDEN_FDS.CONTROL);
     if (received === undefined) return false;
     const { message, fds } = received;
     try {
-      this.#fork(message, fds);
-    } catch (error) {
-      this.#reply({ kind: 'refused', id: message.id, message: errorMessage(error) });
+      if (message.kind === 'fork') this.#tryFork(message, fds);
+      else for (const fd of fds) dup2(fd, WARDEN_FDS.GUEST_MEMORY);
     } finally {
       for (const fd of fds) new Fd(fd).close();
     }
     return true;
+  }
+
+  #tryFork(request: ForkRequest, fds: readonly number[]): void {
+    try {
+      this.#fork(request, fds);
+    } catch (error) {
+      this.#reply({ kind: 'refused', id: request.id, message: errorMessage(error) });
+    }
   }
 
   #fork(request: ForkRequest, fds: readonly number[]): void {
@@ -130,7 +156,7 @@ class WardenProcess {
       },
       run: () => run(),
     });
-    this.#children.set(id, child);
+    this.#children.set(id, { process: child, denied: jail.denied, told: new Set(), isHeard: false });
     this.#poll.add(readyOf(child), { event: 'ready', id });
     this.#poll.add(child, { event: 'end', id });
     this.#reply({ kind: 'forked', id, pid: child.pid }, [child.fd, ours.fd]);
@@ -139,9 +165,14 @@ class WardenProcess {
   #reportReady(id: number): void {
     const child = this.#children.get(id);
     if (child === undefined) return;
-    this.#poll.remove(readyOf(child));
+    const { process } = child;
+    this.#poll.remove(readyOf(process));
     try {
-      child.waitReady();
+      process.waitReady();
+      if (process.listener !== undefined) {
+        this.#poll.add(process.listener, { event: 'denied', id });
+        child.isHeard = true;
+      }
       this.#reply({ kind: 'ready', id });
     } catch (error) {
       if (error instanceof JailError) this.#reply({ kind: 'notJailed', id, refusal: error.refusal });
@@ -149,16 +180,41 @@ class WardenProcess {
     }
   }
 
+  /** The call waits. Main hears of it before the process's end. */
+  #denyCall(id: number): void {
+    const child = this.#children.get(id);
+    const listener = child?.process.listener;
+    if (child?.isHeard !== true || listener === undefined) return;
+    const heard = hearCall(listener.fd);
+    if (heard === undefined) {
+      // The process has ended.
+      this.#stopHearing(child);
+      return;
+    }
+    const { process, denied, told } = child;
+    if (!told.has(heard.call)) this.#reply({ kind: 'denied', id, call: heard.call });
+    told.add(heard.call);
+    if (denied === 'refuse') refuseCall(listener.fd, heard);
+    else process.kill(Signal.SIGSYS);
+  }
+
   #reportEnd(id: number): void {
     const child = this.#children.get(id);
-    const status = child?.tryWait();
+    const status = child?.process.tryWait();
     if (child === undefined || status === undefined) return;
     // Both may have come with one wait, the end first.
-    if (child.isUnready) this.#reportReady(id);
+    if (child.process.isUnready) this.#reportReady(id);
     this.#children.delete(id);
-    this.#poll.remove(child);
-    child.close();
+    this.#stopHearing(child);
+    this.#poll.remove(child.process);
+    child.process.close();
     this.#reply({ kind: 'ended', id, status });
+  }
+
+  #stopHearing(child: Child): void {
+    const { listener } = child.process;
+    if (child.isHeard && listener !== undefined) this.#poll.remove(listener);
+    child.isHeard = false;
   }
 }
 

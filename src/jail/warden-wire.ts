@@ -27,6 +27,13 @@ export interface ForkRequest {
   readonly parameters: unknown;
 }
 
+/** Main to warden: the descriptor of the message is the guest memory's. */
+export interface GuestMemoryMessage {
+  readonly kind: 'guestMemory';
+}
+
+export type WardenRequest = ForkRequest | GuestMemoryMessage;
+
 /** Warden to main. 'forked' has two descriptors: the device's pidfd and the other end of its socket. */
 export type WardenReply =
   | { readonly kind: 'started' }
@@ -34,6 +41,8 @@ export type WardenReply =
   | { readonly kind: 'refused'; readonly id: number; readonly message: string }
   | { readonly kind: 'ready'; readonly id: number }
   | { readonly kind: 'notJailed'; readonly id: number; readonly refusal: JailRefusal }
+  /** A device's filter denied a call, of this number; each number is told once. */
+  | { readonly kind: 'denied'; readonly id: number; readonly call: number }
   | { readonly kind: 'ended'; readonly id: number; readonly status: ChildStatus };
 
 export interface Received<Message> {
@@ -67,7 +76,7 @@ function isPeerGone(error: unknown): boolean {
  * Sends; the descriptors stay open here. Returns false when the other has ended. Throws WardenError when the message is too long,
  * and SyscallError.
  */
-export function sendMessage(fd: number, message: ForkRequest | WardenReply, fds: readonly number[] = []): boolean {
+export function sendMessage(fd: number, message: WardenRequest | WardenReply, fds: readonly number[] = []): boolean {
   const body = Buffer.from(JSON.stringify(message, toJson));
   if (body.length > MESSAGE_MAX_BYTES) {
     throw new WardenError(

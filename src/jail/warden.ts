@@ -20,8 +20,8 @@ import {
 export interface WardenStart {
   /** The module that calls `runWarden`. */
   readonly entry: URL;
-  /** The guest memory's memfd. The warden gets a duplicate. */
-  readonly guestMemoryFd: number;
+  /** The guest memory's memfd, of which the warden gets a duplicate; where there is none yet, `giveGuestMemory` brings it. */
+  readonly guestMemoryFd?: number;
 }
 
 export type DeviceRequest = Omit<ForkRequest, 'kind' | 'id'>;
@@ -42,6 +42,7 @@ export interface ForkedDevice {
 export type WardenEvent =
   | { readonly kind: 'ready'; readonly id: number }
   | { readonly kind: 'notJailed'; readonly id: number; readonly refusal: JailRefusal }
+  | { readonly kind: 'denied'; readonly id: number; readonly call: number }
   | { readonly kind: 'ended'; readonly id: number; readonly status: ChildStatus };
 
 const DIED = 'the warden process has ended';
@@ -70,7 +71,7 @@ export class Warden implements HasFd, Disposable {
     this.#control = new Fd(ours);
     using theirEnd = new Fd(theirs);
     const child = spawn(process.execPath, [...FORKABLE_NODE_OPTIONS, fileURLToPath(entry)], {
-      stdio: ['ignore', 'ignore', 'inherit', theirEnd.fd, guestMemoryFd],
+      stdio: ['ignore', 'ignore', 'inherit', theirEnd.fd, guestMemoryFd ?? 'ignore'],
       // A session of its own: what a terminal sends to everyone, main gets and decides about.
       detached: true,
       cwd: '/',
@@ -92,6 +93,11 @@ export class Warden implements HasFd, Disposable {
 
   get fd(): number {
     return this.#control.fd;
+  }
+
+  /** Gives the warden a duplicate of the guest memory's memfd, before the first device that uses it. Throws WardenError and SyscallError. */
+  giveGuestMemory(fd: number): void {
+    if (!sendMessage(this.fd, { kind: 'guestMemory' }, [fd])) throw new WardenError('WARDEN_DIED', DIED);
   }
 
   /**
@@ -161,5 +167,5 @@ export class Warden implements HasFd, Disposable {
 }
 
 function isEvent(reply: WardenReply): reply is WardenEvent {
-  return reply.kind === 'ready' || reply.kind === 'notJailed' || reply.kind === 'ended';
+  return reply.kind !== 'started' && reply.kind !== 'forked' && reply.kind !== 'refused';
 }

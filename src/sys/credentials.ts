@@ -10,6 +10,7 @@ export const CapabilityData = struct({ effective: u32, permitted: u32, inheritab
 export const Rlimit = struct({ soft: u64, hard: u64 });
 
 const CAPABILITY_VERSION_3 = 0x20080522;
+const SYS_CAPSET = 126;
 
 /** Resources, asm-generic/resource.h. */
 export const RlimitResource = {
@@ -89,8 +90,17 @@ export function getCapabilities(): CapabilitySets {
   return { effective: join('effective'), permitted: join('permitted'), inheritable: join('inheritable') };
 }
 
+/** What capset(2) takes for these sets, and its number in arch/x86/entry/syscalls/syscall_64.tbl. */
+export function capsetCall(sets: CapabilitySets): { readonly number: number; readonly arguments: Uint8Array[] } {
+  return { number: SYS_CAPSET, arguments: [header(), capabilityData(sets)] };
+}
+
 /** Sets the calling thread's three sets; the bounding and ambient sets are prctl's. */
-export function setCapabilities({ effective, permitted, inheritable }: CapabilitySets): void {
+export function setCapabilities(sets: CapabilitySets): void {
+  if (c.capset(header(), capabilityData(sets)) < 0) throw lastError('capset');
+}
+
+function capabilityData({ effective, permitted, inheritable }: CapabilitySets): Uint8Array {
   const data = new Uint8Array(2 * CapabilityData.size);
   const view = viewOf(data);
   const half = (part: (set: bigint) => number) => ({
@@ -100,7 +110,7 @@ export function setCapabilities({ effective, permitted, inheritable }: Capabilit
   });
   CapabilityData.set(view, 0, half(low));
   CapabilityData.set(view, CapabilityData.size, half(high));
-  if (c.capset(header(), data) < 0) throw lastError('capset');
+  return data;
 }
 
 /** A resource's limits of this process. 2^64 - 1 is no limit. */

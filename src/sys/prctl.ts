@@ -11,6 +11,7 @@ const PR = {
   CAPBSET_DROP: 24,
   GET_SECUREBITS: 27,
   SET_SECUREBITS: 28,
+  SET_NO_NEW_PRIVS: 38,
   CAP_AMBIENT: 47,
 } as const;
 
@@ -18,6 +19,9 @@ const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 
 /** Secure bits, uapi/linux/securebits.h; each has a lock one bit higher. */
 export const SecureBit = { NOROOT: 0x1, NO_SETUID_FIXUP: 0x4, KEEP_CAPS: 0x10, NO_CAP_AMBIENT_RAISE: 0x40 } as const;
+
+/** arch/x86/entry/syscalls/syscall_64.tbl */
+const SYS_PRCTL = 157;
 
 /** No capability exists beyond it: the sets have 64 bits. */
 const CAPABILITY_LIMIT = 64;
@@ -68,6 +72,17 @@ export function setThreadName(name: string): void {
   const bytes = new Uint8Array(NAME_MAX_BYTES + 1);
   new TextEncoder().encodeInto(name, bytes.subarray(0, NAME_MAX_BYTES));
   if (c.prctlPointer(PR.SET_NAME, bytes, 0, 0, 0) < 0) throw lastError('prctl');
+}
+
+/**
+ * The calls of `dropBoundingSet`, `setSecureBits`, `clearAmbientSet` and of `setNoNewPrivileges` (seccomp.ts), for threads that make them without the C
+ * library. Those for capabilities that the kernel does not know fail.
+ */
+export function privilegeCalls(secureBits: number): { readonly number: number; readonly arguments: number[] }[] {
+  const calls = Array.from({ length: CAPABILITY_LIMIT }, (_, capability) => [PR.CAPBSET_DROP, capability, 0, 0, 0]);
+  calls.push([PR.SET_SECUREBITS, secureBits, 0, 0, 0], [PR.CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0]);
+  calls.push([PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0]);
+  return calls.map((values) => ({ number: SYS_PRCTL, arguments: values }));
 }
 
 /** Drops every capability that this kernel knows from the bounding set. EPERM: without CAP_SETPCAP. */

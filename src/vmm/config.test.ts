@@ -64,6 +64,7 @@ const good: Config = {
   pmems: [],
   sharedDirs: [],
   sandbox: true,
+  seccompLogFailures: false,
   logLevel: 'warn',
   stats: false,
 };

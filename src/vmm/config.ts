@@ -34,8 +34,12 @@ export interface Config {
   readonly pmems: readonly PmemConfig[];
   /** In the order of the devices on the bus. */
   readonly sharedDirs: readonly SharedDirConfig[];
-  /** Whether device processes are jailed. */
+  /** Whether device processes are jailed, and main has walls of its own. */
   readonly sandbox: boolean;
+  /** The folder of the seccomp policies, in place of the package's. */
+  readonly seccompPolicyDir?: string;
+  /** Calls that a policy forbids fail and are told of, in place of killing. */
+  readonly seccompLogFailures: boolean;
   readonly hypervisor: HypervisorWish;
   readonly logLevel: LogLevel;
   /** A line of JSON with figures about the run goes to stderr at its end. */

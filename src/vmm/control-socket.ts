@@ -8,6 +8,7 @@ import { OpenFlag } from '#sys/file.ts';
 import { bindUnix, connectUnix, listen, SocketType, socket } from '#sys/socket.ts';
 import { SyscallError } from '#sys/syscall-error.ts';
 import { ConfigError, pathMistake, quoted } from './config.ts';
+import { removeSocketFile } from './socket-file.ts';
 
 const OPTION = '--socket';
 const OWNER_ONLY = 0o600;
@@ -40,7 +41,7 @@ export class ControlSocket implements HasFd, Disposable {
 
   [Symbol.dispose](): void {
     if (!this.#fd.isOpen) return;
-    if (identityOf(this.#path) === this.#identity) unlinkSync(this.#path);
+    if (identityOf(this.#path) === this.#identity) removeSocketFile(this.#path);
     this.#fd.close();
   }
 }

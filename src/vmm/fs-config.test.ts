@@ -36,6 +36,7 @@ const lines = (...sharedDirs: readonly SharedDirConfig[]): string[] => {
     ...rest,
     kernelPath: '/k',
     sandbox: true,
+    seccompLogFailures: false,
     hypervisor: 'auto',
     logLevel: 'warn',
     stats: false,

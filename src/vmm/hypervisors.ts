@@ -10,3 +10,8 @@ export function hypervisorOf(name: string): Hypervisor {
   assert(found !== undefined, `no hypervisor is named ${name}`);
   return found;
 }
+
+/** Loads what the vCPUs of every hypervisor are made of, for a vCPU's thread. */
+export async function loadVcpus(): Promise<void> {
+  for (const hypervisor of HYPERVISORS) await hypervisor.loadVcpus();
+}

@@ -7,49 +7,62 @@ import { EventFd } from '#poll/event-fd.ts';
 import { SystemAllocator } from '#resources/system-allocator.ts';
 import { MiB } from '#util/bits.ts';
 import { type Clock, clockSince, monotonicNs, PausableClock } from '#util/clock.ts';
-import { Logger } from '#util/log.ts';
+import { type Log, Logger } from '#util/log.ts';
 import { type Config, controlSocketPath, type SerialConfig, withDefaultConsole } from './config.ts';
 import { consoleParameters, serialConsoleOf } from './console-config.ts';
 import { ControlSocket } from './control-socket.ts';
-import { wantsDevices } from './devices/create-devices.ts';
 import { DeviceSet } from './devices/device-set.ts';
+import { wantsDevices } from './devices/start-warden.ts';
 import type { ExitReport } from './exit-codes.ts';
 import { hypervisorOf } from './hypervisors.ts';
+import { MainWalls } from './main-walls.ts';
 import { openPmemImages, type PmemImage, pmemRoomBytes } from './pmem-image.ts';
+import { Policies } from './policies.ts';
 import { type ControlEnd, type InputPort, runControl } from './run-control.ts';
 import type { RunConfig, RunEnvironment } from './run-environment.ts';
 import { RunState } from './run-state.ts';
 import { type OpenOutput, openOutput } from './serial-output.ts';
 import { stderrSink } from './stderr-sink.ts';
 import { Suspension } from './suspension.ts';
-import type { VcpuThreadData, VcpuThreadReport } from './vcpu-thread.ts';
-import { VcpuWorker } from './vcpu-worker.ts';
+import type { VcpuThreadData } from './vcpu-thread.ts';
+import { type ThreadReport, VcpuWorker } from './vcpu-worker.ts';
 import { packageVersion } from './version.ts';
 import { VmControls } from './vm-controls.ts';
 
 /** Runs one virtual machine to its end. */
 export const runConfig: RunConfig = async (config, environment) => {
+  const policies = config.sandbox ? new Policies(config) : undefined;
+  policies?.check();
+  const walls = policies && new MainWalls(policies);
   using owned = new DisposableStack();
   // First, so that clients see their connections closed when all else has ended.
   const clients = owned.use(new DisposableStack());
   const controlSocket = openControlSocket(config, owned);
+  const runState = new RunState();
+  const exit = owned.use(EventFd.create());
+  // Before the machine is made: they load beside it.
+  const threads = Array.from({ length: config.cpus }, (_, index) =>
+    owned.use(startThread(index, { runState, exit }, environment)),
+  );
   const clockOriginNs = monotonicNs();
   const clock = new PausableClock(clockSince(clockOriginNs));
+  const log = loggerOf('start', { config, environment, clock });
   const ports = withDefaultConsole(config.serial);
   const pmemImages = openPmem(config, environment, owned);
   const machine = owned.use(buildMachine(config, environment, { clock, ports, pmemImages }));
+  log.info('the machine is built');
   // After the loaders, which may refuse the user's files: opening an output can create one.
   const outputs = openOutputs(ports, owned);
-  const runState = new RunState();
   const devices = wantsDevices(config)
     ? owned.use(
         createDeviceSet(
-          { config: { ...config, serial: ports }, environment, clock, runState, pmemImages },
+          { config: { ...config, serial: ports }, environment, clock, policies, runState, pmemImages },
           machine,
           owned,
         ),
       )
     : undefined;
+  log.info('the devices are forked');
   const run: Run = {
     machine,
     devices,
@@ -60,18 +73,24 @@ export const runConfig: RunConfig = async (config, environment) => {
     ports,
     outputs,
     runState,
-    exit: owned.use(EventFd.create()),
+    exit,
     inputSpace: owned.use(EventFd.create()),
     stop: owned.use(EventFd.create()),
     standing: owned.use(EventFd.create()),
     controlSocket,
     clients,
   };
-  const threads = machine.vcpuStates.map((_, index) => startThread(run, index, environment));
-  const end = await control(run, environment);
+  // From here on no process can be started.
+  environment.terminal?.prepare();
+  walls?.dropPrivileges();
+  for (const [index, thread] of threads.entries()) thread.attach(vcpuThreadData(run, index));
+  await Promise.all(threads.map(({ ready }) => ready));
+  log.info('the threads are ready');
+  const end = await runGuest(run, environment, { walls, log });
   run.stop.write();
   for (const index of threads.keys()) machine.vm.kick(index);
   run.runState.askEnd();
+  run.runState.begin();
   const reports = await Promise.all(threads.map((thread) => thread.end()));
   return reportOf(end, run.runState, reports);
 };
@@ -107,25 +126,34 @@ function openPmem(config: Config, { hypervisor }: RunEnvironment, owned: Disposa
   return openPmemImages(config.pmems, hypervisorOf(hypervisor).regionRoomBytesMax(ramEnd), owned);
 }
 
-interface DeviceSetParts {
+interface LogContext {
   readonly config: Config;
   readonly environment: RunEnvironment;
   readonly clock: Clock;
+}
+
+function loggerOf(name: string, { config, environment, clock }: LogContext): Log {
+  const sink = stderrSink(environment.terminal !== undefined);
+  return new Logger(name, { level: config.logLevel, sink, clock });
+}
+
+interface DeviceContext extends LogContext {
+  readonly policies: Policies | undefined;
   readonly runState: RunState;
   readonly pmemImages: readonly PmemImage[];
 }
 
 function createDeviceSet(
-  { config, environment, clock, runState, pmemImages }: DeviceSetParts,
+  { config, environment, clock, policies, runState, pmemImages }: DeviceContext,
   { vm, memory, board }: RunnableLinuxVm,
   owned: DisposableStack,
 ): DeviceSet {
   const allocator = new SystemAllocator(systemResources(board.highMmio));
   const irqRouter = owned.use(vm.createIrqRouter());
-  const sink = stderrSink(environment.terminal !== undefined);
-  const logOf = (name: string): Logger => new Logger(name, { level: config.logLevel, sink, clock });
+  const logOf = (name: string): Log => loggerOf(name, { config, environment, clock });
   const terminalSize = environment.terminal?.size();
   const onPanic = (): void => runState.notePanic();
+  const { warden } = environment;
   return new DeviceSet({
     ...config,
     pmemImages,
@@ -134,6 +162,8 @@ function createDeviceSet(
     allocator,
     irqRouter,
     logOf,
+    policies,
+    warden,
     terminalSize,
     onPanic,
   });
@@ -179,12 +209,16 @@ function rootParameters({ disks, pmems }: Config): string[] {
 
 const portIndex = (port: SerialConfig | undefined): number | undefined => port && port.num - 1;
 
-function startThread(run: Run, index: number, { threadOptions }: RunEnvironment): VcpuWorker {
+function startThread(
+  index: number,
+  { runState, exit }: Pick<Run, 'runState' | 'exit'>,
+  { threadOptions }: RunEnvironment,
+): VcpuWorker {
   const onDeath = (): void => {
-    run.runState.end('host-error');
-    run.exit.write();
+    runState.end('host-error');
+    exit.write();
   };
-  return new VcpuWorker({ data: vcpuThreadData(run, index), threadOptions, onDeath });
+  return new VcpuWorker({ index, threadOptions, onDeath });
 }
 
 function vcpuThreadData(run: Run, index: number): VcpuThreadData {
@@ -211,6 +245,20 @@ function vcpuThreadData(run: Run, index: number): VcpuThreadData {
     stopFd: run.stop.fd,
     standingFd: run.standing.fd,
   };
+}
+
+/** From the walls to the machine's end. A device that is not in its jail ends it before the guest has run. */
+async function runGuest(
+  run: Run,
+  environment: RunEnvironment,
+  { walls, log }: { readonly walls: MainWalls | undefined; readonly log: Log },
+): Promise<ControlEnd> {
+  const message = run.devices?.waitUntilJailed();
+  if (message !== undefined) return { reason: 'device-failed', message };
+  log.info('the devices are jailed');
+  walls?.installFilter();
+  run.runState.begin();
+  return await control(run, environment);
 }
 
 function control(run: Run, environment: RunEnvironment): Promise<ControlEnd> {
@@ -265,7 +313,7 @@ function createControls(run: Run, board: Board, { hypervisor }: RunEnvironment):
   return clients.use(new VmControls({ listener: controlSocket, board, facts, suspension, balloon, disks }));
 }
 
-function reportOf(end: ControlEnd, runState: RunState, reports: readonly VcpuThreadReport[]): ExitReport {
+function reportOf(end: ControlEnd, runState: RunState, reports: readonly ThreadReport[]): ExitReport {
   const problems = reports.flatMap((report) => report.problems);
   // What the threads saw of a device's end says less than its process's status.
   if (end.reason === 'device-failed')
@@ -281,7 +329,7 @@ function reportOf(end: ControlEnd, runState: RunState, reports: readonly VcpuThr
   return { reason: outcome === 'reset' && runState.panicked ? 'panic' : outcome, ...details };
 }
 
-const statisticsOf = (reports: readonly VcpuThreadReport[]): Record<string, number> =>
+const statisticsOf = (reports: readonly ThreadReport[]): Record<string, number> =>
   sum(reports.map((report) => report.statistics));
 
 function sum(records: readonly Readonly<Record<string, number>>[]): Record<string, number> {

@@ -1,4 +1,5 @@
 import type { WorkerOptions } from 'node:worker_threads';
+import type { Warden } from '#jail/warden.ts';
 import type { Config } from './config.ts';
 import type { ExitReport } from './exit-codes.ts';
 import type { HypervisorName } from './select-hypervisor.ts';
@@ -13,6 +14,8 @@ export interface RunEnvironment {
    * starts, puts an EscapeFilter before the port, and handles SIGTSTP, SIGCONT and SIGWINCH; its caller closes it.
    */
   readonly terminal: Terminal | undefined;
+  /** Started early, for a machine with device processes; the run starts one otherwise. The run ends it, and its caller where the run did not come so far. */
+  readonly warden?: Warden | undefined;
   /** One line for the user on stderr; the prefix and a line end that suits the terminal's state are added. */
   readonly log: (message: string) => void;
   /** How Node starts the vCPUs' threads; its own ways if absent. Tests make threads die by it. */

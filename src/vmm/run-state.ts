@@ -4,8 +4,8 @@ import type { ExitReason } from './exit-codes.ts';
 const OUTCOMES = ['power-off', 'reset', 'crash', 'host-error'] as const satisfies readonly ExitReason[];
 export type Outcome = (typeof OUTCOMES)[number];
 
-const WORD = { OUTCOME: 0, PANICKED: 1, WISH: 2, STANDING: 3 } as const;
-const WORD_COUNT = 4;
+const WORD = { OUTCOME: 0, PANICKED: 1, WISH: 2, STANDING: 3, BEGUN: 4 } as const;
+const WORD_COUNT = 5;
 
 /** What the main thread wants of the vCPUs' threads; a number above 0 is the standstill of that number. */
 const WISH = { RUN: 0, END: -1 } as const;
@@ -39,6 +39,17 @@ export class RunState {
 
   get panicked(): boolean {
     return Atomics.load(this.words, WORD.PANICKED) !== 0;
+  }
+
+  /** The main thread lets the guest begin, or the threads end without it. */
+  begin(): void {
+    Atomics.store(this.words, WORD.BEGUN, 1);
+    Atomics.notify(this.words, WORD.BEGUN);
+  }
+
+  /** For a vCPU's thread: waits for `begin`. */
+  waitForBegin(): void {
+    while (Atomics.load(this.words, WORD.BEGUN) === 0) Atomics.wait(this.words, WORD.BEGUN, 0);
   }
 
   /** The main thread wants the vCPUs to stand still. They look when they are kicked. */

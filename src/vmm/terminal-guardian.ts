@@ -1,4 +1,8 @@
 import { spawn, spawnSync } from 'node:child_process';
+import { PollFlag, pollFd } from '#sys/epoll.ts';
+import { Fd } from '#sys/fd.ts';
+import { pidfdOpen, pidfdSendSignal } from '#sys/process.ts';
+import { Signal } from '#sys/signal.ts';
 import { CodedError } from '#util/errors.ts';
 
 /** The process that outlives us to restore the terminal. */
@@ -43,9 +47,13 @@ export function startGuardian(fd: number): Guardian {
   // Neither the child nor its pipe may keep this process from ending.
   child.unref();
   if (pipe !== null && pipe !== undefined && 'unref' in pipe && typeof pipe.unref === 'function') pipe.unref();
+  const pidfd = new Fd(pidfdOpen(child.pid));
   return {
     pid: child.pid,
-    // SIGKILL is pending before the pipe closes, so the script never gets past its read.
-    dismiss: () => void child.kill('SIGKILL'),
+    dismiss: () => {
+      // SIGKILL is pending before the pipe closes, so the script never gets past its read.
+      if (pollFd(pidfd.fd, PollFlag.IN, 0) === 0) pidfdSendSignal(pidfd.fd, Signal.SIGKILL);
+      pidfd.close();
+    },
   };
 }

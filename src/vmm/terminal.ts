@@ -24,7 +24,7 @@ export interface TerminalCalls {
 
 /**
  * The user's terminal. `enterRaw` gives every key to the guest; `restore` gives the terminal back as it was found. From
- * the first `enterRaw` on a guardian process watches: whatever ends this process, SIGKILL included, it restores the terminal.
+ * the first `prepare` or `enterRaw` on a guardian process watches: whatever ends this process, SIGKILL included, it restores the terminal.
  *
  * Job control: on SIGTSTP call `stop`, on SIGCONT `enterRaw` again, since a shell sets the terminal for itself in between.
  */
@@ -62,9 +62,14 @@ export class Terminal {
     }
   }
 
+  /** Starts the guardian, for who can start no process later. May be repeated. */
+  prepare(): void {
+    if (!this.#guardianTried) this.#startGuardian();
+  }
+
   /** May be repeated. */
   enterRaw(): void {
-    if (!this.#guardianTried) this.#startGuardian();
+    this.prepare();
     this.#raw = true;
     this.#calls.writeSettings(this.fd, rawSettings(this.#saved));
   }

@@ -3,6 +3,7 @@ import { Fd, type HasFd } from '#sys/fd.ts';
 import { bindUnix, connectUnix, listen, SocketType, socket } from '#sys/socket.ts';
 import { SyscallError } from '#sys/syscall-error.ts';
 import { CodedError } from '#util/errors.ts';
+import { removeSocketFile } from './socket-file.ts';
 
 const BACKLOG = 128;
 /** The owner's alone. */
@@ -59,7 +60,7 @@ export class UnixListener implements HasFd, Disposable {
     this.#fd[Symbol.dispose]();
     const now = fileAt(this.#path);
     if (now === undefined || now.device !== this.#file?.device || now.inode !== this.#file.inode) return;
-    unlinkSync(this.#path);
+    removeSocketFile(this.#path);
   }
 }
 

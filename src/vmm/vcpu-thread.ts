@@ -1,5 +1,5 @@
 /** A vCPU's thread: makes its own view of the machine from shared memory and descriptors, and runs the vCPU to its end. */
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import type { BoardDescription } from '#arch/runnable-linux-vm.ts';
 import { Board } from '#arch/x86_64/board.ts';
 import { SERIAL_PORTS } from '#arch/x86_64/layout.ts';
@@ -11,7 +11,7 @@ import { Fd } from '#sys/fd.ts';
 import { clockSince, PausableClock } from '#util/clock.ts';
 import { errorMessage } from '#util/errors.ts';
 import { Logger, type LogLevel } from '#util/log.ts';
-import { hypervisorOf } from './hypervisors.ts';
+import { hypervisorOf, loadVcpus } from './hypervisors.ts';
 import { PanicWatch } from './panic-watch.ts';
 import { RunState } from './run-state.ts';
 import { FdSink, type OutputDescription } from './serial-output.ts';
@@ -43,8 +43,14 @@ export interface VcpuThreadData {
   readonly standingFd: number;
 }
 
+/** What the thread says once everything that it needs is loaded and made; it waits for RunState.begin then. */
+export interface VcpuThreadReady {
+  readonly kind: 'ready';
+}
+
 /** What the thread says when it ends. */
 export interface VcpuThreadReport {
+  readonly kind: 'report';
   readonly statistics: Readonly<Record<string, number>>;
   /** What went wrong, for people; a machine that ended as its guest asked has none. */
   readonly problems: readonly string[];
@@ -63,7 +69,7 @@ export function runVcpuThread(data: VcpuThreadData): void {
     runState.end('host-error');
   } finally {
     exit.write();
-    parentPort?.postMessage({ statistics, problems } satisfies VcpuThreadReport);
+    parentPort?.postMessage({ kind: 'report', statistics, problems } satisfies VcpuThreadReport);
   }
 }
 
@@ -114,6 +120,8 @@ function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<
   });
   using vcpu = vm.createVcpu(data.index, board);
   vcpu.setState(data.state);
+  parentPort?.postMessage({ kind: 'ready' } satisfies VcpuThreadReady);
+  runState.waitForBegin();
   const result = runToEnd(vcpu, board, { runState, standing: eventFdOf(data.standingFd) });
   board.flush();
   noteExit(result, context);
@@ -124,6 +132,7 @@ function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<
 /** Runs the guest, and stands still in between when that is wanted. */
 function runToEnd(vcpu: Vcpu, board: Board, { runState, standing }: Standstill): VcpuExit {
   for (;;) {
+    if (runState.wantsEnd) return { reason: 'kicked' };
     const result = vcpu.run();
     if (result.reason !== 'kicked' || runState.wantsEnd) return result;
     if (runState.wantsStandstill) standStill(vcpu.index, board, { runState, standing });
@@ -155,4 +164,6 @@ function eventFdOf(fd: number): EventFd {
   return EventFd.fromFd(new Fd(fd));
 }
 
-if (parentPort !== null) runVcpuThread(workerData as VcpuThreadData);
+// The thread is started before its machine is there, for it takes a while to load.
+if (parentPort !== null) await loadVcpus();
+parentPort?.once('message', (data: VcpuThreadData) => runVcpuThread(data));

@@ -1,45 +1,64 @@
 import { Worker, type WorkerOptions } from 'node:worker_threads';
-import type { VcpuThreadData, VcpuThreadReport } from './vcpu-thread.ts';
+import type { VcpuThreadData, VcpuThreadReady, VcpuThreadReport } from './vcpu-thread.ts';
 
 /** What a vCPU thread gets to end before its machine is given up. */
 const END_LIMIT_MS = 1000;
 
 export interface VcpuWorkerOptions {
-  readonly data: VcpuThreadData;
+  readonly index: number;
   readonly threadOptions: WorkerOptions | undefined;
   /** The thread ended without a report while its machine ran: its own code could not say that the machine has ended. */
   readonly onDeath: () => void;
 }
 
+/** What came of a thread, whether it could say so or not. */
+export type ThreadReport = Omit<VcpuThreadReport, 'kind'>;
+
 /** The main thread's side of a vCPU's thread. Node tells of its end and its words when the event loop turns. */
-export class VcpuWorker {
+export class VcpuWorker implements Disposable {
+  /** Resolves when the thread waits for RunState.begin, and when it ends before. */
+  readonly ready: Promise<void>;
   readonly #worker: Worker;
   readonly #exited: Promise<'exited'>;
   readonly #problems: string[] = [];
   #report: VcpuThreadReport | undefined;
   #ending = false;
 
-  constructor({ data, threadOptions, onDeath }: VcpuWorkerOptions) {
+  constructor({ index, threadOptions, onDeath }: VcpuWorkerOptions) {
     const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js';
     const url = new URL(`./vcpu-thread.${extension}`, import.meta.url);
-    this.#worker = new Worker(url, { ...threadOptions, workerData: data });
-    this.#worker.on('message', (report: VcpuThreadReport) => {
-      this.#report = report;
+    this.#worker = new Worker(url, { ...threadOptions });
+    const isReady = Promise.withResolvers<void>();
+    this.ready = isReady.promise;
+    this.#worker.on('message', (message: VcpuThreadReady | VcpuThreadReport) => {
+      if (message.kind === 'report') this.#report = message;
+      isReady.resolve();
     });
-    this.#worker.on('error', (error: Error) => void this.#problems.push(`vCPU ${data.index}: ${describe(error)}`));
+    this.#worker.on('error', (error: Error) => void this.#problems.push(`vCPU ${index}: ${describe(error)}`));
     this.#exited = new Promise((resolve) => {
       this.#worker.on('exit', (status) => {
         resolve('exited');
+        isReady.resolve();
         if (this.#report !== undefined || this.#ending) return;
-        if (this.#problems.length === 0)
-          this.#problems.push(`vCPU ${data.index}: its thread ended with status ${status}`);
+        if (this.#problems.length === 0) this.#problems.push(`vCPU ${index}: its thread ended with status ${status}`);
         onDeath();
       });
     });
   }
 
+  /** Gives the thread its machine; it is `ready` then. */
+  attach(data: VcpuThreadData): void {
+    this.#worker.postMessage(data);
+  }
+
+  /** For a machine that does not come about. */
+  [Symbol.dispose](): void {
+    this.#ending = true;
+    void this.#worker.terminate();
+  }
+
   /** Waits for the thread's end; one that does not end in time is terminated. */
-  async end(): Promise<VcpuThreadReport> {
+  async end(): Promise<ThreadReport> {
     this.#ending = true;
     const timer = Promise.withResolvers<'late'>();
     const timeout = setTimeout(() => timer.resolve('late'), END_LIMIT_MS);

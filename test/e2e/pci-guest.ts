@@ -96,4 +96,5 @@ function run({ kernel, initrds, params, hasConfigIo }: PciGuestOptions): PciGues
   return { console, messages };
 }
 
+await softwareHypervisor.loadVcpus();
 parentPort?.postMessage(run(workerData as PciGuestOptions));

@@ -12,11 +12,13 @@ import type { AttachOptions, Hypervisor, Vcpu, VcpuBus, Vm, VmDescription, VmOpt
 import { SoftwareIrqChip } from './irq-chip.ts';
 import { SoftwareIrqRouter } from './irq-router.ts';
 import { MemoryRegions, regionStateWords } from './memory-regions.ts';
-import { SoftwareVcpu } from './software-vcpu.ts';
 
 const KIND = 'software';
 /** Of a WebAssembly memory with 32-bit addresses. */
 const MEMORY_BYTES_MAX = 2 ** 32;
+
+/** The CPU is the larger part of this program; the main thread, which makes the machine, has no use for it. */
+let vcpus: typeof import('./software-vcpu.ts') | undefined;
 
 interface SoftwareVmDescription extends VmDescription {
   readonly kind: typeof KIND;
@@ -75,8 +77,9 @@ class SoftwareVm implements Vm {
 
   createVcpu(index: number, bus: VcpuBus): Vcpu {
     assert(index >= 0 && index < this.#parts.vcpuCount, 'a vCPU of this VM');
+    assert(vcpus !== undefined, 'loadVcpus comes first');
     const { memory, irqChip } = this;
-    return new SoftwareVcpu({ ...this.#parts, index, bus, memory, irqChip });
+    return new vcpus.SoftwareVcpu({ ...this.#parts, index, bus, memory, irqChip });
   }
 
   kick(index: number): void {
@@ -155,6 +158,9 @@ export const softwareHypervisor: Hypervisor = {
     assert(isSoftware(description), 'a description of this hypervisor');
     const memory = GuestMemory.borrowing(description.memory.fd, description.memory.regions);
     return new SoftwareVm({ ...description, memory, clock, log, isAttached: true });
+  },
+  async loadVcpus(): Promise<void> {
+    vcpus ??= await import('./software-vcpu.ts');
   },
 };
 

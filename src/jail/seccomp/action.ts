@@ -1,13 +1,14 @@
 import { assert } from '#util/assert.ts';
 
-/** What a filter does with a system call, seccomp(2). */
-export type Action = 'allow' | 'log' | 'trap' | 'kill-thread' | 'kill-process' | { readonly errno: number };
+/** What a filter does with a system call, seccomp(2). `tell`: SECCOMP_RET_USER_NOTIF, whose listener decides. */
+export type Action = 'allow' | 'log' | 'tell' | 'trap' | 'kill-thread' | 'kill-process' | { readonly errno: number };
 
 /** SECCOMP_RET_ values, uapi/linux/seccomp.h. The upper half is the action, the lower its data. */
 const RETURN_VALUES = {
   'kill-process': 0x8000_0000,
   'kill-thread': 0x0000_0000,
   trap: 0x0003_0000,
+  tell: 0x7fc0_0000,
   log: 0x7ffc_0000,
   allow: 0x7fff_0000,
 } as const;

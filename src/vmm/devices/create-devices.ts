@@ -7,9 +7,6 @@ import { queueNotifyOffset, VIRTIO_BAR, virtioVectorCount } from '#devices/virti
 import type { IrqRouter } from '#hypervisor/irq-router.ts';
 import type { Vm } from '#hypervisor/vm.ts';
 import { BASE_JAIL, type JailConfig } from '#jail/jail-config.ts';
-import { X86_64 } from '#jail/seccomp/architecture.ts';
-import { encode } from '#jail/seccomp/bpf.ts';
-import { compilePolicy, policyPath } from '#jail/seccomp/compile.ts';
 import type { Warden } from '#jail/warden.ts';
 import type { GuestMemory } from '#memory/guest-memory.ts';
 import { EventFd } from '#poll/event-fd.ts';
@@ -20,9 +17,9 @@ import { SocketType, socketpair } from '#sys/socket.ts';
 import type { Log, LogLevel } from '#util/log.ts';
 import { DeviceLogServer } from '#vm-control/device-log.ts';
 import { type MsiHost, msiHandlers, VmIrq } from '#vm-control/vm-irq.ts';
-import type { Config } from '../config.ts';
 import { consolePorts } from '../console-config.ts';
 import type { PmemImage } from '../pmem-image.ts';
+import type { Policies } from '../policies.ts';
 import { grantSockets } from './grants.ts';
 import { type BalloonClient, balloonPlan } from './plans/balloon.ts';
 import { blockPlan, type DiskClient } from './plans/block.ts';
@@ -34,15 +31,13 @@ import type { DeviceHelper, DevicePlan } from './plans/plan.ts';
 import { pmemPlan } from './plans/pmem.ts';
 import { rngPlan } from './plans/rng.ts';
 import { vsockPlan } from './plans/vsock.ts';
+import type { WantedDevices } from './start-warden.ts';
 import type { VirtioParameters } from './virtio-process.ts';
 
 /** Nobody, on Debian and most others: what root's devices are outside of their user namespace. */
 const NOBODY = { uid: 65534, gid: 65534 } as const;
 /** As far from a jail as a forked device can be: its capabilities are dropped all the same. */
-const NO_JAIL: JailConfig = { namespaces: [], root: 'host', rlimits: {}, dumpable: true };
-
-/** What of a machine's configuration is devices with processes. */
-export type WantedDevices = Pick<Config, 'disks' | 'inputs' | 'nets' | 'pmems' | 'serial' | 'sharedDirs' | 'vsock'>;
+export const NO_JAIL: JailConfig = { namespaces: [], root: 'host', rlimits: {}, dumpable: true };
 
 export interface CreateDevicesOptions extends Omit<WantedDevices, 'pmems'>, ConsoleHost {
   /** Those of `pmems`. */
@@ -52,7 +47,8 @@ export interface CreateDevicesOptions extends Omit<WantedDevices, 'pmems'>, Cons
   readonly memory: GuestMemory;
   readonly allocator: SystemAllocator;
   readonly irqRouter: IrqRouter;
-  readonly sandbox: boolean;
+  /** Undefined without a jail. */
+  readonly policies: Policies | undefined;
   readonly logLevel: LogLevel;
   /** The log of a device of that name. */
   readonly logOf: (name: string) => Log;
@@ -87,12 +83,6 @@ export interface CreatedDevices {
   readonly disks: readonly DiskClient[];
 }
 
-/** Whether a machine has device processes. */
-export function wantsDevices({ disks, inputs, nets, pmems, serial, sharedDirs, vsock }: WantedDevices): boolean {
-  const lists = [disks, inputs, nets, pmems, sharedDirs, consolePorts(serial)];
-  return vsock !== undefined || lists.some((list) => list.length > 0);
-}
-
 /**
  * Makes the devices that are asked for, and an entropy device and a balloon with them. `owned` gets what must live as long as the
  * machine. Throws ConfigError for a disk, network or path that cannot be used, WardenError when no process can be made,
@@ -101,7 +91,8 @@ export function wantsDevices({ disks, inputs, nets, pmems, serial, sharedDirs, v
 export function createDevices(options: CreateDevicesOptions, owned: DisposableStack): CreatedDevices {
   using opened = new DisposableStack();
   const { plan, client } = balloonPlan(options.memory.sizeBytes, opened, owned);
-  const { inputs, nets, serial, sharedDirs, vsock, sandbox, pmemImages, allocator, memoryRegions } = options;
+  const { inputs, nets, serial, sharedDirs, vsock, pmemImages, allocator, memoryRegions } = options;
+  const sandbox = options.policies !== undefined;
   const ports = consolePorts(serial);
   const console = ports.length === 0 ? undefined : consolePlan(ports, options, { opened, owned });
   const disks = options.disks.map((disk, index) => blockPlan(disk, index, { opened, owned }));
@@ -117,14 +108,17 @@ export function createDevices(options: CreateDevicesOptions, owned: DisposableSt
     ...pmemImages.map((image, index) => pmemPlan(image, index, { allocator, addMemoryRegion }, opened)),
     plan,
   ];
-  const devices = plans.map((each, index) => createDevice(each, index + 1, options, owned));
+  // All policies before the first process.
+  const jails = plans.map((each) => jailOf(each, options.policies));
+  const devices = plans.map((each, index) =>
+    createDevice({ plan: each, jail: jails[index] ?? NO_JAIL, slot: index + 1 }, options, owned),
+  );
   return { devices, balloon: client, console: console?.client, disks: disks.map((disk) => disk.client) };
 }
 
 /** Makes one device in this slot of the PCI bus; `owned` gets what lives as long as the machine. Throws WardenError, SyscallError. */
 export function createDevice(
-  plan: DevicePlan,
-  slot: number,
+  { plan, jail, slot }: { readonly plan: DevicePlan; readonly jail: JailConfig; readonly slot: number },
   options: CreateDevicesOptions,
   owned: DisposableStack,
 ): CreatedDevice {
@@ -161,7 +155,7 @@ export function createDevice(
     device: plan.parameters,
   };
   const forked = warden.fork(
-    { device: plan.device, name, jail: jailOf(plan, options.sandbox), usesGuestMemory: true, parameters },
+    { device: plan.device, name, jail, usesGuestMemory: true, parameters },
     [irqClient, logClient, irqfd, resample, ...queueEvents, ...granted.clients, ...plan.fds].map(({ fd }) => fd),
   );
   options.irqRouter.addLevelIrqfd(intx.gsi, new Fd(dup(irqfd.fd)), new Fd(dup(resample.fd)));
@@ -171,7 +165,7 @@ export function createDevice(
     id: forked.id,
     name,
     servers: [irqServer, logServer, ...granted.servers, ...(plan.server === undefined ? [] : [plan.server])],
-    policy: options.sandbox ? plan.policy : undefined,
+    policy: options.policies && plan.policy,
     helper: plan.helper,
     pciFunction: {
       address,
@@ -193,13 +187,9 @@ function msiHost(irqRouter: IrqRouter, allocator: SystemAllocator, name: string)
   };
 }
 
-function jailOf({ policy, jail }: DevicePlan, sandbox: boolean): JailConfig {
-  if (!sandbox) return NO_JAIL;
-  const program = compilePolicy({
-    path: policyPath(X86_64, policy),
-    architecture: X86_64,
-    defaultAction: 'kill-process',
-  });
+function jailOf({ policy, jail }: DevicePlan, policies: Policies | undefined): JailConfig {
+  if (policies === undefined) return NO_JAIL;
   const user = process.geteuid?.() === 0 && jail === undefined ? { user: NOBODY } : {};
-  return { ...BASE_JAIL, ...user, ...jail, seccomp: encode(program) };
+  const denied = policies.logsFailures ? 'refuse' : 'kill';
+  return { ...BASE_JAIL, ...user, ...jail, seccomp: policies.device(policy), denied };
 }

@@ -2,19 +2,25 @@ import { DeviceProxy } from '#devices/proxy/device-protocol.ts';
 import type { ProxiedFunction } from '#devices/proxy/proxied-function.ts';
 import type { IrqRouter } from '#hypervisor/irq-router.ts';
 import { statusText } from '#jail/forked-process.ts';
-import { Warden, type WardenEvent } from '#jail/warden.ts';
+import { REMEDIES } from '#jail/remedies.ts';
+import type { Warden, WardenEvent } from '#jail/warden.ts';
 import { PollContext } from '#poll/poll-context.ts';
 import { PollFlag, pollFd } from '#sys/epoll.ts';
 import type { HasFd } from '#sys/fd.ts';
 import { Signal } from '#sys/signal.ts';
 import { CodedError } from '#util/errors.ts';
 import { u64AsNumber } from '#util/struct.ts';
+import { callName } from '../policies.ts';
 import { type CreateDevicesOptions, type CreatedDevice, createDevices, type DeviceServer } from './create-devices.ts';
 import type { BalloonClient } from './plans/balloon.ts';
 import type { DiskClient } from './plans/block.ts';
 import type { ConsoleClient } from './plans/console.ts';
+import { startWarden } from './start-warden.ts';
 
-export type DeviceSetOptions = Omit<CreateDevicesOptions, 'warden'>;
+export interface DeviceSetOptions extends Omit<CreateDevicesOptions, 'warden'> {
+  /** Becomes the set's, which starts one otherwise. */
+  readonly warden?: Warden | undefined;
+}
 
 const TOKEN = { WARDEN: 0, IRQ_ROUTER: 1, SOURCES: 2 } as const;
 /** TASK_COMM_LEN without its NUL, linux/sched.h. */
@@ -25,6 +31,9 @@ interface Source {
   readonly waiting: HasFd;
   readonly turn: () => string | undefined;
 }
+
+/** On a loaded machine a jail takes seconds. */
+const JAILED_TIMEOUT_MS = 30_000;
 
 /** A disk may have much to bring to the medium. */
 const SHUTDOWN_TIMEOUT_MS = 10_000;
@@ -43,15 +52,20 @@ export class DeviceSet implements Disposable {
   readonly #irqRouter: IrqRouter;
   readonly #devices: readonly CreatedDevice[];
   readonly #sources: readonly Source[];
+  readonly #options: DeviceSetOptions;
+  /** The warden's numbers of the devices that are in their jails, and run. */
+  readonly #jailed = new Set<number>();
+  /** By the warden's number of a device: the call that its filter has denied last. */
+  readonly #deniedCalls = new Map<number, number>();
 
   /** Starts the warden and has the devices forked. Throws ConfigError, WardenError, SyscallError. */
   constructor(options: DeviceSetOptions) {
     const { memory, irqRouter } = options;
     try {
       this.#irqRouter = irqRouter;
-      const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js';
-      const entry = new URL(`./warden-entry.${extension}`, import.meta.url);
-      this.#warden = this.#owned.use(new Warden({ entry, guestMemoryFd: memory.fd }));
+      this.#options = options;
+      this.#warden = this.#owned.use(options.warden ?? startWarden());
+      this.#warden.giveGuestMemory(memory.fd);
       const { devices, balloon, console, disks } = createDevices({ ...options, warden: this.#warden }, this.#owned);
       this.#devices = devices;
       this.balloon = balloon;
@@ -83,6 +97,19 @@ export class DeviceSet implements Disposable {
     for (let index = 0; index < events.length; index++) {
       const { token } = events.at(index);
       const failure = this.#handle(token);
+      if (failure !== undefined) return failure;
+    }
+    return undefined;
+  }
+
+  /** Waits until every device is in its jail; returns why one is not. What the host refuses is known before the guest runs. */
+  waitUntilJailed(): string | undefined {
+    const deadlineMs = performance.now() + JAILED_TIMEOUT_MS;
+    while (this.#jailed.size < this.#devices.length) {
+      const leftMs = Math.ceil(deadlineMs - performance.now());
+      if (leftMs <= 0 || pollFd(this.waiting.fd, PollFlag.IN, leftMs) === 0)
+        return `the device processes have not been ready within ${JAILED_TIMEOUT_MS / 1000} s`;
+      const failure = this.turn();
       if (failure !== undefined) return failure;
     }
     return undefined;
@@ -133,10 +160,24 @@ export class DeviceSet implements Disposable {
   #failureOf(event: WardenEvent): string | undefined {
     const device = this.#devices.find(({ id }) => id === event.id);
     const name = device?.name ?? `device process ${event.id}`;
-    if (event.kind === 'ready') return undefined;
-    if (event.kind === 'ended') return `${name}: its process ended: ${statusText(event.status)}${hint(event, device)}`;
+    if (event.kind === 'ready') {
+      this.#jailed.add(event.id);
+      return undefined;
+    }
+    if (event.kind === 'denied') return this.#hearDenied(event, device);
+    if (event.kind === 'ended') {
+      const why = hint(event, device, this.#deniedCalls.get(event.id));
+      return `${name}: its process ended: ${statusText(event.status)}${why}`;
+    }
     const { step, message } = event.refusal;
-    return `${name}: it cannot be jailed: ${step}: ${message} (--disable-sandbox runs it without a jail)`;
+    return `${name} cannot be jailed: ${step}: ${message}; ${REMEDIES[step]}; or run it without a jail: --disable-sandbox`;
+  }
+
+  /** With --seccomp-log-failures the device goes on; else its end follows. */
+  #hearDenied({ id, call }: WardenEvent & { kind: 'denied' }, device: CreatedDevice | undefined): undefined {
+    this.#deniedCalls.set(id, call);
+    if (this.#options.policies?.logsFailures !== true || device === undefined) return;
+    this.#options.logOf(device.name).error(`${device.policy}.policy forbids ${callName(call)}: the call failed`);
   }
 
   #sourcesOf({ name, servers, helper }: CreatedDevice): Source[] {
@@ -160,10 +201,14 @@ export class DeviceSet implements Disposable {
   }
 }
 
-/** What to do about a device that its filter killed: kernels with audit log the call, seccomp(2), "Seccomp auditing"; type 1326 is AUDIT_SECCOMP. */
-function hint({ status }: WardenEvent & { kind: 'ended' }, device: CreatedDevice | undefined): string {
+/**
+ * Which call a device's filter killed it for. The warden has not told of it where the host gives no listener, and of calls of another architecture: kernels
+ * with audit log those, seccomp(2), "Seccomp auditing"; type 1326 is AUDIT_SECCOMP.
+ */
+function hint({ status }: WardenEvent & { kind: 'ended' }, device: CreatedDevice | undefined, call?: number): string {
   if (device?.policy === undefined || !('signal' in status) || status.signal !== Signal.SIGSYS) return '';
   const { name, policy } = device;
+  if (call !== undefined) return `: it called ${callName(call)}, which ${policy}.policy forbids`;
   const line = `type=1326, comm="${name.slice(0, THREAD_NAME_CHARACTERS)}", syscall=NUMBER`;
   return `: it made a system call that ${policy}.policy forbids; the kernel's log or audit log says which (${line})`;
 }

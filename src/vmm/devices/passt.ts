@@ -6,6 +6,7 @@ import { OpenFlag, setNonBlocking, tryRead } from '#sys/file.ts';
 import { pidfdOpen, pidfdSendSignal } from '#sys/process.ts';
 import { Signal } from '#sys/signal.ts';
 import { SocketType, socketpair } from '#sys/socket.ts';
+import { Errno, SyscallError } from '#sys/syscall-error.ts';
 import { ConfigError } from '../config.ts';
 import type { NetSource } from '../net-config.ts';
 import type { DeviceHelper } from './plans/plan.ts';
@@ -101,10 +102,19 @@ export class Passt implements DeviceHelper {
   }
 
   [Symbol.dispose](): void {
-    // Nothing happens to one that has ended: the descriptor stands for it alone.
-    if (pollFd(this.fd, PollFlag.IN, 0) === 0) pidfdSendSignal(this.fd, Signal.SIGTERM);
-    pollFd(this.fd, PollFlag.IN, END_TIMEOUT_MS);
+    // With the device's process the other end of its socket has gone, and it ends by itself.
+    if (pollFd(this.fd, PollFlag.IN, END_TIMEOUT_MS) === 0) this.#terminate();
     this.#pidfd.close();
     this.#complaints.close();
+  }
+
+  #terminate(): void {
+    try {
+      pidfdSendSignal(this.fd, Signal.SIGTERM);
+      pollFd(this.fd, PollFlag.IN, END_TIMEOUT_MS);
+    } catch (error) {
+      // Root's passt has become nobody's process, which main without capabilities may not signal: the end of the device's process ends it.
+      if (!(error instanceof SyscallError && error.errno === Errno.EPERM)) throw error;
+    }
   }
 }

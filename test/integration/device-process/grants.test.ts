@@ -9,7 +9,7 @@ import type { Client } from '#msg-socket/protocol.ts';
 import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { KiB } from '#util/bits.ts';
 import { viewOf } from '#util/struct.ts';
-import { type CreatedDevice, createDevice } from '#vmm/devices/create-devices.ts';
+import { type CreatedDevice, createDevice, NO_JAIL } from '#vmm/devices/create-devices.ts';
 import type { DeviceGrants } from '#vmm/devices/grants.ts';
 import { Asker, MARKS } from './asker.ts';
 import { TestMachine } from './machine.ts';
@@ -49,7 +49,11 @@ class Asking implements Disposable {
       const pair = Asker.pair();
       const fds = [ends.use(pair.server)];
       const common = { device: 'rng', policy: 'rng_device', queueCount: 1, parameters: null } as const;
-      const created = createDevice({ ...common, name, fds, grants }, slot, options, this.#owned);
+      const created = createDevice(
+        { plan: { ...common, name, fds, grants }, jail: NO_JAIL, slot },
+        options,
+        this.#owned,
+      );
       const client = Asker.client(pair.client, { sendMs: TIMEOUT_MS, receiveMs: TIMEOUT_MS });
       this.#owned.defer(() => client.close());
       return new AskingDevice(created, client);

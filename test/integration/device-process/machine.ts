@@ -11,12 +11,13 @@ import { Fd } from '#sys/fd.ts';
 import { tryAccept } from '#sys/socket.ts';
 import { GiB, MiB } from '#util/bits.ts';
 import type { Log } from '#util/log.ts';
-import type { WantedDevices } from '#vmm/devices/create-devices.ts';
 import type { DeviceSetOptions } from '#vmm/devices/device-set.ts';
+import type { WantedDevices } from '#vmm/devices/start-warden.ts';
 import type { DiskConfig } from '#vmm/disk-config.ts';
 import type { SharedDirConfig } from '#vmm/fs-config.ts';
 import type { InputConfig } from '#vmm/input-config.ts';
 import { openPmemImages, type PmemImage } from '#vmm/pmem-image.ts';
+import { Policies } from '#vmm/policies.ts';
 import { UnixListener } from '#vmm/unix-listener.ts';
 
 export const MEMORY_BYTES = MiB;
@@ -68,7 +69,7 @@ export class TestMachine implements Disposable {
   }
 
   /** Connections of devices that were made before are closed: no more than 128 can wait. `pmem`: with persistent memory, of a file of its own. */
-  options({ sandbox = true, readOnly = false, pmem = false } = {}): DeviceSetOptions {
+  options({ sandbox = true, readOnly = false, pmem = false, logsFailures = false } = {}): DeviceSetOptions {
     const { memory } = this;
     for (let fd = tryAccept(this.#events.fd); fd !== undefined; fd = tryAccept(this.#events.fd)) new Fd(fd).close();
     const logOf = (): Log => silentLog;
@@ -90,7 +91,7 @@ export class TestMachine implements Disposable {
       ...this.#wanted?.(this),
       pmemImages: pmem ? this.#pmem() : [],
       memoryRegions: this.memoryRegions,
-      sandbox,
+      policies: sandbox ? new Policies({ seccompLogFailures: logsFailures }) : undefined,
       logLevel: 'warn',
       logOf,
     };

@@ -12,7 +12,7 @@ import { Itimerspec } from '#sys/event.ts';
 import { Cmsghdr, Iovec, Msghdr, Timeval } from '#sys/message.ts';
 import { MountAttributes } from '#sys/namespaces.ts';
 import { ChildSiginfo } from '#sys/process.ts';
-import { SockFprog } from '#sys/seccomp.ts';
+import { SeccompNotif, SeccompNotifResp, SockFprog } from '#sys/seccomp.ts';
 import { Ucred } from '#sys/socket.ts';
 import { Termios } from '#sys/terminal.ts';
 
@@ -143,6 +143,29 @@ const DECLARED: readonly Declared[] = [
     name: 'struct sock_fprog',
     size: SockFprog.size,
     fields: { len: SockFprog.fields.length.offset, filter: SockFprog.fields.filter.offset },
+  },
+  {
+    header: 'linux/seccomp.h',
+    name: 'struct seccomp_notif',
+    size: SeccompNotif.size,
+    fields: {
+      id: SeccompNotif.fields.id.offset,
+      pid: SeccompNotif.fields.pid.offset,
+      'data.nr': SeccompNotif.fields.call.offset,
+      'data.arch': SeccompNotif.fields.arch.offset,
+      'data.args': SeccompNotif.fields.argumentWords.offset,
+    },
+  },
+  {
+    header: 'linux/seccomp.h',
+    name: 'struct seccomp_notif_resp',
+    size: SeccompNotifResp.size,
+    fields: {
+      id: SeccompNotifResp.fields.id.offset,
+      val: SeccompNotifResp.fields.value.offset,
+      error: SeccompNotifResp.fields.error.offset,
+      flags: SeccompNotifResp.fields.flags.offset,
+    },
   },
   {
     header: 'termios.h',

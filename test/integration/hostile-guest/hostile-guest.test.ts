@@ -17,7 +17,7 @@ import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { Fd } from '#sys/fd.ts';
 import { OpenFlag } from '#sys/file.ts';
 import { MiB } from '#util/bits.ts';
-import type { WantedDevices } from '#vmm/devices/create-devices.ts';
+import type { WantedDevices } from '#vmm/devices/start-warden.ts';
 import { missingProgram } from '../../host-needs.ts';
 import { documentedTable, verdictTable } from '../../verdict-table.ts';
 import type { TestMachine } from '../device-process/machine.ts';

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { ChildExit } from '#jail/forked-process.ts';
 import { BASE_JAIL } from '#jail/jail-config.ts';
 import { probeJail } from '#jail/probe.ts';
+import { X86_64 } from '#jail/seccomp/architecture.ts';
 import { type DeviceRequest, type ForkedDevice, Warden, type WardenEvent } from '#jail/warden.ts';
 import { WardenError } from '#jail/warden-wire.ts';
 import { SharedMemory } from '#memory/shared-memory.ts';
@@ -11,7 +13,8 @@ import { read, write } from '#sys/file.ts';
 import { PAGE_SIZE_BYTES } from '#sys/memory.ts';
 import { pidfdSendSignal } from '#sys/process.ts';
 import { Signal } from '#sys/signal.ts';
-import { killOnOpening } from './filters.ts';
+
+import { killOnOpening, tellOnOpening } from './filters.ts';
 import { runs } from './observe.ts';
 
 const ENTRY = new URL('warden-entry.ts', import.meta.url);
@@ -106,6 +109,25 @@ describe('a warden', { skip }, () => {
       ],
     );
   });
+
+  for (const { denied, end } of [
+    { denied: 'kill', end: { signal: Signal.SIGSYS } },
+    // What it throws then is its end.
+    { denied: 'refuse', end: { exitCode: ChildExit.PANIC } },
+  ] as const) {
+    test(`tells of a denied call, to ${denied} it`, () => {
+      const jail = { ...BASE_JAIL, seccomp: tellOnOpening(), denied };
+      const { id } = warden.fork(request('opener', { jail }));
+      assert.deepEqual(next(), { kind: 'ready', id });
+      const told = next();
+      assert.ok(told?.kind === 'denied', JSON.stringify(told));
+      assert.ok(
+        ['open', 'openat'].some((name) => X86_64.systemCalls.get(name) === told.call),
+        `${told.call}`,
+      );
+      assert.deepEqual(next(), { kind: 'ended', id, status: end });
+    });
+  }
 
   test('tells why a device is not in its jail', () => {
     const { id } = warden.fork(request('broken'));
