@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { GuestFilesError, type Progress } from './guest-error.ts';
+import { searchPath } from './host-programs.ts';
 
 /** How often a step that takes long says that it still works. */
 const HEARTBEAT_MS = 5000;
@@ -39,7 +40,7 @@ function capture(program: string, parameters: readonly string[], cwd: string | u
   return new Promise((resolve, reject) => {
     const child = spawn(program, parameters, {
       ...(cwd === undefined ? {} : { cwd }),
-      env: { ...process.env, LC_ALL: 'C.UTF-8', LANGUAGE: 'C', DEBIAN_FRONTEND: 'noninteractive' },
+      env: { ...process.env, PATH: searchPath(), LC_ALL: 'C.UTF-8', LANGUAGE: 'C', DEBIAN_FRONTEND: 'noninteractive' },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const output: Buffer[] = [];
