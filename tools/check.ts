@@ -9,7 +9,7 @@ interface Step {
 const steps: readonly Step[] = [
   { name: 'format and lint', command: ['biome', 'ci', '--colors=off', '--error-on-warnings', '.'] },
   { name: 'types', command: ['tsc', '-p', '.'] },
-  { name: 'unit tests', command: ['node', '--test', 'src/**/*.test.ts', 'test/style/*.test.ts'] },
+  { name: 'unit tests', command: ['node', '--test', 'src/**/*.test.ts', 'tools/**/*.test.ts', 'test/style/*.test.ts'] },
 ];
 
 for (const { name, command } of steps) {

@@ -1,11 +1,12 @@
 /** Kernels and images for the tests, fetched and built once and shared by all of them through the cache. */
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { AptOptions, Architecture, Suite } from '../../tools/guest/apt.ts';
 import { openCache } from '../../tools/guest/cache-folder.ts';
 import { buildInitramfs, buildRootFolder } from '../../tools/guest/initramfs.ts';
 import { extractVmlinux, fetchKernel } from '../../tools/guest/kernel.ts';
+import { modulesInOrder } from '../../tools/guest/kernel-modules.ts';
 import { fetchPackage } from '../../tools/guest/packages.ts';
 
 /** The user space that the tests run programs of. */
@@ -67,34 +68,11 @@ export const MODULE_PREFIX = 'etc/crosvm/module-';
 
 /** Modules of the kernel of `vmlinuz` with all that they need, as programs of a script archive, in the order to load them. */
 export async function kernelModules(names: readonly string[]): Promise<Readonly<Record<string, Uint8Array>>> {
-  const { image, release } = await fetchKernel(aptOptions('bookworm'));
-  const folder = resolve(dirname(image), '../lib/modules', release);
-  const paths = new Map(
-    readdirSync(folder, { recursive: true, encoding: 'utf8' })
-      .filter((path) => path.endsWith('.ko'))
-      .map((path) => [moduleName(path), join(folder, path)]),
+  const modules = modulesInOrder(await fetchKernel(aptOptions('bookworm')), names);
+  return Object.fromEntries(
+    modules.map(({ name, path }, i) => [
+      `${MODULE_PREFIX}${String(i).padStart(2, '0')}-${name}.ko`,
+      readFileSync(path),
+    ]),
   );
-  const ordered = new Map<string, string>();
-  const add = (name: string): void => {
-    const path = paths.get(moduleName(name));
-    if (path === undefined) throw new Error(`the kernel has no module ${name}`);
-    if (ordered.has(path)) return;
-    for (const needed of dependenciesOf(readFileSync(path))) add(needed);
-    ordered.set(path, `${MODULE_PREFIX}${String(ordered.size).padStart(2, '0')}-${moduleName(name)}.ko`);
-  };
-  for (const name of names) add(name);
-  return Object.fromEntries([...ordered].map(([path, to]) => [to, readFileSync(path)]));
 }
-
-/** What `depends` says in a module's section .modinfo, whose entries end with a NUL. */
-function dependenciesOf(module: Buffer): string[] {
-  const key = '\0depends=';
-  const start = module.indexOf(key, 0, 'latin1');
-  if (start < 0) return [];
-  const end = module.indexOf(0, start + key.length);
-  const list = module.toString('latin1', start + key.length, end);
-  return list.split(',').filter((name) => name !== '');
-}
-
-/** File names and dependencies differ in dashes. */
-const moduleName = (path: string): string => basename(path, '.ko').replaceAll('-', '_');

@@ -1,4 +1,4 @@
-import { readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { announcedSize, decodePayload, payloadFormat } from '#kernel/decompress/payload.ts';
 import { FileSource, readRange } from '#kernel/image-source.ts';
@@ -13,6 +13,8 @@ export interface GuestKernel {
   readonly image: string;
   /** Kernel release as `uname -r` prints it. */
   readonly release: string;
+  /** Folder of its modules. */
+  readonly modules: string;
 }
 
 /** Debian's newest kernel for virtual machines, fetched and unpacked. */
@@ -21,7 +23,12 @@ export async function fetchKernel(options: AptOptions): Promise<GuestKernel> {
   const boot = join(files, 'boot');
   const image = readdirSync(boot).find((file) => file.startsWith('vmlinuz-'));
   if (image === undefined) throw new GuestFilesError(`package '${name}' has no boot/vmlinuz-*`);
-  return { image: join(boot, image), release: image.slice('vmlinuz-'.length) };
+  const release = image.slice('vmlinuz-'.length);
+  const modules = ['lib', 'usr/lib']
+    .map((lib) => join(files, lib, 'modules', release))
+    .find((path) => existsSync(path));
+  if (modules === undefined) throw new GuestFilesError(`package '${name}' has no lib/modules/${release}`);
+  return { image: join(boot, image), release, modules };
 }
 
 /** The ELF image inside the kernel's bzImage, as `vmlinux` is built. Returns its path in the cache. */
