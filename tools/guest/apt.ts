@@ -120,7 +120,7 @@ async function privateApt({ cache, architecture = 'amd64', progress }: AptOption
   const name = `lists-${suite}-${architecture === 'amd64' ? '' : `${architecture}-`}${today}`;
   dropOldLists(cache, suite, name);
   const root = await cached(cache, name, async (temporary) => {
-    const sources = privateSources({ suite, architecture }, machineMirrors());
+    const sources = debianSources({ suite, architecture });
     for (const folder of ['state/lists/partial', 'cache/archives/partial', 'etc']) {
       mkdirSync(join(temporary, folder), { recursive: true });
     }
@@ -176,11 +176,9 @@ export interface Mirrors {
   readonly security: string;
 }
 
-/** Sources in apt's one-line form. Throws a GuestFilesError where Debian's keys are missing. */
-function privateSources(
-  { suite, architecture }: { suite: Suite; architecture: Architecture },
-  { main, security }: Mirrors,
-): string {
+/** The release's sources at this machine's mirrors, in apt's one-line form. Throws a GuestFilesError where Debian's keys are missing. */
+export function debianSources({ suite, architecture }: { suite: Suite; architecture: Architecture }): string {
+  const { main, security } = machineMirrors();
   const keyring = KEYRINGS.find((path) => existsSync(path));
   if (keyring === undefined) {
     throw new GuestFilesError(

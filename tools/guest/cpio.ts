@@ -2,6 +2,7 @@
  * cpio archives in the "newc" form that Linux unpacks as an initramfs:
  * https://docs.kernel.org/driver-api/early-userspace/buffer-format.html
  */
+import { closeSync, openSync, writeSync } from 'node:fs';
 
 /** File types in the mode, as in stat(2). */
 const TYPE = { REGULAR: 0o100000, DIRECTORY: 0o040000, SYMLINK: 0o120000, CHARACTER: 0o020000 } as const;
@@ -111,4 +112,19 @@ function hex8(value: number, path: string): string {
     throw new RangeError(`${value} does not fit a field of the archive ('${path}')`);
   }
   return value.toString(16).toUpperCase().padStart(8, '0');
+}
+
+/** Makes an archive of a file that must not exist yet. Returns its size in bytes. */
+export function writeArchive(path: string, write: (writer: CpioWriter) => void): number {
+  const fd = openSync(path, 'wx');
+  try {
+    const writer = new CpioWriter((bytes) => {
+      for (let written = 0; written < bytes.byteLength; ) written += writeSync(fd, bytes, written);
+    });
+    write(writer);
+    writer.end();
+    return writer.sizeBytes;
+  } finally {
+    closeSync(fd);
+  }
 }

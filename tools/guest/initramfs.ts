@@ -1,12 +1,12 @@
 /** The guest's root as an initramfs: busybox, the init script and, if asked for, Debian packages. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, openSync, writeSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { alternatives } from './alternatives.ts';
 import type { AptOptions } from './apt.ts';
 import { cached } from './cache-folder.ts';
-import { CpioWriter } from './cpio.ts';
+import { writeArchive } from './cpio.ts';
 import { GuestFilesError } from './guest-error.ts';
 import { ImageTree } from './image-tree.ts';
 import { etcFiles, INIT, REPORT_STATUS_PATH, SCRIPT_PATH } from './init-script.ts';
@@ -84,10 +84,16 @@ function rootTree({ busybox, packages }: Contents): ImageTree {
   return tree;
 }
 
-/** busybox and a symlink for each of its applets that no package brings. */
-function addBusybox(tree: ImageTree, { files }: UnpackedPackage): void {
+/** Path on the host of the program in package busybox-static. */
+export function busyboxProgram({ files }: UnpackedPackage): string {
   const program = ['bin/busybox', 'usr/bin/busybox'].map((path) => join(files, path)).find((path) => existsSync(path));
   if (program === undefined) throw new GuestFilesError(`package busybox-static has no bin/busybox in '${files}'`);
+  return program;
+}
+
+/** busybox and a symlink for each of its applets that no package brings. */
+function addBusybox(tree: ImageTree, busybox: UnpackedPackage): void {
+  const program = busyboxProgram(busybox);
   const applets = execFileSync(program, ['--list-full'], { encoding: 'utf8' }).trim().split('\n');
   tree.hostFile('bin/busybox', program);
   const folders = ['bin', 'sbin', 'usr/bin', 'usr/sbin'];
@@ -116,18 +122,4 @@ export function writeScriptArchive(path: string, script: string, options: Script
       writer.add({ kind: 'file', path: to, mode: 0o755, data });
     }
   });
-}
-
-function writeArchive(path: string, write: (writer: CpioWriter) => void): number {
-  const fd = openSync(path, 'wx');
-  try {
-    const writer = new CpioWriter((bytes) => {
-      for (let written = 0; written < bytes.byteLength; ) written += writeSync(fd, bytes, written);
-    });
-    write(writer);
-    writer.end();
-    return writer.sizeBytes;
-  } finally {
-    closeSync(fd);
-  }
 }

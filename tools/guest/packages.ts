@@ -50,10 +50,15 @@ export function fetchPackage(options: AptOptions, name: string): Promise<Unpacke
 /** The newest versions of the packages and of all that they depend on. */
 export function fetchClosure(options: AptOptions, names: readonly string[]): Promise<UnpackedPackage[]> {
   const wanted = [...new Set(names)].toSorted();
-  for (const name of wanted) {
+  checkPackageNames(wanted);
+  return fetchAll(options, `closure ${wanted.join(' ')}`, (apt) => dependencyClosure(apt, wanted));
+}
+
+/** Throws a GuestFilesError for what is more or less than a name: such words mean something else to apt. */
+export function checkPackageNames(names: readonly string[]): void {
+  for (const name of names) {
     if (!/^[a-z0-9][a-z0-9+.-]+$/.test(name)) throw new GuestFilesError(`'${name}' is not the name of a package`);
   }
-  return fetchAll(options, `closure ${wanted.join(' ')}`, (apt) => dependencyClosure(apt, wanted));
 }
 
 type Resolve = (apt: Apt) => Promise<PackageVersion[]>;
