@@ -1,9 +1,10 @@
 /**
- * npm run demo [-- --packages bash,python3-minimal] [--mem MIB] [--hypervisor NAME] [--suite bookworm|trixie]
+ * npm run demo [-- --packages python3-minimal,less] [--mem MIB] [--hypervisor NAME]
+ * npm run demo -- --initramfs [--packages bash,python3-minimal] [--suite bookworm|trixie] …
  *
- * Boots Debian's kernel with busybox, and with Debian packages if named. On a terminal it gives a shell; else the lines of
- * standard input are run as shell commands in the guest, which then powers off. The exit status is that of `crosvm run`
- * (docs/exit-codes.md): 0 when the guest powered off.
+ * Boots a Debian system on a virtio disk, with a network by passt; or, by --initramfs, Debian's kernel with busybox, and with
+ * Debian packages if named. On a terminal it gives a login or a shell; else the lines of standard input are run as shell commands
+ * in the guest, which then powers off. The exit status is that of `crosvm run` (docs/exit-codes.md): 0 when the guest powered off.
  */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
@@ -14,15 +15,21 @@ import { isatty } from 'node:tty';
 import { parseArgs } from 'node:util';
 import { SUITES, type Suite } from './guest/apt.ts';
 import { openCache } from './guest/cache-folder.ts';
-import { GuestFilesError } from './guest/guest-error.ts';
+import { buildDebianDisk, type DebianDisk } from './guest/debian-image.ts';
+import { writeDiskScript } from './guest/disk-initramfs.ts';
+import { GuestFilesError, type Progress } from './guest/guest-error.ts';
+import { missingProgram } from './guest/host-programs.ts';
 import { buildInitramfs, writeScriptArchive } from './guest/initramfs.ts';
 import { fetchKernel } from './guest/kernel.ts';
+import { runCommand } from './guest/run-command.ts';
 
 const CROSVM = resolve(import.meta.dirname, '../bin/crosvm.js');
 const STDIN_FD = 0;
 const EXIT_HOST_ERROR = 1;
 const EXIT_BAD_ARGUMENTS = 35;
 const DEFAULT_MEMORY_MIB = 256;
+/** A whole Debian with room for what apt keeps in memory. */
+const DISK_MEMORY_MIB = 512;
 /** The kernel keeps an image twice while it unpacks it, and lets its files take half of memory. */
 const MEMORY_PER_IMAGE = 3;
 const KERNEL_MEMORY_MIB = 192;
@@ -30,6 +37,7 @@ const KERNEL_MEMORY_MIB = 192;
 const QUIET = 'quiet loglevel=1';
 
 const OPTIONS = {
+  initramfs: { type: 'boolean', default: false },
   packages: { type: 'string', multiple: true },
   mem: { type: 'string' },
   hypervisor: { type: 'string' },
@@ -40,10 +48,12 @@ const OPTIONS = {
 } as const;
 
 const USAGE = `Usage: npm run demo -- [OPTIONS]
-  --packages A,B     Debian packages that the guest has, with all that they depend on
-  --mem MIB          memory of the guest (default ${DEFAULT_MEMORY_MIB}, more for large packages)
+Boots Debian from a disk, which is new at every start. Lines of standard input, if it is no terminal, are run in the guest.
+  --packages A,B     Debian packages that the guest has besides, with all that they depend on
+  --initramfs        a guest with busybox in memory, without a disk and a network: it boots in a few seconds
+  --mem MIB          memory of the guest (default ${DISK_MEMORY_MIB}; ${DEFAULT_MEMORY_MIB} with --initramfs, more for large packages)
   --hypervisor NAME  as for crosvm run
-  --suite NAME       ${SUITES.join(' or ')}: the Debian release of kernel and programs (default: this machine's)
+  --suite NAME       with --initramfs, ${SUITES.join(' or ')}: the Debian release of kernel and programs (default: this machine's)
   --params TEXT      added to the kernel command line
   --stats            figures about the run on standard error at the end
 `;
@@ -59,6 +69,7 @@ function parseOptions(parameters: string[]) {
     if (values.suite !== undefined && suite === undefined) {
       throw new UsageError(`--suite '${values.suite}': there are ${SUITES.join(' and ')}`);
     }
+    if (suite !== undefined && !values.initramfs) throw new UsageError('--suite: is of use with --initramfs alone');
     const packages = (values.packages ?? []).flatMap((list) => list.split(',')).filter((name) => name !== '');
     return { ...values, suite: suite as Suite | undefined, packages };
   } catch (error) {
@@ -67,46 +78,107 @@ function parseOptions(parameters: string[]) {
   }
 }
 
+/** What `crosvm run` is started with. */
+interface Guest {
+  readonly kernel: { readonly image: string; readonly release: string };
+  readonly initrds: readonly string[];
+  readonly memoryMib: number;
+  readonly params: readonly string[];
+  /** Further options of `crosvm run`. */
+  readonly options: readonly string[];
+  /** For a user at a terminal. */
+  readonly hints: readonly string[];
+}
+
+interface Making {
+  readonly options: Options;
+  readonly progress: Progress;
+  /** For this run alone. */
+  readonly folder: string;
+  /** Shell commands; absent on a terminal. */
+  readonly script: string | undefined;
+}
+
 async function demo(options: Options): Promise<number> {
   const progress = (line: string): void => {
     process.stderr.write(`demo: ${line}\n`);
   };
-  const cache = openCache();
-  const guest = { cache, progress, suite: options.suite };
-  const kernel = await fetchKernel(guest);
-  const image = await buildInitramfs(guest, options.packages);
   const interactive = isatty(STDIN_FD);
   const folder = mkdtempSync(join(tmpdir(), 'crosvm-demo-'));
   try {
-    const initrds = [image];
-    if (!interactive) {
-      const scriptArchive = join(folder, 'script.cpio');
-      writeScriptArchive(scriptArchive, await text(process.stdin));
-      initrds.push(scriptArchive);
-    }
-    progress(`booting Linux ${kernel.release}`);
-    if (interactive) progress("to leave: 'poweroff' or 'exit' in the guest, or Ctrl-A x");
-    const parameters = crosvmParameters(options, { kernel: kernel.image, initrds, interactive });
-    return await runCrosvm(parameters, interactive ? 'inherit' : 'ignore');
+    const script = interactive ? undefined : await text(process.stdin);
+    const making: Making = { options, progress, folder, script };
+    const guest = options.initramfs ? await makeBusyboxGuest(making) : await makeDebianGuest(making);
+    progress(`booting Linux ${guest.kernel.release}`);
+    if (interactive) for (const line of guest.hints) progress(line);
+    return await runCrosvm(crosvmParameters(options, guest, interactive), interactive ? 'inherit' : 'ignore');
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-function crosvmParameters(
-  options: Options,
-  { kernel, initrds, interactive }: { kernel: string; initrds: readonly string[]; interactive: boolean },
-): string[] {
-  const params = [QUIET, ...(interactive ? [terminalParams()] : []), ...(options.params ?? [])];
+async function makeBusyboxGuest({ options, progress, folder, script }: Making): Promise<Guest> {
+  const apt = { cache: openCache(), progress, suite: options.suite };
+  const kernel = await fetchKernel(apt);
+  const initrds = [await buildInitramfs(apt, options.packages)];
+  if (script !== undefined) {
+    const archive = join(folder, 'script.cpio');
+    writeScriptArchive(archive, script);
+    initrds.push(archive);
+  }
+  const hints = ["to leave: 'poweroff' or 'exit' in the guest, or Ctrl-A x"];
+  return { kernel, initrds, memoryMib: defaultMemoryMib(initrds), params: [], options: [], hints };
+}
+
+async function makeDebianGuest({ options, progress, folder, script }: Making): Promise<Guest> {
+  const disk = await buildDebianDisk({ cache: openCache(), progress }, options.packages);
+  const initrds = [disk.initramfs];
+  if (script !== undefined) {
+    const archive = join(folder, 'script.cpio');
+    writeDiskScript(archive, script);
+    initrds.push(archive);
+  }
+  const overlay = join(folder, 'disk.qcow2');
+  await makeOverlay(overlay, disk);
+  const hints = [
+    "log in as 'root', without a password; what the guest writes is gone at the end",
+    "to leave: 'poweroff' in the guest, or Ctrl-A x",
+  ];
+  return {
+    kernel: disk.kernel,
+    initrds,
+    memoryMib: DISK_MEMORY_MIB,
+    params: [`systemd.show_status=${script === undefined}`],
+    options: [`--block=path="${overlay}",format=qcow2,root`, ...network(progress)],
+    hints,
+  };
+}
+
+/** The image in the cache stays as it is: the guest writes into a layer above it. */
+async function makeOverlay(path: string, { image, sizeBytes }: DebianDisk): Promise<void> {
+  const below = [`--backing=${image}`, '--backing-format=raw'];
+  await runCommand(process.execPath, [CROSVM, 'create_qcow2', ...below, path, String(sizeBytes)]);
+}
+
+function network(progress: Progress): string[] {
+  const reason = missingProgram('passt', 'passt', progress);
+  if (reason === false) return ['--net=user'];
+  progress(`the guest has no network: ${reason}`);
+  return [];
+}
+
+function crosvmParameters(options: Options, guest: Guest, interactive: boolean): string[] {
+  const params = [QUIET, ...guest.params, ...(interactive ? [terminalParams()] : []), ...(options.params ?? [])];
   return [
     'run',
-    `--mem=${options.mem ?? defaultMemoryMib(initrds)}`,
+    `--mem=${options.mem ?? guest.memoryMib}`,
     ...(options.hypervisor === undefined ? [] : [`--hypervisor=${options.hypervisor}`]),
     ...(options.stats ? ['--stats'] : []),
-    ...initrds.map((path) => `--initrd=${path}`),
+    ...guest.initrds.map((path) => `--initrd=${path}`),
     `--params=${params.join(' ')}`,
     `--serial=type=stdout,num=1,console=true,stdin=${interactive}`,
-    kernel,
+    ...guest.options,
+    guest.kernel.image,
   ];
 }
 
