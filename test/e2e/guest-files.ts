@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AptOptions, Architecture, Suite } from '../../tools/guest/apt.ts';
 import { openCache } from '../../tools/guest/cache-folder.ts';
+import { buildDebianDisk, type DebianDisk } from '../../tools/guest/debian-image.ts';
 import { buildInitramfs, buildRootFolder } from '../../tools/guest/initramfs.ts';
 import { extractVmlinux, fetchKernel } from '../../tools/guest/kernel.ts';
 import { modulesInOrder } from '../../tools/guest/kernel-modules.ts';
@@ -61,6 +62,11 @@ export async function userSpaceFolder(): Promise<string> {
 export async function busybox(architecture: Architecture): Promise<string> {
   const { files } = await fetchPackage({ ...aptOptions('bookworm'), architecture }, 'busybox-static');
   return join(files, 'bin/busybox');
+}
+
+/** Debian 12 on a disk, with what it is started from. */
+export async function debianDisk(): Promise<DebianDisk> {
+  return await buildDebianDisk(aptOptions('bookworm'));
 }
 
 /** Beside the script, in a folder that is there: the kernel makes none for a file of an archive. */
