@@ -1,5 +1,5 @@
 /**
- * npm run demo [-- --packages python3-minimal,less] [--mem MIB] [--hypervisor NAME]
+ * npm run demo [-- --packages python3-minimal,less] [--share PATH] [--mem MIB] [--hypervisor NAME]
  * npm run demo -- --initramfs [--packages bash,python3-minimal] [--suite bookworm|trixie] …
  *
  * Boots a Debian system on a virtio disk, with a network by passt; or, by --initramfs, Debian's kernel with busybox, and with
@@ -39,6 +39,7 @@ const QUIET = 'quiet loglevel=1';
 const OPTIONS = {
   initramfs: { type: 'boolean', default: false },
   packages: { type: 'string', multiple: true },
+  share: { type: 'string' },
   mem: { type: 'string' },
   hypervisor: { type: 'string' },
   suite: { type: 'string' },
@@ -47,9 +48,14 @@ const OPTIONS = {
   help: { type: 'boolean', short: 'h', default: false },
 } as const;
 
+/** The tag of the folder that is shared, and how the guest gets to its files. */
+const SHARE_TAG = 'share';
+const MOUNT_SHARE = `mount -t virtiofs ${SHARE_TAG} /mnt`;
+
 const USAGE = `Usage: npm run demo -- [OPTIONS]
 Boots Debian from a disk, which is new at every start. Lines of standard input, if it is no terminal, are run in the guest.
   --packages A,B     Debian packages that the guest has besides, with all that they depend on
+  --share PATH       a folder that the guest may mount: ${MOUNT_SHARE}
   --initramfs        a guest with busybox in memory, without a disk and a network: it boots in a few seconds
   --mem MIB          memory of the guest (default ${DISK_MEMORY_MIB}; ${DEFAULT_MEMORY_MIB} with --initramfs, more for large packages)
   --hypervisor NAME  as for crosvm run
@@ -70,6 +76,7 @@ function parseOptions(parameters: string[]) {
       throw new UsageError(`--suite '${values.suite}': there are ${SUITES.join(' and ')}`);
     }
     if (suite !== undefined && !values.initramfs) throw new UsageError('--suite: is of use with --initramfs alone');
+    if (values.share !== undefined && values.initramfs) throw new UsageError('--share: is of no use with --initramfs');
     const packages = (values.packages ?? []).flatMap((list) => list.split(',')).filter((name) => name !== '');
     return { ...values, suite: suite as Suite | undefined, packages };
   } catch (error) {
@@ -140,16 +147,21 @@ async function makeDebianGuest({ options, progress, folder, script }: Making): P
   }
   const overlay = join(folder, 'disk.qcow2');
   await makeOverlay(overlay, disk);
+  const { share } = options;
   const hints = [
     "log in as 'root', without a password; what the guest writes is gone at the end",
     "to leave: 'poweroff' in the guest, or Ctrl-A x",
+    share === undefined
+      ? 'to share a folder with the guest: --share PATH'
+      : `for '${share}' in the guest: ${MOUNT_SHARE}`,
   ];
+  const shared = share === undefined ? [] : [`--shared-dir=${resolve(share)}:${SHARE_TAG}`];
   return {
     kernel: disk.kernel,
     initrds,
     memoryMib: DISK_MEMORY_MIB,
     params: [`systemd.show_status=${script === undefined}`],
-    options: [`--block=path="${overlay}",format=qcow2,root`, ...network(progress)],
+    options: [`--block=path="${overlay}",format=qcow2,root`, ...network(progress), ...shared],
     hints,
   };
 }
