@@ -35,6 +35,10 @@ export type Operation = (context: FuseContext) => number;
 /** The longest answer that is not file contents. */
 const REPLY_BYTES = XATTR_MAX_BYTES;
 
+/** Bits of a mode, inode(7). */
+const PERMISSIONS = 0o7777;
+const SET_IDS = 0o6000;
+
 export class FuseContext {
   readonly options: FuseOptions;
   readonly host: HostFs;
@@ -101,6 +105,15 @@ export class FuseContext {
     AttrOut.fields.attrValid.set(view, 0, timeoutSeconds);
     writeAttributes(this.stat, options.ids, view, AttrOut.fields.attr.offset);
     return AttrOut.size;
+  }
+
+  /**
+   * What a guest may set of a file's mode. Where files belong to the user of this process, whoever made them, none gets that user's rights on
+   * the host: set-user-ID and set-group-ID are left out, but for directories, on which they give none.
+   */
+  permissionsOf(mode: number, type: number): number {
+    const isPlain = type === FileType.DIRECTORY || this.options.givesAway;
+    return mode & (isPlain ? PERMISSIONS : PERMISSIONS & ~SET_IDS);
   }
 
   /** Opens a regular file or a directory of the guest's: nothing else has bytes on the host. A descriptor or a negative errno. */

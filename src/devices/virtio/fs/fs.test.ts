@@ -396,12 +396,33 @@ describe('files', () => {
 });
 
 describe('attributes', () => {
+  for (const [name, givesAway, bits] of [
+    ['without maps no file gets set-user-ID or set-group-ID', false, 0],
+    ['with maps a file may get set-user-ID and set-group-ID', true, 0o6000],
+  ] as const) {
+    test(name, () => {
+      using client = FuseClient.started({ givesAway });
+      const mode = FileType.REGULAR | 0o6755;
+      const made = client.ask({ opcode: Opcode.MKNOD, parts: [MknodIn.encode({ mode }), 'a'] });
+      const created = client.ask({
+        opcode: Opcode.CREATE,
+        parts: [CreateIn.encode({ flags: OpenFlag.WRONLY, mode }), 'b'],
+      });
+      client.host.put('c', REGULAR, '');
+      const changed = setattr(client, nodeOf(lookup(client, 'c')), { valid: SetAttr.MODE, mode });
+      const modes = [made, created, changed].map((answer) => attrOf(answer).mode & 0o7777);
+      assert.deepEqual(modes, Array(3).fill(0o755 | bits));
+      const directory = client.ask({ opcode: Opcode.MKDIR, parts: [MkdirIn.encode({ mode: 0o2755 }), 'd'] });
+      assert.equal(attrOf(directory).mode, FileType.DIRECTORY | 0o2755);
+    });
+  }
+
   test('SETATTR changes what it names', () => {
     using client = FuseClient.started();
     const node = client.host.put('f', REGULAR, 'abc');
     const id = nodeOf(lookup(client, 'f'));
     const { MODE, UID, SIZE, MTIME, MTIME_NOW, ATIME } = SetAttr;
-    assert.equal(attrOf(setattr(client, id, { valid: MODE, mode: REGULAR | 0o4111 })).mode & 0o7777, 0o4755);
+    assert.equal(attrOf(setattr(client, id, { valid: MODE, mode: REGULAR | 0o1111 })).mode & 0o7777, 0o1755);
     assert.equal(sizeOf(setattr(client, id, { valid: SIZE, size: 2 })), 2);
     const mtime = new Uint8Array(BigInt64Array.of(-5n).buffer);
     setattr(client, id, { valid: MTIME, mtime, mtimensec: 1 });

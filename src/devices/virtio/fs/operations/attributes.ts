@@ -22,7 +22,6 @@ import { FileType } from '../host-fs.ts';
 import { NO_ID } from '../ids.ts';
 import type { Inode } from '../inode-table.ts';
 
-const PERMISSIONS = 0o7777;
 const W_OK = 2;
 const NANOSECONDS = 1_000_000_000;
 
@@ -74,10 +73,11 @@ function setOwner({ request, host, options }: FuseContext, inode: Inode, at: num
   return result === -Errno.EINVAL ? -Errno.EPERM : result;
 }
 
-function setMode({ request, host }: FuseContext, inode: Inode, at: number, valid: number): number {
+function setMode(context: FuseContext, inode: Inode, at: number, valid: number): number {
   if ((valid & SetAttr.MODE) === 0) return 0;
+  const { request, host } = context;
   if (inode.type === FileType.SYMLINK) return -Errno.EOPNOTSUPP;
-  return host.chmod(inode.handle, SET.mode.get(request.view, at) & PERMISSIONS);
+  return host.chmod(inode.handle, context.permissionsOf(SET.mode.get(request.view, at), inode.type));
 }
 
 function setSize(context: FuseContext, inode: Inode, at: number, valid: number): number {

@@ -22,7 +22,6 @@ import { FileType, type HostName } from '../host-fs.ts';
 import type { Inode } from '../inode-table.ts';
 import { giveAway, placeOf } from './names.ts';
 
-const PERMISSIONS = 0o7777;
 const ACCESS_MODE = OpenFlag.WRONLY | OpenFlag.RDWR;
 /** O_SYNC has both bits of O_DSYNC and its own, asm-generic/fcntl.h. */
 const SYNC = 0o4010000;
@@ -90,7 +89,7 @@ function create(context: FuseContext): number {
   const place = placeOf(context);
   if (typeof place === 'number') return place;
   const asked = CreateIn.fields.flags.get(request.view, at);
-  const mode = CreateIn.fields.mode.get(request.view, at) & PERMISSIONS;
+  const mode = context.permissionsOf(CreateIn.fields.mode.get(request.view, at), FileType.REGULAR);
   const flags = hostFlags(context, asked);
   if (flags < 0) return flags;
   if (files.isFull) return -Errno.ENFILE;

@@ -7,7 +7,6 @@ import { FileType, type HostName } from '../host-fs.ts';
 import { NO_ID } from '../ids.ts';
 import type { Inode } from '../inode-table.ts';
 
-const PERMISSIONS = 0o7777;
 const SET_GROUP_ID = 0o2000;
 const RENAME_FLAGS = RenameFlag.NOREPLACE | RenameFlag.EXCHANGE;
 
@@ -86,7 +85,7 @@ function mknod(context: FuseContext): number {
   // A device's file would be one of the host's devices.
   if (type === FileType.CHARACTER || type === FileType.BLOCK) return -Errno.EPERM;
   if (type !== FileType.REGULAR && type !== FileType.FIFO && type !== FileType.SOCKET) return -Errno.EINVAL;
-  return answerMade(context, place, host.mknod(place, type | (mode & PERMISSIONS)));
+  return answerMade(context, place, host.mknod(place, type | context.permissionsOf(mode, type)));
 }
 
 function mkdir(context: FuseContext): number {
@@ -95,7 +94,8 @@ function mkdir(context: FuseContext): number {
   if (at < 0) return -Errno.EINVAL;
   const place = placeOf(context);
   if (typeof place === 'number') return place;
-  return answerMade(context, place, host.mkdir(place, MkdirIn.fields.mode.get(request.view, at) & PERMISSIONS));
+  const mode = context.permissionsOf(MkdirIn.fields.mode.get(request.view, at), FileType.DIRECTORY);
+  return answerMade(context, place, host.mkdir(place, mode));
 }
 
 function unlink(context: FuseContext): number {
