@@ -36,7 +36,7 @@ test('a carry that one instruction gets wrong is found, named and made simple', 
   const { mismatches } = await runCampaign({ reference, subject, seed: 12, cases: 2000 });
   assert(mismatches.length > 10);
   assert(mismatches.every(({ testCase }) => testCase.mnemonic === 'SBB'));
-  const simple = await shrink(mismatches[0] as (typeof mismatches)[number], reference, subject);
+  const simple = await shrink(mismatches[0] as (typeof mismatches)[number], { reference, subject });
   assert.deepEqual(simple.testCase.patches, []);
   assert.match(
     describeMismatch(simple),

@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { describeMismatch, runCampaign } from './campaign.ts';
+import { hostMake } from './host-make.ts';
 import { HostEngine } from './native/host-engine.ts';
 import { SoftwareEngine } from './software-engine.ts';
 
 test("the software CPU does what the host's processor does, in 20,000 random instructions", async () => {
   using reference = new HostEngine();
-  const options = { reference, subject: new SoftwareEngine(), seed: 20_200_131, cases: 20_000, mismatchesMax: 20 };
+  const world = { reference, subject: new SoftwareEngine(), make: hostMake() };
+  const options = { ...world, seed: 20_200_131, cases: 20_000, mismatchesMax: 20 };
   const { cases, mismatches } = await runCampaign(options);
   assert.equal(mismatches.map(describeMismatch).join('\n'), '');
   assert.equal(cases, options.cases);

@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util';
 import { describeMismatch, type Mismatch, runCampaign, shrink } from './campaign.ts';
 import { createGenerator } from './generate/generate.ts';
 import { rowGroups } from './generate/rows.ts';
+import { hostMake } from './host-make.ts';
 import { HostEngine } from './native/host-engine.ts';
 import { SoftwareEngine } from './software-engine.ts';
 
@@ -70,7 +71,8 @@ export async function runConformance(parameters: readonly string[]): Promise<num
   const subject = new SoftwareEngine();
   const generator = createGenerator(seed, selects);
   const started = performance.now();
-  const options = { reference, subject, seed, firstCase, cases, generator, mismatchesMax: MISMATCHES_MAX };
+  const engines = { reference, subject, make: hostMake() };
+  const options = { ...engines, seed, firstCase, cases, generator, mismatchesMax: MISMATCHES_MAX };
   const { cases: done, mismatches } = await runCampaign(options);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   if (mismatches.length === 0) {
@@ -82,7 +84,7 @@ export async function runConformance(parameters: readonly string[]): Promise<num
     // One of each instruction first says more than many of one.
     if (seen.size >= shown || seen.has(mismatch.testCase.mnemonic)) continue;
     seen.add(mismatch.testCase.mnemonic);
-    process.stdout.write(`${describeMismatch(await shrink(mismatch, reference, subject))}\n`);
+    process.stdout.write(`${describeMismatch(await shrink(mismatch, engines))}\n`);
   }
   process.stdout.write(`cpu: ${mismatches.length} of ${done} cases DIFFER (seed ${seed}): ${summary(mismatches)}\n`);
   return 1;
