@@ -182,10 +182,12 @@ const ACCESSES: readonly HostileCase[] = [
     run: (attack) => {
       attack.start();
       setMsix(attack, MSIX.ENABLE);
+      // A vector that another case has left masked may have something to say.
+      const before = attack.driver.read(MSIX.PENDING, 8);
       for (let at = MSIX.TABLE; at < VIRTIO_BAR.sizeBytes; at += 64) attack.driver.write(at, 8, 2n ** 64n - 1n);
       const pending = attack.driver.read(MSIX.PENDING, 8);
       setMsix(attack, 0);
-      assert(pending === 0, 'pending bits are read-only');
+      assert(pending === before, 'pending bits are read-only');
       return afterwards(attack);
     },
   },
