@@ -79,7 +79,8 @@ export class ConsoleWork {
   ): ActivePort {
     const token = id * TOKENS_PER_PORT;
     const { input, output } = port;
-    const receive = server(receiveQueueOf(id), token + TOKEN.RECEIVE);
+    // Without input nobody takes the kicks of buffers for it: they are not waited for.
+    const receive = input && server(receiveQueueOf(id), token + TOKEN.RECEIVE);
     const transmit = server(receiveQueueOf(id) + 1, token + TOKEN.TRANSMIT);
     const watch = (source: HasFd | undefined, place: number, direction: Watch) => (wanted: boolean) => {
       assert(source !== undefined, 'something to wait for');

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { EventFd } from '#poll/event-fd.ts';
+import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { Queue } from '../queue/queue.ts';
 import { FakeOutput, TypedInput } from '../testing/fake-console.ts';
 import { RecordedInterrupt, silentLog } from '../testing/fakes.ts';
@@ -10,12 +11,12 @@ import { virtioConsole } from './console.ts';
 
 const QUEUE_BYTES = 0x4_0000;
 
-function create({ isTerminal = false } = {}) {
+function create({ isTerminal = false, hasInput = true } = {}) {
   const memory = createMemory();
   const input = new TypedInput();
   const output = new FakeOutput();
   const device = virtioConsole.create({
-    ports: [{ isConsole: true, isTerminal, input, output }],
+    ports: [{ isConsole: true, isTerminal, ...(hasInput && { input }), output }],
     isMultiport: false,
     log: silentLog,
     ...(isTerminal && { size: { columns: 80, rows: 25 } }),
@@ -84,6 +85,18 @@ describe('a console', () => {
     const { writeCalls } = all.output;
     all.settle();
     assert.equal(all.output.writeCalls, writeCalls, 'room is no longer asked for');
+  });
+
+  test('rests when there is nothing to do, also one without input that has buffers for it', () => {
+    for (const hasInput of [true, false]) {
+      using all = create({ hasInput });
+      all.receive.add({ writableBytes: 100 });
+      all.transmit.add(text('hello'));
+      for (const queue of [0, 1]) all.kick(queue);
+      all.settle();
+      assert.equal(all.output.text, 'hello');
+      assert.equal(pollFd(all.worker.fd, PollFlag.IN, 0), 0, `input: ${hasInput}`);
+    }
   });
 
   test('a chain of many pieces does not keep the process from its other work', () => {
