@@ -10,7 +10,7 @@ import { COMMAND_LINE_MAX_BYTES } from '#vmm/config.ts';
 import { EXIT_CODES } from '#vmm/exit-codes.ts';
 import { code, TinyGuest } from './tiny-guest.ts';
 
-const limit = { timeout: 30_000 };
+const limit = { timeout: 120_000 };
 
 function temporaryFolder(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'crosvm-test-'));
