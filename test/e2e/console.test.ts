@@ -1,16 +1,14 @@
 /** The virtio console as Debian's driver uses it: hvc0 as the kernel's console, ports with names, the terminal's size. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
-import { setTimeout } from 'node:timers/promises';
 import { EXIT_CODES } from '#vmm/exit-codes.ts';
 import { writeScriptArchive } from '../../tools/guest/initramfs.ts';
 import { busyboxImage, kernelModules, MODULE_PREFIX, PROMPT, skipWithoutApt, vmlinuz } from './guest-files.ts';
+import { Peer } from './peer.ts';
 import { FIRST_SIZE, skipWithoutTerminal, TerminalVm } from './terminal-vm.ts';
 import { TestVm, type TestVmOptions } from './test-vm.ts';
 
@@ -57,49 +55,6 @@ async function machine(folder: string, options: Partial<TestVmOptions>): Promise
   writeScriptArchive(archive, '', { programs: { ...modules, [INIT]: Buffer.from(INIT_SCRIPT) } });
   const files = { kernel: await vmlinuz(), initrds: [await busyboxImage(), archive] };
   return { ...files, ...options, params: `rdinit=/${INIT} ${options.params ?? 'NAMES=0'}` };
-}
-
-/** A program of the host that listens for the machine, and what it got. */
-class Peer implements AsyncDisposable {
-  readonly path: string;
-  readonly #server: Server;
-  #socket: Socket | undefined;
-  #text = '';
-
-  static async listen(path: string): Promise<Peer> {
-    const peer = new Peer(path);
-    await once(peer.#server, 'listening');
-    return peer;
-  }
-
-  private constructor(path: string) {
-    this.path = path;
-    this.#server = createServer((socket) => {
-      this.#socket = socket;
-      socket.on('data', (chunk) => (this.#text += chunk.toString('latin1')));
-    }).listen(path);
-  }
-
-  /** Waits until as much as `text` has come, and compares it. */
-  async expect(text: string): Promise<void> {
-    const deadlineMs = performance.now() + COMMAND.timeoutMs;
-    while (this.#text.length < text.length && performance.now() < deadlineMs) await setTimeout(20);
-    assert.equal(this.#text, text);
-  }
-
-  send(text: string): void {
-    this.#socket?.write(text);
-  }
-
-  hangUp(): void {
-    this.#socket?.destroy();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.hangUp();
-    this.#server.close();
-    await once(this.#server, 'close');
-  }
 }
 
 /** The kernel's console is hvc0, its shell works, and what it says before and in a panic is heard; ports lead to programs of the host both ways. */

@@ -1,9 +1,15 @@
-/** A whole Debian on a virtio disk: its own init, a login, apt over passt, and the processes of its devices, with the jail and without. */
+/**
+ * A whole Debian on a virtio disk, with every device that a typical machine has: its own init, logins on the serial port and on hvc0, a
+ * shared directory, streams to and from the host, apt over passt, and the processes of its devices, with the jail and without.
+ */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { describe, type TestContext, test } from 'node:test';
 import { main } from '#cli/main.ts';
 import type { DebianDisk } from '../../tools/guest/debian-image.ts';
@@ -12,6 +18,7 @@ import { missingProgram } from '../host-needs.ts';
 import { checkDeviceProcesses, type ExpectedDevice } from './device-views.ts';
 import { debianDisk, PROMPT, skipWithoutApt } from './guest-files.ts';
 import { GREETING, HELLO, servePackages } from './package-server.ts';
+import { Peer } from './peer.ts';
 import { TestVm } from './test-vm.ts';
 
 const limit = { timeout: 1_500_000 };
@@ -30,8 +37,33 @@ function temporaryFolder(t: TestContext): string {
   return folder;
 }
 
+const WORD = 'shared';
+const FROM_HOST = 'file of the host';
+const FROM_GUEST = 'file of the guest';
+const PORT = { AT_HOST: 5000, AT_GUEST: 6000 } as const;
+/** A stream to the host and one from it, linux/vm_sockets.h: AF_VSOCK is 40, the host is 2, any address is 2^32 - 1. */
+const STREAMS = `use Socket;
+sub address { pack 'S S L L x4', 40, 0, @_ }
+socket(my $out, 40, SOCK_STREAM, 0) or die "socket: $!";
+connect($out, address(${PORT.AT_HOST}, 2)) or die "connect: $!";
+syswrite $out, "to the host\n";
+print "got ", scalar <$out>;
+socket(my $port, 40, SOCK_STREAM, 0) or die "socket: $!";
+bind($port, address(${PORT.AT_GUEST}, 0xffffffff)) && listen($port, 1) or die "listen: $!";
+syswrite $out, "listening\n";
+accept(my $in, $port) or die "accept: $!";
+print "got ", scalar <$in>;
+syswrite $in, "to whom connects\n";
+`;
+
 interface Machine {
   readonly vm: TestVm;
+  readonly vsockPath: string;
+  /** The directory of the host that the guest shares. */
+  readonly shared: string;
+  /** The other ends of hvc0 and of the port for programs. */
+  readonly console: Peer;
+  readonly agent: Peer;
   /** The layer that takes what the guest writes. */
   readonly overlay: string;
   /** What is below it. */
@@ -39,12 +71,17 @@ interface Machine {
 }
 
 /** The devices of the machine, and what their descriptors lead to besides what all have. */
-function expectedDevices(diskPaths: readonly string[]): ExpectedDevice[] {
+function expectedDevices({ overlay, image, shared }: Machine, isJailed: boolean): ExpectedDevice[] {
   return [
     { name: 'rng', own: ['/dev/urandom'] },
-    { name: 'block0', own: diskPaths },
+    // Sizes asked for come by the socket.
+    { name: 'block0', own: [overlay, image, 'socket'] },
     // The other end is passt's.
     { name: 'net0', own: ['socket'] },
+    // Sizes of the terminal and a panic; each port's stream for either direction.
+    { name: 'console', own: Array(6).fill('socket') },
+    // The directory, which a jail has as its root, and the way to open what it has a handle of, in a jail a mount of its own.
+    { name: 'fs0', own: isJailed ? ['/', '/'] : [shared, '/proc/PID/fd'], rootEntries: ['from-host', 'streams.pl'] },
     // The one that the host connects to, and those that main opens for the guest's connections.
     { name: 'vsock', own: ['socket', 'socket'] },
     // Sizes asked for, statistics told.
@@ -52,16 +89,28 @@ function expectedDevices(diskPaths: readonly string[]): ExpectedDevice[] {
   ];
 }
 
-/** With every device that can be asked for. */
-async function start(folder: string, options: readonly string[]): Promise<Machine> {
+/** With every device that a typical machine has; `owned` gets its peers. */
+async function start(folder: string, options: readonly string[], owned: AsyncDisposableStack): Promise<Machine> {
   const disk: DebianDisk = await debianDisk();
   const overlay = join(folder, 'overlay.qcow2');
   const below = [`--backing=${disk.image}`, '--backing-format=raw'];
   assert.equal(await main(['create_qcow2', ...below, overlay, String(disk.sizeBytes)]), 0);
+  const shared = join(folder, WORD);
+  mkdirSync(shared);
+  writeFileSync(join(shared, 'from-host'), FROM_HOST);
+  writeFileSync(join(shared, 'streams.pl'), STREAMS);
+  const [console, agent] = [
+    owned.use(await Peer.listen(join(folder, 'hvc0'))),
+    owned.use(await Peer.listen(join(folder, 'agent'))),
+  ];
+  const vsockPath = join(folder, 'vsock');
   const devices = [
     `--block=${overlay},format=qcow2,root`,
     '--net=user,host-loopback',
-    `--vsock=3,socket=${join(folder, 'vsock')}`,
+    `--serial=hardware=virtio-console,num=1,type=unix-stream,path=${console.path}`,
+    `--serial=hardware=virtio-console,num=2,type=unix-stream,path=${agent.path},name=agent`,
+    `--shared-dir=${shared}:${WORD}`,
+    `--vsock=3,socket=${vsockPath}`,
   ];
   const vm = new TestVm({
     kernel: disk.kernel.image,
@@ -69,7 +118,8 @@ async function start(folder: string, options: readonly string[]): Promise<Machin
     memoryMib: 512,
     options: [...devices, ...options],
   });
-  return { vm, overlay, image: disk.image };
+  owned.use(vm);
+  return { vm, overlay, image: disk.image, shared, vsockPath, console, agent };
 }
 
 /** What a command prints. */
@@ -96,9 +146,53 @@ async function checkSystem(vm: TestVm): Promise<void> {
 }
 
 /** The processes are not dumpable, so their own user cannot look into them. */
-function checkProcesses(t: TestContext, { vm, overlay, image }: Machine, isJailed: boolean): void {
-  if (process.getuid?.() === 0) checkDeviceProcesses(vm.pid, expectedDevices([overlay, image]), isJailed);
+function checkProcesses(t: TestContext, machine: Machine, isJailed: boolean): void {
+  if (process.getuid?.() === 0) checkDeviceProcesses(machine.vm.pid, expectedDevices(machine, isJailed), isJailed);
   else t.diagnostic('not asked of /proc: only root can look into device processes');
+}
+
+/** Files go both ways through the shared directory. */
+async function share({ vm, shared }: Machine): Promise<void> {
+  assert.equal(await ask(vm, `mount -t virtiofs ${WORD} /mnt && cat /mnt/from-host`), FROM_HOST);
+  assert.equal(
+    await ask(vm, `printf '%s' '${FROM_GUEST}' >/mnt/from-guest; ls /mnt`),
+    'from-guest\nfrom-host\nstreams.pl',
+  );
+  assert.equal(readFileSync(join(shared, 'from-guest'), 'utf8'), FROM_GUEST);
+}
+
+/** A stream that the guest begins, and one that the host begins. */
+async function stream(t: TestContext, { vm, vsockPath }: Machine): Promise<void> {
+  const heard: string[] = [];
+  const server = createServer((socket) => {
+    socket.write('from the host\n');
+    createInterface(socket).on('line', (line) => {
+      heard.push(line);
+      if (line !== 'listening') return;
+      const connection = connect(vsockPath);
+      connection.write(`CONNECT ${PORT.AT_GUEST}\nfrom whom connects\n`);
+      createInterface(connection).on('line', (answer) => heard.push(answer.replace(/^OK \d+$/, 'OK')));
+    });
+  });
+  server.listen(`${vsockPath}_${PORT.AT_HOST}`);
+  t.after(() => server.close());
+  await once(server, 'listening');
+  assert.equal(await ask(vm, 'perl /mnt/streams.pl 2>&1'), 'got from the host\ngot from whom connects');
+  assert.deepEqual(heard, ['to the host', 'listening', 'OK', 'to whom connects']);
+}
+
+/** A login on hvc0, and words through a port for programs. */
+async function talk({ vm, console, agent }: Machine): Promise<void> {
+  assert.equal(await ask(vm, 'systemctl start serial-getty@hvc0'), '');
+  await console.waitFor(/^crosvm login: /m);
+  console.send('root\r');
+  await console.waitFor(PROMPT);
+  console.send('tty\r');
+  await console.waitFor(/^\/dev\/hvc0\r$/m);
+  agent.send('from the host\n');
+  const words = 'exec 3<>/dev/virtio-ports/agent; echo to the agent >&3; read -r line <&3; echo $line';
+  assert.equal(await ask(vm, words), 'from the host');
+  await agent.expect('to the agent\n');
 }
 
 /** What is on the disk after the guest's end is whole, and nothing has to be done to it. */
@@ -121,11 +215,15 @@ describe('Debian on a disk', { skip }, () => {
     test(`boots to a login, installs a package by apt and powers off, ${name}`, limit, async (t) => {
       const folder = temporaryFolder(t);
       const { mtimeMs } = statSync((await debianDisk()).image);
-      const machine = await start(folder, options);
-      await using vm = machine.vm;
+      await using owned = new AsyncDisposableStack();
+      const machine = await start(folder, options, owned);
+      const { vm } = machine;
       await logIn(vm);
       await checkSystem(vm);
       checkProcesses(t, machine, isJailed);
+      await share(machine);
+      await stream(t, machine);
+      await talk(machine);
       const { port, requests } = await servePackages(t, folder);
       vm.send(`echo 'deb [trusted=yes] http://10.0.2.2:${port} ./' >/etc/apt/sources.list\r`);
       await vm.waitFor(PROMPT, COMMAND);

@@ -1,5 +1,6 @@
 /** What /proc shows of the device processes of a machine that runs. */
 import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
 import { childrenOfThreads, statusOf, type View, viewOf } from '../integration/jail/observe.ts';
 
 /** Of all kinds of today's kernels but `time`, which jails do not unshare: it only sets clocks off. */
@@ -13,13 +14,16 @@ const EVENTS = /^anon_inode:\[event(fd|poll)\]$/;
 
 export interface ExpectedDevice {
   readonly name: string;
-  /** What its descriptors lead to besides: files by their path, sockets as `socket`. */
+  /** What its descriptors lead to besides: files by their path, sockets as `socket`, a process's folder as `/proc/PID`. */
   readonly own: readonly string[];
+  /** Files in the root of its jail. */
+  readonly rootEntries?: readonly string[];
 }
 
 /**
  * Every device of the machine, each in one process: `expected` is the whole list. In a jail it has namespaces of its own, a filter, no
- * privilege and no file; without one it has no privilege. It has the descriptors that it needs and no others.
+ * privilege and no file but what it shares; without one it has no privilege. It has the descriptors that it needs and no others. The
+ * threads of main have walls too, unless there are no jails.
  */
 export function checkDeviceProcesses(machine: number, expected: readonly ExpectedDevice[], isJailed: boolean): void {
   const warden = childrenOfThreads(machine).find((pid) => statusOf(pid)['Name'] === statusOf(machine)['Name']);
@@ -27,20 +31,23 @@ export function checkDeviceProcesses(machine: number, expected: readonly Expecte
   const found = new Map(childrenOfThreads(warden).map((pid) => [statusOf(pid)['Name'] ?? '', pid]));
   assert.deepEqual([...found.keys()].sort(), expected.map(({ name }) => name).sort());
   const main = viewOf(machine);
+  checkMain(main, machine, isJailed);
   for (const device of expected) {
     // In a jail the process that the warden made only waits for the device's.
     const first = found.get(device.name) ?? 0;
     const view = viewOf(isJailed ? (childrenOfThreads(first)[0] ?? 0) : first);
     assert.deepEqual(leadsTo(view), [...COMMON, ...device.own].sort(), device.name);
     checkPrivileges(device.name, view);
-    if (isJailed) checkJail(device.name, view, main);
+    if (isJailed) checkJail(device, view, main);
   }
 }
+
+const filtersOf = (status: View['status']): number => Number(status['Seccomp_filters']);
 
 function leadsTo({ fds }: View): string[] {
   return Object.values(fds)
     .filter((link) => !EVENTS.test(link))
-    .map((link) => link.replace(/:\[\d+\]$/, ''))
+    .map((link) => link.replace(/:\[\d+\]$/, '').replace(/^\/proc\/\d+\//, '/proc/PID/'))
     .sort();
 }
 
@@ -49,14 +56,27 @@ function checkPrivileges(name: string, { status }: View): void {
   assert.equal(status['NoNewPrivs'], '1', name);
 }
 
-function checkJail(name: string, { status, namespaces, rootEntries, mounts }: View, main: View): void {
+function checkMain({ status }: View, machine: number, isJailed: boolean): void {
+  const threads = readdirSync(`/proc/${machine}/task`).map((thread) => statusOf(`${machine}/task/${thread}`));
+  assert.ok(threads.length >= 2, 'the main thread and a vCPU at least');
+  for (const thread of threads) {
+    const name = `${status['Name']}: ${thread['Name']}`;
+    assert.deepEqual([thread['NoNewPrivs'], thread['Seccomp']], isJailed ? ['1', '2'] : ['0', '0'], name);
+    if (!isJailed) continue;
+    for (const set of CAPABILITY_SETS) assert.equal(Number(`0x${thread[set]}`), 0, `${name}: ${set}`);
+  }
+}
+
+function checkJail(device: ExpectedDevice, view: View, main: View): void {
+  const { name, rootEntries: expectedEntries = [] } = device;
+  const { status, namespaces, rootEntries, mounts } = view;
   const shared = UNSHARED.filter(
     (kind) => namespaces[kind] === undefined || namespaces[kind] === main.namespaces[kind],
   );
   assert.deepEqual(shared, [], `${name}: namespaces`);
   assert.equal(status['Seccomp'], '2', name);
   // The warden's own and the device's.
-  assert.equal(Number(status['Seccomp_filters']), Number(main.status['Seccomp_filters']) + 2, name);
-  assert.deepEqual(rootEntries, [], name);
+  assert.equal(filtersOf(status), filtersOf(statusOf(process.pid)) + 2, name);
+  assert.deepEqual(rootEntries.toSorted(), expectedEntries, name);
   assert.equal(mounts.length, 1, name);
 }
