@@ -7,6 +7,7 @@ import type { Verdict } from '../../verdict-table.ts';
 import { pssKib } from '../device-process/running.ts';
 import { type Attack, Guest } from './attack.ts';
 import type { HostileCase } from './case.ts';
+import { PORT_CASES } from './port-cases.ts';
 import { REGISTER_CASES } from './register-cases.ts';
 import { REQUEST_CASES } from './request-cases.ts';
 import { RING_CASES } from './ring-cases.ts';
@@ -73,7 +74,8 @@ function harmOf(guest: Guest, attack: Attack, turn: number): string[] {
 function attackAll(guest: Guest): Attacked {
   const verdicts: TimedVerdict[] = [];
   const harm: string[] = [];
-  const cases = [...RING_CASES, ...REGISTER_CASES, ...REQUEST_CASES].filter(({ name }) => name.includes(only ?? ''));
+  const all = [...RING_CASES, ...REGISTER_CASES, ...REQUEST_CASES, ...PORT_CASES];
+  const cases = all.filter(({ name }) => name.includes(only ?? ''));
   for (const attack of guest.attacks) {
     ID_BY_NAME.set(attack.target.name, attack.readConfig(0, 4));
     attack.start();

@@ -3,20 +3,23 @@
  * docs/hostile-guest.md; nobody else may be hurt. `HOSTILE_CASES=word` tries only cases with the word in their name.
  */
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { NOBODY } from '#devices/pci/registers.ts';
+import { EventType, InputEvent } from '#devices/virtio/input/constants.ts';
 import { createQcow2 } from '#disk/qcow2/create.ts';
 import { HostImageFile } from '#disk/qcow2/image-file.ts';
 import { probeJail } from '#jail/probe.ts';
 import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { Fd } from '#sys/fd.ts';
 import { OpenFlag } from '#sys/file.ts';
-import { MiB } from '#util/bits.ts';
+import { bindUnix, listen, SocketType, socket, tryAccept, trySend } from '#sys/socket.ts';
+import { KiB, MiB } from '#util/bits.ts';
 import type { WantedDevices } from '#vmm/devices/start-warden.ts';
 import { missingProgram } from '../../host-needs.ts';
 import { documentedTable, verdictTable } from '../../verdict-table.ts';
@@ -28,6 +31,8 @@ import type { Attacked, Attacking } from './attacking-thread.ts';
 import { GUEST_CID, HOST_PORT, SILENT_PORT, TARGETS } from './targets.ts';
 
 const DISK_BYTES = MiB;
+const WAITING_INPUT_BYTES = 16 * KiB;
+const WAITING_KEYS = 512;
 const ONLY = process.env['HOSTILE_CASES'];
 /** What a process may have more after all cases than before them: the garbage collector's room. */
 const PSS_GROWTH_KIB_MAX = 128 * 1024;
@@ -41,7 +46,31 @@ const skip =
   (isRoot ? false : 'only root can look into a process that is not dumpable') ||
   missingProgram('passt', 'passt');
 
-function wanted(machine: TestMachine): Partial<WantedDevices> {
+/** Somebody of the host at the other end of a stream of a device, who reads nothing. `owned` gets the descriptors. */
+function silentPeer(path: string, owned: DisposableStack): { readonly accept: () => Fd } {
+  const listener = owned.use(new Fd(socket(SocketType.STREAM | SocketType.NONBLOCK)));
+  bindUnix(listener.fd, path);
+  listen(listener.fd);
+  return { accept: () => owned.use(new Fd(tryAccept(listener.fd, SocketType.NONBLOCK) ?? -1)) };
+}
+
+/** So many keys, each pressed and followed by its report. */
+function keys(count: number): Uint8Array {
+  const key = InputEvent.encode({ type: EventType.KEY, code: 30, value: 1 });
+  return Buffer.concat(Array.from({ length: count }, () => [key, new Uint8Array(InputEvent.size)]).flat());
+}
+
+/** What comes from whom the console and the keyboard are connected with, before the guest begins. */
+function sendFirst({ console, keyboard }: { readonly console: Fd; readonly keyboard: Fd }): void {
+  trySend(console.fd, new Uint8Array(WAITING_INPUT_BYTES), WAITING_INPUT_BYTES);
+  const events = keys(WAITING_KEYS);
+  trySend(keyboard.fd, events, events.length);
+}
+
+function wanted(
+  machine: TestMachine,
+  peers: { readonly consolePath: string; readonly keyboardPath: string },
+): Partial<WantedDevices> {
   const path = join(machine.folder, 'qcow2');
   const fd = Fd.open(path, OpenFlag.RDWR | OpenFlag.CREAT, 0o600);
   createQcow2(new HostImageFile(fd), { sizeBytes: DISK_BYTES });
@@ -49,6 +78,19 @@ function wanted(machine: TestMachine): Partial<WantedDevices> {
   return {
     disks: [machine.disk(machine.diskPath), { ...machine.disk(path), format: 'qcow2' }],
     nets: [{ source: { kind: 'user', hostForwards: [], hostLoopback: false }, mac: '52:54:00:12:34:56', pairs: 1 }],
+    inputs: [{ kind: 'keyboard', path: peers.keyboardPath }],
+    serial: [
+      { hardware: 'virtio-console', num: 1, type: 'sink', console: false, stdin: false },
+      {
+        hardware: 'virtio-console',
+        num: 2,
+        type: 'unix-stream',
+        path: peers.consolePath,
+        name: 'agent',
+        console: false,
+        stdin: false,
+      },
+    ],
     vsock: { cid: GUEST_CID, socketPath: join(machine.folder, 'vsock') },
   };
 }
@@ -101,9 +143,19 @@ async function attacked(running: RunningDevices): Promise<Attacked> {
 
 test('a hostile guest hurts nobody but its own devices, and those only until it resets them', {
   skip,
-  timeout: 300_000,
+  timeout: 600_000,
 }, async (t) => {
-  using running = new RunningDevices({ sandbox: true, memoryBytes: RAM_BYTES, wanted });
+  using owned = new DisposableStack();
+  const peersFolder = mkdtempSync(join(tmpdir(), 'crosvm-hostile-'));
+  t.after(() => rmSync(peersFolder, { recursive: true }));
+  const paths = { consolePath: join(peersFolder, 'console'), keyboardPath: join(peersFolder, 'keyboard') };
+  const [console, keyboard] = [silentPeer(paths.consolePath, owned), silentPeer(paths.keyboardPath, owned)];
+  using running = new RunningDevices({
+    sandbox: true,
+    memoryBytes: RAM_BYTES,
+    wanted: (machine) => wanted(machine, paths),
+  });
+  sendFirst({ console: console.accept(), keyboard: keyboard.accept() });
   const { folder, irqfds } = running.machine;
   const sockets = new Set<Socket>();
   using servers = new DisposableStack();

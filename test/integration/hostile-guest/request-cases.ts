@@ -26,7 +26,7 @@ const BLOCK_ANSWERS = ['OK', 'IOERR', 'UNSUPP'];
 const CHAIN_BUFFERS = 1024;
 
 /** One good chain with this in it. */
-const send = (only: readonly string[], name: string, ...buffers: readonly MockBuffer[]): HostileCase => ({
+export const send = (only: readonly string[], name: string, ...buffers: readonly MockBuffer[]): HostileCase => ({
   name,
   only,
   run: (attack) => {
@@ -53,7 +53,7 @@ const words = (...values: readonly number[]): MockBuffer => readable(new Uint8Ar
 const data = writable(SECTOR_BYTES);
 
 /** So many chains of just under 4 GiB, whose buffers are one and the same piece of RAM; a header of their own comes before. */
-function hugeChains(
+export function hugeChains(
   attack: Attack,
   { count, header, writes }: { readonly count: number; readonly header?: Uint8Array; readonly writes: boolean },
 ): string {

@@ -1,6 +1,8 @@
 /** The devices that a hostile guest tries its cases at: a new kind of device is one more line of TARGETS. */
 import { RequestHeader, RequestType } from '#devices/virtio/block/constants.ts';
+import { receiveQueueOf } from '#devices/virtio/console/constants.ts';
 import { InHeader, InitIn, InitOut, Opcode, OutHeader } from '#devices/virtio/fs/constants.ts';
+import { InputEvent, InputQueue } from '#devices/virtio/input/constants.ts';
 import { HEADER_BYTES } from '#devices/virtio/net/constants.ts';
 import { PmemRequest, PmemRequestType, PmemResponse, PmemStatus } from '#devices/virtio/pmem/constants.ts';
 import type { MockBuffer, MockChain, UsedElement } from '#devices/virtio/testing/mock-queue.ts';
@@ -13,6 +15,8 @@ export const GUEST_CID = 42;
 export const HOST_PORT = 1024;
 /** One at which somebody takes connections and reads nothing. */
 export const SILENT_PORT = 1025;
+/** The number of the console's port whose peer reads nothing; the first one's output goes nowhere. */
+export const SILENT_CONSOLE_PORT = 1;
 /** A page that nothing lies in: for the balloon. */
 export const FREE_PAGE = 0x20;
 
@@ -70,6 +74,8 @@ export const TARGETS: readonly Target[] = [
   { name: 'block0', queue: 0, request: readSector, isGood: statusIsOk },
   { name: 'block1', queue: 0, request: readSector, isGood: statusIsOk },
   { name: 'net0', queue: 1, request: () => [readable(new Uint8Array(HEADER_BYTES + FRAME_BYTES))] },
+  { name: 'console', queue: receiveQueueOf(0) + 1, request: () => [readable(new Uint8Array(FRAME_BYTES))] },
+  { name: 'input0', queue: InputQueue.STATUS, request: () => [readable(new Uint8Array(InputEvent.size))] },
   { name: 'fs0', queue: 1, request: beginSession, isGood: fuseIsOk },
   { name: 'vsock', queue: 1, request: () => [readable(vsockHeader({ op: Operation.RST }))] },
   { name: 'pmem0', queue: 0, request: flush, isGood: isDurable },
