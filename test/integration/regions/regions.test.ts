@@ -76,6 +76,14 @@ class RunningGuest implements AsyncDisposable {
     return memory.readU32(MAILBOX.VALUE);
   }
 
+  /** Returns when the guest asks a device, which does not answer yet. */
+  async askedDevice(): Promise<void> {
+    while (Atomics.load(this.control, CONTROL.IN_PORT) === 0) {
+      assert.ok(!this.#hasEnded, 'the thread runs');
+      await setTimeout(1);
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     Atomics.store(this.control, CONTROL.GO_ON, 1);
     Atomics.notify(this.control, CONTROL.GO_ON);
@@ -124,7 +132,7 @@ describe('memory regions while the guest runs', { timeout: 60_000 }, () => {
     using file = memoryOf(7);
     const region = { guestAddress: REGION_ADDRESS, sizeBytes: REGION_BYTES, fileOffset: 0, readOnly: false };
     const slot = vm.addMemoryRegion({ ...region, fd: file.fd });
-    Atomics.wait(guest.control, CONTROL.IN_PORT, 0);
+    await guest.askedDevice();
     vm.removeMemoryRegion(slot);
     Atomics.store(guest.control, CONTROL.GO_ON, 1);
     Atomics.notify(guest.control, CONTROL.GO_ON);

@@ -33,4 +33,5 @@ function run({ vm: description, state, control }: VcpuData): string {
   return vcpu.run().reason;
 }
 
+await softwareHypervisor.loadVcpus();
 parentPort?.postMessage(run(workerData as VcpuData));
