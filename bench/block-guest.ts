@@ -5,21 +5,18 @@
  * initramfs and image, which lies in the host's page cache, or with --cold does not when a machine starts. bench/block-guest.c is the
  * program.
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { busyboxImage, kernelModules, MODULE_PREFIX, vmlinuz } from '../test/e2e/guest-files.ts';
 import { writeScriptArchive } from '../tools/guest/initramfs.ts';
 import { type Bench, BenchUsageError } from './bench.ts';
+import { type Command, hostText, measureRates, median, ownCommand, qemuCommand } from './beside-qemu.ts';
 
-const CROSVM = resolve(import.meta.dirname, '../bin/crosvm.js');
 const PROGRAM = 'etc/crosvm/block-guest';
-const KERNEL_PARAMS = 'console=ttyS0 quiet loglevel=1';
 const DISK_BYTES = 128 << 20;
-const ROUND_LIMIT_MS = 300_000;
-const TAIL_CHARACTERS = 2000;
 
 interface Load {
   readonly operation: 'read' | 'write';
@@ -45,26 +42,21 @@ interface Guest {
 
 interface Contender {
   readonly name: string;
-  readonly command: (guest: Guest) => readonly [string, ...string[]];
+  readonly command: (guest: Guest) => Command;
 }
 
 const CONTENDERS: readonly Contender[] = [
   {
     name: 'QEMU TCG',
-    command: ({ kernel, initramfs, disk }) => [
-      'qemu-system-x86_64',
-      ...['-accel', 'tcg', '-m', '256', '-nic', 'none', '-display', 'none', '-monitor', 'none', '-serial', 'stdio'],
-      ...['-drive', `file=${disk},format=raw,if=none,id=disk`, '-device', 'virtio-blk-pci,drive=disk'],
-      ...['-no-reboot', '-kernel', kernel, '-initrd', initramfs, '-append', KERNEL_PARAMS],
-    ],
+    command: (guest) =>
+      qemuCommand(guest, [
+        ...['-nic', 'none', '-drive', `file=${guest.disk},format=raw,if=none,id=disk`],
+        ...['-device', 'virtio-blk-pci,drive=disk'],
+      ]),
   },
   {
     name: 'crosvm-ts',
-    command: ({ kernel, initramfs, disk }) => [
-      process.execPath,
-      ...[CROSVM, 'run', '--hypervisor=software', '--mem=256', `--initrd=${initramfs}`, `--params=${KERNEL_PARAMS}`],
-      ...[`--block=${disk},format=raw`, '--serial=type=stdout,num=1,console=true,stdin=false', kernel],
-    ],
+    command: (guest) => ownCommand(guest, [`--block=${guest.disk},format=raw`]),
   },
 ];
 
@@ -93,7 +85,7 @@ async function run(parameters: string[]): Promise<number> {
       // Whoever comes first may meet a busier host: take turns.
       for (const contender of round % 2 === 1 ? CONTENDERS : CONTENDERS.toReversed()) {
         if (values.cold) evict(guest.disk);
-        const rates = await measure(contender, guest);
+        const rates = await measureRates(contender.name, contender.command(guest), LOADS.length);
         process.stderr.write(
           `bench: round ${round} of ${rounds}: ${contender.name}: ${rates.map(Math.round).join(', ')}\n`,
         );
@@ -133,30 +125,6 @@ function evict(path: string): void {
   execFileSync('dd', ['if=/dev/null', `of=${path}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'status=none']);
 }
 
-async function measure(contender: Contender, guest: Guest): Promise<Rates> {
-  const [program, ...parameters] = contender.command(guest);
-  const child = spawn(program, parameters, { stdio: ['ignore', 'pipe', 'pipe'] });
-  const limit = setTimeout(() => child.kill('SIGKILL'), ROUND_LIMIT_MS);
-  let output = '';
-  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString('latin1')));
-  child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString('latin1')));
-  const status = await new Promise<number | null>((resolveStatus, reject) => {
-    child.once('error', reject);
-    child.once('close', resolveStatus);
-  }).finally(() => clearTimeout(limit));
-  const rates = [...output.matchAll(/^done (\d+) (\d+)/gm)].map(([, count, ns]) => (Number(count) * 1e9) / Number(ns));
-  if (status !== 0 || rates.length !== LOADS.length) {
-    throw new Error(`${contender.name} ended with status ${status}:\n${output.slice(-TAIL_CHARACTERS)}`);
-  }
-  return rates;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return ((sorted[middle] ?? 0) + (sorted[sorted.length - 1 - middle] ?? 0)) / 2;
-}
-
 function report(results: ReadonlyMap<string, readonly Rates[]>, rounds: number): void {
   const [reference, own] = CONTENDERS.map(({ name }) => results.get(name) ?? []);
   const rows = LOADS.map(({ operation, order, bytes, depth }, load) => {
@@ -169,9 +137,8 @@ function report(results: ReadonlyMap<string, readonly Rates[]>, rounds: number):
     const ratios = `${ratio(ours, theirs)} | ${ratio(ourBest, theirBest)}`;
     return `| ${operation} ${order} ${bytes >> 10} KiB | ${depth} | ${speed(theirs)} | ${speed(ours)} | ${ratios} |`;
   });
-  const host = `${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} cores, Node ${process.versions.node}`;
   const lines = [
-    `medians of ${rounds} rounds; ${host}`,
+    `medians of ${rounds} rounds; ${hostText()}`,
     '',
     '| | in flight | QEMU TCG | crosvm-ts | ours / QEMU | of the best rounds |',
     '|---|---|---|---|---|---|',
