@@ -8,6 +8,7 @@ const loaders: Readonly<Record<string, () => Promise<{ readonly default: Bench }
   interpreter: () => import('./interpreter.ts'),
   'msg-socket': () => import('./msg-socket.ts'),
   'net-guest': () => import('./net-guest.ts'),
+  proxy: () => import('./proxy.ts'),
   start: () => import('./start.ts'),
   'virtio-block': () => import('./virtio-block.ts'),
   'virtio-net': () => import('./virtio-net.ts'),
