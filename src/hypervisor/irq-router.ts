@@ -5,6 +5,11 @@ export interface IrqRouter extends Disposable {
   /** Signals of the eventfd, which it takes over, are an interrupt of the GSI. Throws SyscallError. */
   addIrqfd(gsi: number, irqfd: Fd): void;
   /**
+   * Each signal of the eventfd, which it takes over, raises the GSI, one of the chips' pins with an edge trigger, and lets it go at
+   * once. Several may share a GSI. Throws SyscallError.
+   */
+  addEdgeIrqfd(gsi: number, irqfd: Fd): void;
+  /**
    * Signals of the eventfd assert the GSI, one of the chips' pins with a level trigger, until the guest ends the interrupt's service:
    * then the line is let go and `resample` is signalled, so that a device with something pending signals again. Several may share a
    * GSI. Takes both over. Before the VM is described to other threads. Throws SyscallError.

@@ -156,6 +156,18 @@ export class SoftwareIrqChip implements IrqChip, ApicMessageSink, LocalApicBus, 
     }
   }
 
+  /** Raises a line that is edge-triggered and lets it go, for a device in another process; none of timer and cascade. */
+  pulse(gsi: number): void {
+    assert(Number.isInteger(gsi) && gsi > 0 && gsi !== CASCADE_IRQ && gsi < IOAPIC_PIN_COUNT, 'a line of devices');
+    this.#mutex.lock();
+    try {
+      this.#drive(gsi, UNTIL_END_SOURCE, true);
+      this.#drive(gsi, UNTIL_END_SOURCE, false);
+    } finally {
+      this.#mutex.unlock();
+    }
+  }
+
   /** A message-signalled interrupt. Writes outside 0xfeexxxxx are no interrupts and are ignored, also those above 4 GiB. */
   send(address: number, data: number): void {
     if (address > 0xffff_ffff || (address & MSI_ADDRESS.PREFIX_MASK) >>> 0 !== MSI_ADDRESS.PREFIX) return;

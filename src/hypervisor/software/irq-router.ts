@@ -7,8 +7,9 @@ import type { IrqRouter } from '../irq-router.ts';
 
 /** What the router passes interrupts on to. */
 export interface IrqSink extends MsiSink {
-  /** As SoftwareIrqChip has it. */
+  /** Both as SoftwareIrqChip has them. */
   assertUntilEnd(gsi: number): void;
+  pulse(gsi: number): void;
   /** From now on the descriptor, which stays the router's, is signalled at each end of what `assertUntilEnd` asserted. */
   addResample(gsi: number, resample: HasFd): void;
 }
@@ -20,7 +21,7 @@ interface Message {
 
 interface Irqfd {
   readonly gsi: number;
-  readonly isLevel: boolean;
+  readonly kind: 'message' | 'level' | 'edge';
 }
 
 /**
@@ -45,13 +46,18 @@ export class SoftwareIrqRouter implements IrqRouter {
 
   addIrqfd(gsi: number, irqfd: Fd): void {
     assert(!this.#irqfds.some((each) => each.gsi === gsi), 'one eventfd for a GSI');
-    this.#watch(irqfd, { gsi, isLevel: false });
+    this.#watch(irqfd, { gsi, kind: 'message' });
+  }
+
+  addEdgeIrqfd(gsi: number, irqfd: Fd): void {
+    assert(!this.#irqfds.some((each) => each.gsi === gsi && each.kind !== 'edge'), 'a GSI with an edge trigger');
+    this.#watch(irqfd, { gsi, kind: 'edge' });
   }
 
   addLevelIrqfd(gsi: number, irqfd: Fd, resample: Fd): void {
-    assert(!this.#irqfds.some((each) => each.gsi === gsi && !each.isLevel), 'a GSI that sends no message');
+    assert(!this.#irqfds.some((each) => each.gsi === gsi && each.kind === 'message'), 'a GSI that sends no message');
     this.#owned.use(resample);
-    this.#watch(irqfd, { gsi, isLevel: true });
+    this.#watch(irqfd, { gsi, kind: 'level' });
     this.#sink.addResample(gsi, resample);
   }
 
@@ -62,20 +68,23 @@ export class SoftwareIrqRouter implements IrqRouter {
   turn(): void {
     const events = this.#poll.wait(0);
     for (let index = 0; index < events.length; index++) {
-      const { gsi, isLevel } = this.#irqfds[events.at(index).token]!;
-      if (isLevel) {
-        this.#sink.assertUntilEnd(gsi);
-        continue;
-      }
-      // Without a route the signal is nobody's.
-      const message = this.#routes.get(gsi);
-      if (message !== undefined) this.#sink.send(message.address, message.data);
+      this.#pass(this.#irqfds[events.at(index).token]!);
     }
   }
 
   [Symbol.dispose](): void {
     this.#poll[Symbol.dispose]();
     this.#owned.dispose();
+  }
+
+  #pass({ gsi, kind }: Irqfd): void {
+    if (kind === 'level') this.#sink.assertUntilEnd(gsi);
+    else if (kind === 'edge') this.#sink.pulse(gsi);
+    else {
+      // Without a route the signal is nobody's.
+      const message = this.#routes.get(gsi);
+      if (message !== undefined) this.#sink.send(message.address, message.data);
+    }
   }
 
   #watch(fd: Fd, irqfd: Irqfd): void {

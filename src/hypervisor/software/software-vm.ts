@@ -99,6 +99,7 @@ class SoftwareVm implements Vm {
         irqChip.noteDeviceWrites();
         irqChip.assertUntilEnd(gsi);
       },
+      pulse: (gsi) => irqChip.pulse(gsi),
       addResample: (gsi, { fd }) => void this.#resamples.push({ gsi, event: borrowedEvent(fd) }),
     });
   }

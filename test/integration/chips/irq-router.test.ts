@@ -17,13 +17,15 @@ const LEVEL = 1 << 15;
 function setUp() {
   const sent: (readonly [number, number])[] = [];
   const asserted: number[] = [];
+  const pulses: number[] = [];
   const resamples: (readonly [number, number])[] = [];
   const router = new SoftwareIrqRouter({
     send: (address, data) => void sent.push([address, data]),
     assertUntilEnd: (gsi) => void asserted.push(gsi),
+    pulse: (gsi) => void pulses.push(gsi),
     addResample: (gsi, { fd }) => void resamples.push([gsi, fd]),
   });
-  return { router, sent, asserted, resamples };
+  return { router, sent, asserted, pulses, resamples };
 }
 const irqfdOf = (event: EventFd): Fd => new Fd(dup(event.fd));
 
@@ -102,6 +104,48 @@ test('eventfds that share a line each assert it', () => {
   router.turn();
   router.turn();
   assert.deepEqual([asserted, sent], [[17, 17], []]);
+});
+
+test('eventfds of an edge-triggered line pulse it, for each turn that finds them signalled', () => {
+  const { router, pulses, sent, asserted } = setUp();
+  using _ = router;
+  using first = EventFd.create();
+  using second = EventFd.create();
+  router.addEdgeIrqfd(4, irqfdOf(first));
+  router.addEdgeIrqfd(4, irqfdOf(second));
+  first.write();
+  router.turn();
+  first.write();
+  second.write();
+  router.turn();
+  router.turn();
+  assert.deepEqual([pulses, sent, asserted], [[4, 4, 4], [], []]);
+});
+
+test('a pulse is one interrupt by the I/O APIC and by the PIC, and leaves the line to its other sources', () => {
+  using memory = GuestMemory.create([{ start: 0, sizeBytes: MiB }]);
+  const clock = { nowNs: () => 0, wallMs: () => 0 };
+  using vm = softwareHypervisor.createVm({ memory, vcpuCount: 1, clock });
+  using router = vm.createIrqRouter();
+  using event = EventFd.create();
+  router.addEdgeIrqfd(4, irqfdOf(event));
+  assert.ok(vm.irqChip instanceof SoftwareIrqChip);
+  const [apic] = vm.irqChip.localApics;
+  const ioApic = vm.irqChip.parts.get('io-apic');
+  assert.ok(apic !== undefined && ioApic !== undefined);
+  apic.write(0xf0, bytesOf(0x1ff, 4));
+  ioApic.write(0, bytesOf(0x10 + 2 * 4, 4));
+  ioApic.write(0x10, bytesOf(VECTOR, 4));
+  const signal = (): number => {
+    event.write();
+    router.turn();
+    const vector = apic.acknowledge();
+    apic.write(0xb0, bytesOf(0, 4));
+    return vector;
+  };
+  assert.deepEqual([signal(), apic.acknowledge(), signal()], [VECTOR, -1, VECTOR]);
+  vm.irqChip.line(4).set(true);
+  assert.deepEqual([apic.acknowledge(), signal()], [VECTOR, -1], 'what is high already has no edge');
 });
 
 test('the end of a service, on whichever thread, resamples every device of the line, and only while one had asserted it', () => {

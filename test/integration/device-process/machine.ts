@@ -45,6 +45,8 @@ export class TestMachine implements Disposable {
   readonly irqfds = new Map<number, Fd>();
   /** The INTx of the devices, in their order. */
   readonly lines: { readonly gsi: number; readonly irqfd: Fd; readonly resample: Fd }[] = [];
+  /** The interrupts of devices in other processes that are edge-triggered. */
+  readonly edges: { readonly gsi: number; readonly irqfd: Fd }[] = [];
   /** What was put among the guest's addresses, by slot; the descriptors are closed by whoever gave them. */
   readonly regions = new Map<number, MemoryRegion>();
   readonly memoryRegions: DeviceSetOptions['memoryRegions'] = {
@@ -107,6 +109,7 @@ export class TestMachine implements Disposable {
   [Symbol.dispose](): void {
     this.#owned.dispose();
     for (const fd of this.irqfds.values()) fd.close();
+    for (const { irqfd } of this.edges) irqfd.close();
     for (const { irqfd, resample } of this.lines) {
       irqfd.close();
       resample.close();
@@ -153,6 +156,7 @@ export class TestMachine implements Disposable {
   #irqRouter(): IrqRouter {
     return {
       addIrqfd: (gsi, irqfd) => void this.irqfds.set(gsi, irqfd),
+      addEdgeIrqfd: (gsi, irqfd) => void this.edges.push({ gsi, irqfd }),
       addLevelIrqfd: (gsi, irqfd, resample) => void this.lines.push({ gsi, irqfd, resample }),
       setMsiRoute: (gsi, address, data) => void this.routes.set(gsi, { address, data }),
       waiting: undefined,
