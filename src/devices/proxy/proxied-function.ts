@@ -3,16 +3,13 @@ import { Fd } from '#sys/fd.ts';
 import type { PciAddress } from '../pci/pci-address.ts';
 import type { PlacedBar } from '../pci/pci-bar.ts';
 import type { PciFunction } from '../pci/pci-device.ts';
+import type { ProxyEnd } from './proxied-bus-device.ts';
 import { ProxyDevice, type ProxyDeviceOptions } from './proxy-device.ts';
 import { type SharedIoeventsDescription, sharedIoeventsOf } from './shared-ioevents.ts';
 
 /** A PCI function whose device is in another process, as plain data for the vCPU threads. The descriptors are the main thread's. */
-export interface ProxiedFunction {
+export interface ProxiedFunction extends ProxyEnd {
   readonly address: PciAddress;
-  readonly debugLabel: string;
-  readonly socketFd: number;
-  /** One word of shared memory: see ProxyDevice. */
-  readonly sequence: Uint32Array;
   readonly bars: readonly PlacedBar[];
   readonly ioevents: readonly { readonly bar: number; readonly offset: number; readonly fd: number }[];
   /** Those that come and go. */
