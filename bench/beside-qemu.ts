@@ -21,11 +21,15 @@ export function qemuCommand(files: { kernel: string; initramfs: string }, option
 }
 
 /** The same of ours. */
-export function ownCommand(files: { kernel: string; initramfs: string }, options: readonly string[]): Command {
+export function ownCommand(
+  files: { kernel: string; initramfs: string },
+  options: readonly string[],
+  serial = 'type=stdout,num=1,console=true,stdin=false',
+): Command {
   return [
     process.execPath,
     ...[CROSVM, 'run', '--hypervisor=software', '--mem=256', `--initrd=${files.initramfs}`],
-    ...[`--params=${KERNEL_PARAMS}`, '--serial=type=stdout,num=1,console=true,stdin=false', ...options, files.kernel],
+    ...[`--params=${KERNEL_PARAMS}`, `--serial=${serial}`, ...options, files.kernel],
   ];
 }
 

@@ -9,6 +9,7 @@ const loaders: Readonly<Record<string, () => Promise<{ readonly default: Bench }
   'msg-socket': () => import('./msg-socket.ts'),
   'net-guest': () => import('./net-guest.ts'),
   proxy: () => import('./proxy.ts'),
+  'serial-guest': () => import('./serial-guest.ts'),
   start: () => import('./start.ts'),
   'virtio-block': () => import('./virtio-block.ts'),
   'virtio-net': () => import('./virtio-net.ts'),

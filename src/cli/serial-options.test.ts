@@ -17,6 +17,8 @@ describe('a well-formed --serial', () => {
     ['unix-stream,path=s', { ...defaults, type: 'unix-stream', path: 's' }],
     ['hardware=debugcon,type=stdout', { ...defaults, hardware: 'debugcon' }],
     ['stdout,earlycon', { ...defaults, earlycon: true }],
+    ['stdout,jail', { ...defaults, jail: true }],
+    ['stdout,jail=false', defaults],
     [
       'num=16,hardware=virtio-console,type=unix-stream,path=s,name=agent.0',
       { ...defaults, hardware: 'virtio-console', num: 16, type: 'unix-stream', path: 's', name: 'agent.0' },

@@ -22,6 +22,7 @@ interface Draft {
   console: boolean;
   stdin: boolean;
   earlycon: boolean;
+  jail: boolean;
   name: string | undefined;
 }
 
@@ -37,6 +38,7 @@ const keys: Readonly<Record<keyof Draft, KeyReader<Draft>>> = {
   console: (draft, value) => readBoolean(value, (console) => (draft.console = console)),
   stdin: (draft, value) => readBoolean(value, (stdin) => (draft.stdin = stdin)),
   earlycon: (draft, value) => readBoolean(value, (earlycon) => (draft.earlycon = earlycon)),
+  jail: (draft, value) => readBoolean(value, (jail) => (draft.jail = jail)),
   name: (draft, value) => readText(value, (name) => (draft.name = name)),
 };
 
@@ -45,7 +47,7 @@ const readers = new Map<string, KeyReader<Draft>>(Object.entries(keys));
 export const SERIAL_KEYS: readonly string[] = [...readers.keys()];
 
 /**
- * The value of one `--serial`: `type=…,num=…,path=…,console=…,stdin=…,hardware=…,earlycon=…,name=…` in any order; `type=` may be
+ * The value of one `--serial`: `type=…,num=…,path=…,console=…,stdin=…,hardware=…,earlycon=…,jail=…,name=…` in any order; `type=` may be
  * left out of a first `type=…`. Never throws. What concerns several ports, or files, is for `configMistakes` to say.
  */
 export function parseSerialOption(text: string): ParsedSerialOption {
@@ -57,16 +59,18 @@ export function parseSerialOption(text: string): ParsedSerialOption {
     console: false,
     stdin: false,
     earlycon: false,
+    jail: false,
     name: undefined,
   };
   const problems = readStructuredOption(text, draft, { readers, first: 'type' });
-  const { type, path, earlycon, name, ...rest } = draft;
+  const { type, path, earlycon, jail, name, ...rest } = draft;
   const problem = numProblem(rest);
   if (problem !== undefined) problems.push(`num="${rest.num}": ${problem}`);
   if (problems.length > 0 || type === undefined) return { problems };
   const optional = {
     ...(path !== undefined && { path }),
     ...(earlycon && { earlycon }),
+    ...(jail && { jail }),
     ...(name !== undefined && { name }),
   };
   return { port: { ...rest, type, ...optional }, problems };

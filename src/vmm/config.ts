@@ -83,6 +83,8 @@ export interface SerialConfig {
   readonly stdin: boolean;
   /** Of a `serial` port: the kernel's console until the one of `console` is there. */
   readonly earlycon?: boolean;
+  /** Of a `serial` port: it is in a process of its own, with a jail as other devices have it. */
+  readonly jail?: boolean;
   /** Of a `virtio-console` port: what programs in the guest find it by. */
   readonly name?: string;
 }

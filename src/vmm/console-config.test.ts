@@ -32,7 +32,8 @@ describe('the ports of the virtio console', () => {
       port(3, { name: 'a' }),
       port(4, { name: '..' }),
       port(5, { name: 'x'.repeat(65) }),
-      { ...serial, name: 'b', earlycon: true },
+      { ...serial, name: 'b', earlycon: true, jail: true },
+      port(6, { jail: true }),
     ];
     const names = 'name: must be up to 64 letters, digits and . _ : -';
     assert.deepEqual(consoleProblems(given), [
@@ -42,6 +43,7 @@ describe('the ports of the virtio console', () => {
       names,
       names,
       'hardware=serial,num=1: name needs hardware=virtio-console',
+      'hardware=virtio-console,num=6: jail=true needs hardware=serial',
       'earlycon=true is given to several ports; one can have it',
     ]);
     assert.deepEqual(consoleProblems([serial, port(1), port(2, { name: 'org.agent-0:x_1' })]), []);

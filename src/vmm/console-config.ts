@@ -14,6 +14,11 @@ export function consolePorts(serial: readonly SerialConfig[]): readonly SerialCo
   return serial.filter(({ hardware }) => hardware === 'virtio-console').toSorted((a, b) => a.num - b.num);
 }
 
+/** The serial ports that have processes of their own. */
+export function jailedSerialPorts(serial: readonly SerialConfig[]): readonly SerialConfig[] {
+  return serial.filter(({ hardware, jail }) => hardware === 'serial' && jail === true);
+}
+
 /** Whether a port is for text, `hvc` in Linux: one with a name is for programs, unless it is the kernel's console. */
 export function isTextPort({ console, name }: SerialConfig): boolean {
   return console || name === undefined;
@@ -23,7 +28,10 @@ export function isTextPort({ console, name }: SerialConfig): boolean {
 export function consoleProblems(serial: readonly SerialConfig[]): string[] {
   const problems: string[] = [];
   const names = new Set<string>();
-  for (const { hardware, num, name, earlycon } of serial) {
+  for (const { hardware, num, name, earlycon, jail } of serial) {
+    if (jail === true && hardware !== 'serial') {
+      problems.push(`hardware=${hardware},num=${num}: jail=true needs hardware=serial`);
+    }
     if (earlycon === true && hardware !== 'serial') {
       problems.push(`hardware=${hardware},num=${num}: earlycon=true needs hardware=serial`);
     }

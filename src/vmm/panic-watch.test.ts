@@ -12,6 +12,14 @@ function watch(text: string): { panics: number; output: string } {
   return { panics, output: Buffer.from(written).toString('latin1') };
 }
 
+test('a full output shows through', () => {
+  const output = { isFull: true, write() {} };
+  const sink = new PanicWatch(output, () => {});
+  assert.equal(sink.isFull, true);
+  output.isFull = false;
+  assert.equal(sink.isFull, false);
+});
+
 test('every byte passes', () => {
   const text = 'boot\r\n\xff\0Kernel panic - not syncing: VFS\r\n';
   assert.equal(watch(text).output, text);

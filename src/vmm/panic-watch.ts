@@ -40,6 +40,10 @@ export class PanicWatch implements ByteSink {
   flush(): void {
     this.#output.flush?.();
   }
+
+  get isFull(): boolean {
+    return this.#output.isFull === true;
+  }
 }
 
 /** The same for the output of a virtio console. It tells before the driver knows that its bytes are written. */

@@ -171,8 +171,8 @@ function createDeviceSet(
 
 function openOutputs(ports: readonly SerialConfig[], owned: DisposableStack): Map<SerialConfig, OpenOutput> {
   const outputs = new Map<SerialConfig, OpenOutput>();
-  // The console's process has those of its ports.
-  for (const port of ports.filter(({ hardware }) => hardware !== 'virtio-console')) {
+  // Processes of devices have those of theirs.
+  for (const port of ports.filter(({ hardware, jail }) => hardware !== 'virtio-console' && jail !== true)) {
     const output = openOutput(port);
     if (output !== undefined) outputs.set(port, owned.use(output));
   }
@@ -230,6 +230,7 @@ function vcpuThreadData(run: Run, index: number): VcpuThreadData {
     state: machine.vcpuStates[index] as VcpuThreadData['state'],
     board: machine.board,
     pciFunctions: run.devices?.pciFunctions ?? [],
+    serialPorts: run.devices?.serialPorts ?? {},
     serialOutputs: SERIAL_PORTS.map((_, i) =>
       describe(ports.find((port) => port.hardware === 'serial' && portIndex(port) === i)),
     ),
@@ -297,6 +298,7 @@ function inputPortOf(
 ): InputPort | undefined {
   const port = ports.find(({ stdin }) => stdin);
   if (port === undefined) return undefined;
+  if (port.jail === true) return devices?.serialInput;
   return port.hardware === 'virtio-console' ? devices?.console?.input : board.serialInputs[port.num - 1];
 }
 

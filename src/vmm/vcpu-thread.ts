@@ -4,6 +4,7 @@ import type { BoardDescription } from '#arch/runnable-linux-vm.ts';
 import { Board } from '#arch/x86_64/board.ts';
 import { SERIAL_PORTS } from '#arch/x86_64/layout.ts';
 import { type ByteSink, nullSink } from '#devices/legacy/byte-sink.ts';
+import { busDeviceOf, type ProxyEnd } from '#devices/proxy/proxied-bus-device.ts';
 import { type ProxiedFunction, pciFunctionOf } from '#devices/proxy/proxied-function.ts';
 import type { Vcpu, VcpuExit, VcpuState, VmDescription } from '#hypervisor/vm.ts';
 import { EventFd } from '#poll/event-fd.ts';
@@ -24,6 +25,8 @@ export interface VcpuThreadData {
   readonly board: BoardDescription;
   /** The functions of the PCI bus besides its host bridge. */
   readonly pciFunctions: readonly ProxiedFunction[];
+  /** The serial ports that have processes, by their numbers from 0 on. */
+  readonly serialPorts: Readonly<Record<number, ProxyEnd>>;
   /** By port; undefined for a sink. */
   readonly serialOutputs: readonly (OutputDescription | undefined)[];
   readonly debugOutput: OutputDescription | undefined;
@@ -107,6 +110,10 @@ function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<
     clock,
     log: log.child('board'),
     pciFunctions: data.pciFunctions.map((described) => pciFunctionOf(described, deviceFailed)),
+    remoteSerialPorts: SERIAL_PORTS.map((_, port) => {
+      const end = data.serialPorts[port];
+      return end && busDeviceOf(end, deviceFailed);
+    }),
     serialOutputs: SERIAL_PORTS.map((_, port) => {
       const sink = sinkOf(data.serialOutputs[port], `serial port ${port + 1}`);
       return port === data.consolePort ? new PanicWatch(sink, () => runState.notePanic()) : sink;

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { BusDevice } from '#devices/bus-device.ts';
 import { SoftwareIrqChip } from '#hypervisor/software/irq-chip.ts';
 import type { Clock } from '#util/clock.ts';
 import { BOARD_STATE_WORDS, Board } from './board.ts';
@@ -8,7 +9,11 @@ import { IO_APIC_ADDRESS, PCI_ECAM, PORT, RESET_CONTROL_VALUE, SERIAL_PORTS } fr
 const clock: Clock = { nowNs: () => 1e9, wallMs: () => 0 };
 
 /** A board of its own whose outputs and events are recorded. */
-function createBoard(state = new Int32Array(BOARD_STATE_WORDS), debugConsole = true) {
+function createBoard(
+  state = new Int32Array(BOARD_STATE_WORDS),
+  debugConsole = true,
+  remoteSerialPorts: readonly (BusDevice | undefined)[] = [],
+) {
   const outputs = SERIAL_PORTS.map(() => '');
   const events: string[] = [];
   let debug = '';
@@ -39,6 +44,7 @@ function createBoard(state = new Int32Array(BOARD_STATE_WORDS), debugConsole = t
           },
         }
       : undefined,
+    remoteSerialPorts,
     lowMemoryBytes: 256 << 20,
     highMemoryBytes: 0,
     highMmio: { start: 2 ** 32, sizeBytes: 2 ** 36 },
@@ -64,6 +70,29 @@ describe('the ports of the board', () => {
       board.writePort(ioBase, Uint8Array.of(0x41 + i));
     });
     assert.deepEqual(outputs, ['A', 'B', 'C', 'D']);
+  });
+
+  test('a serial port in another process gets its accesses and has no input here, and the others stay', () => {
+    const asked: string[] = [];
+    const remote: BusDevice = {
+      name: 'serial1',
+      read: (offset, data) => {
+        asked.push(`read ${offset}`);
+        data.fill(0x5a);
+      },
+      write: (offset, data) => void asked.push(`${offset} = ${[...data]}`),
+    };
+    const { board, outputs } = createBoard(undefined, true, [undefined, remote]);
+    for (const { ioBase } of SERIAL_PORTS) board.writePort(ioBase, Uint8Array.of(0x41));
+    assert.deepEqual(readPort(board, (SERIAL_PORTS[1]?.ioBase ?? 0) + 5), [0x5a]);
+    assert.deepEqual(
+      [asked, outputs],
+      [
+        ['0 = 65', 'read 5'],
+        ['A', '', 'A', 'A'],
+      ],
+    );
+    assert.deepEqual([board.serialInputs[1]?.space(), board.serialInputs[1]?.enqueue(Uint8Array.of(1))], [0, 0]);
   });
 
   test('serial ports that share an interrupt are different sources of it', () => {

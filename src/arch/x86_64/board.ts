@@ -50,6 +50,8 @@ export interface BoardOptions {
   readonly clock: Clock;
   /** One for each of the four serial ports. */
   readonly serialOutputs: readonly ByteSink[];
+  /** By port: this thread's objects for those whose devices are in other processes. They have no `serialInputs` that take anything. */
+  readonly remoteSerialPorts?: readonly (BusDevice | undefined)[];
   /** Present when the machine has a debug console. */
   readonly debugOutput?: ByteSink | undefined;
   readonly lowMemoryBytes: number;
@@ -73,6 +75,8 @@ export interface SerialInput {
    */
   enqueue(bytes: Uint8Array): number | undefined;
 }
+
+const NO_INPUT: SerialInput = { space: () => 0, enqueue: () => 0 };
 
 /** Every stateful device has a lock of its own before its words. */
 const STATE_WORDS = {
@@ -213,8 +217,14 @@ export class Board implements VcpuBus, DeadlineSource {
 
   /** Ports that share an interrupt are different sources of it. */
   #insertSerial(index: number, state: Int32Array, options: BoardOptions): SerialInput {
-    const { irqChip, events, serialOutputs } = options;
+    const { irqChip, events, serialOutputs, remoteSerialPorts = [] } = options;
     const { ioBase, irq } = SERIAL_PORTS[index] as (typeof SERIAL_PORTS)[number];
+    const range = { start: ioBase, sizeBytes: SERIAL_PORT_SIZE };
+    const remote = remoteSerialPorts[index];
+    if (remote !== undefined) {
+      this.ports.insert(new LockedDevice(remote, new SharedMutex(state)), range, 'relative');
+      return NO_INPUT;
+    }
     const source = SERIAL_PORTS.slice(0, index).filter((port) => port.irq === irq).length;
     const { device, inner } = locked(
       state,
@@ -226,7 +236,7 @@ export class Board implements VcpuBus, DeadlineSource {
           onInputSpace: () => events.onInputSpace(index),
         }),
     );
-    this.ports.insert(device, { start: ioBase, sizeBytes: SERIAL_PORT_SIZE }, 'relative');
+    this.ports.insert(device, range, 'relative');
     return {
       space: () => device.run(() => inner.inputSpace()),
       enqueue: (bytes) => device.runWithin(INPUT_LOCK_TIMEOUT_MS, () => inner.enqueueInput(bytes)),

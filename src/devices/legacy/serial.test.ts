@@ -10,14 +10,16 @@ function createSerial() {
   const interrupt = new RecordedLine();
   let output = '';
   let spaces = 0;
+  const sink = {
+    isFull: false,
+    write: (byte: number) => {
+      output += String.fromCharCode(byte);
+    },
+  };
   const serial = new Serial(new Int32Array(Serial.STATE_WORDS), {
     name: 'serial0',
     interrupt,
-    output: {
-      write: (byte) => {
-        output += String.fromCharCode(byte);
-      },
-    },
+    output: sink,
     onInputSpace: () => spaces++,
   });
   const get = (register: number): number => readByte(serial, register);
@@ -28,7 +30,7 @@ function createSerial() {
     set(R.MCR, 0x0b);
     set(R.IER, 0x01);
   };
-  return { serial, interrupt, output: () => output, spaces: () => spaces, get, set, start };
+  return { serial, sink, interrupt, output: () => output, spaces: () => spaces, get, set, start };
 }
 
 const send = (serial: Serial, text: string): number => serial.enqueueInput(Buffer.from(text, 'latin1'));
@@ -45,6 +47,26 @@ describe('a serial port', () => {
     const { set, get, output } = createSerial();
     for (const byte of Buffer.from('hello')) set(R.DATA, byte);
     assert.deepEqual([output(), get(R.LSR)], ['hello', 0x60]);
+  });
+
+  test('while the output is full the transmitter is not empty, and interrupts when there is room', () => {
+    const { serial, sink, set, get, interrupt, output } = createSerial();
+    sink.isFull = true;
+    set(R.IER, 0x02);
+    assert.deepEqual([get(R.LSR), get(R.IIR), interrupt.level], [0, IIR.NONE, false]);
+    set(R.DATA, 0x41);
+    assert.deepEqual([output(), get(R.LSR), interrupt.level], ['A', 0, false]);
+    sink.isFull = false;
+    serial.resumeOutput();
+    assert.deepEqual([get(R.LSR), interrupt.level, get(R.IIR), interrupt.level], [0x60, true, IIR.THR_EMPTY, false]);
+  });
+
+  test('in loopback a full output holds nothing up', () => {
+    const { sink, set, get } = createSerial();
+    sink.isFull = true;
+    set(R.MCR, 0x10);
+    set(R.DATA, 0x41);
+    assert.deepEqual([get(R.LSR), get(R.DATA)], [0x61, 0x41]);
   });
 
   test('the divisor latch hides data and interrupt registers', () => {

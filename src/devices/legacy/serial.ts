@@ -4,7 +4,7 @@ import type { ByteSink } from './byte-sink.ts';
 
 /**
  * 16550A UART after the National Semiconductor PC16550D data sheet (1995); sections below are its. What is simpler here:
- * a byte is sent the moment it is written, so the transmitter is always empty; the character timeout needs no time, bytes
+ * a byte is sent the moment it is written, so the transmitter is empty unless the output is full; the character timeout needs no time, bytes
  * below the trigger level are announced at once; a break is received in loopback only, and there are no other errors of the
  * line; OUT2 does not gate the interrupt.
  */
@@ -160,6 +160,12 @@ export class Serial implements BusDevice {
     return count;
   }
 
+  /** The output, which was full, takes more: to be called by whoever made it. */
+  resumeOutput(): void {
+    this.#state[STATE.THR_EMPTY_PENDING] = 1;
+    this.#updateInterrupt();
+  }
+
   #readRegister(offset: number): number {
     const state = this.#state;
     const divisorLatch = (state[STATE.LCR]! & LCR.DIVISOR_LATCH) !== 0;
@@ -286,7 +292,11 @@ export class Serial implements BusDevice {
     if (!this.#isLooped()) this.#output.write(byte);
     // What is sent during a break is lost in it.
     else if (!this.#isLoopedBreak()) this.#receive(byte);
-    this.#state[STATE.THR_EMPTY_PENDING] = 1;
+    this.#state[STATE.THR_EMPTY_PENDING] = this.#isTransmitterEmpty() ? 1 : 0;
+  }
+
+  #isTransmitterEmpty(): boolean {
+    return this.#output.isFull !== true || this.#isLooped();
   }
 
   #writeInterruptEnable(value: number): void {
@@ -294,7 +304,7 @@ export class Serial implements BusDevice {
     const rising = value & ~state[STATE.IER]!;
     state[STATE.IER] = value & IER.WRITABLE;
     // The transmitter is empty, so enabling its interrupt raises it at once; Linux and others rely on it to start sending.
-    if ((rising & IER.THR_EMPTY) !== 0) state[STATE.THR_EMPTY_PENDING] = 1;
+    if ((rising & IER.THR_EMPTY) !== 0 && this.#isTransmitterEmpty()) state[STATE.THR_EMPTY_PENDING] = 1;
   }
 
   #writeFifoControl(value: number): void {
@@ -335,7 +345,7 @@ export class Serial implements BusDevice {
 
   #readLineStatus(): number {
     const state = this.#state;
-    let status: number = LSR.THR_EMPTY | LSR.TRANSMITTER_EMPTY;
+    let status: number = this.#isTransmitterEmpty() ? LSR.THR_EMPTY | LSR.TRANSMITTER_EMPTY : 0;
     if (state[STATE.RECEIVE_COUNT]! > 0) status |= LSR.DATA_READY;
     else this.#countLineStatusPoll();
     if (this.#fifosEnabled() && this.#hasErrorInFifo()) status |= LSR.ERROR_IN_FIFO;

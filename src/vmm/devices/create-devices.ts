@@ -2,6 +2,7 @@
 import { PCI_INTX_GSIS } from '#arch/x86_64/layout.ts';
 import { intxOf } from '#devices/pci/intx.ts';
 import { allocateBars } from '#devices/pci/pci-bar.ts';
+import type { ProxyEnd } from '#devices/proxy/proxied-bus-device.ts';
 import type { ProxiedFunction } from '#devices/proxy/proxied-function.ts';
 import { queueNotifyOffset, VIRTIO_BAR, virtioVectorCount } from '#devices/virtio/virtio-pci-device.ts';
 import type { IrqRouter } from '#hypervisor/irq-router.ts';
@@ -17,19 +18,21 @@ import { SocketType, socketpair } from '#sys/socket.ts';
 import type { Log, LogLevel } from '#util/log.ts';
 import { DeviceLogServer } from '#vm-control/device-log.ts';
 import { type MsiHost, msiHandlers, VmIrq } from '#vm-control/vm-irq.ts';
-import { consolePorts } from '../console-config.ts';
+import { consolePorts, jailedSerialPorts, serialConsoleOf } from '../console-config.ts';
 import type { PmemImage } from '../pmem-image.ts';
 import type { Policies } from '../policies.ts';
+import { createSerial } from './create-serial.ts';
 import { grantSockets } from './grants.ts';
 import { type BalloonClient, balloonPlan } from './plans/balloon.ts';
 import { blockPlan, type DiskClient } from './plans/block.ts';
-import { type ConsoleClient, type ConsoleHost, consolePlan } from './plans/console.ts';
+import { type ConsoleClient, type ConsoleHost, consolePlan, type InputChannel } from './plans/console.ts';
 import { fsPlan } from './plans/fs.ts';
 import { inputPlan } from './plans/input.ts';
 import { netPlan } from './plans/net.ts';
 import type { DeviceHelper, DevicePlan } from './plans/plan.ts';
 import { pmemPlan } from './plans/pmem.ts';
 import { rngPlan } from './plans/rng.ts';
+import { serialPlan } from './plans/serial.ts';
 import { vsockPlan } from './plans/vsock.ts';
 import type { WantedDevices } from './start-warden.ts';
 import type { VirtioParameters } from './virtio-process.ts';
@@ -60,6 +63,11 @@ export interface DeviceServer extends HasFd {
   tryServeOne(): boolean | undefined;
 }
 
+/** Where the guest finds a device: on the PCI bus, or as one of the serial ports, 0 to 3. */
+export type DevicePlace =
+  | { readonly kind: 'pci'; readonly pciFunction: ProxiedFunction }
+  | { readonly kind: 'serial'; readonly port: number };
+
 /** A device as main goes on with it. */
 export interface CreatedDevice {
   /** The warden's number for it. */
@@ -67,18 +75,23 @@ export interface CreatedDevice {
   readonly name: string;
   /** The seccomp policy that its process has; undefined without a jail. */
   readonly policy: string | undefined;
-  readonly pciFunction: ProxiedFunction;
+  readonly end: ProxyEnd;
+  readonly place: DevicePlace;
   /** Main's ends of what the device's process asks or reports. */
   readonly servers: readonly DeviceServer[];
   /** A process that it needs. */
   readonly helper: DeviceHelper | undefined;
 }
 
+export type CreatedPciDevice = CreatedDevice & { readonly place: { readonly kind: 'pci' } };
+
 export interface CreatedDevices {
   readonly devices: readonly CreatedDevice[];
   readonly balloon: BalloonClient;
   /** Where the machine has one. */
   readonly console: ConsoleClient | undefined;
+  /** Where standard input goes, if a serial port with a process has it. */
+  readonly serialInput: InputChannel | undefined;
   /** In the order of the configuration. */
   readonly disks: readonly DiskClient[];
 }
@@ -108,12 +121,20 @@ export function createDevices(options: CreateDevicesOptions, owned: DisposableSt
     ...pmemImages.map((image, index) => pmemPlan(image, index, { allocator, addMemoryRegion }, opened)),
     plan,
   ];
+  const serialPlans = jailedSerialPorts(serial).map((port) =>
+    serialPlan(port, { ...options, isWatched: port === serialConsoleOf(serial) }, { opened, owned }),
+  );
   // All policies before the first process.
   const jails = plans.map((each) => jailOf(each, options.policies));
-  const devices = plans.map((each, index) =>
-    createDevice({ plan: each, jail: jails[index] ?? NO_JAIL, slot: index + 1 }, options, owned),
-  );
-  return { devices, balloon: client, console: console?.client, disks: disks.map((disk) => disk.client) };
+  const serialJails = serialPlans.map((each) => jailOf(each, options.policies));
+  const devices = [
+    ...plans.map((each, index) =>
+      createDevice({ plan: each, jail: jails[index] ?? NO_JAIL, slot: index + 1 }, options, owned),
+    ),
+    ...serialPlans.map((each, index) => createSerial(each, serialJails[index] ?? NO_JAIL, options, owned)),
+  ];
+  const serialInput = serialPlans.find(({ input }) => input !== undefined)?.input;
+  return { devices, balloon: client, console: console?.client, serialInput, disks: disks.map((disk) => disk.client) };
 }
 
 /** Makes one device in this slot of the PCI bus; `owned` gets what lives as long as the machine. Throws WardenError, SyscallError. */
@@ -121,7 +142,7 @@ export function createDevice(
   { plan, jail, slot }: { readonly plan: DevicePlan; readonly jail: JailConfig; readonly slot: number },
   options: CreateDevicesOptions,
   owned: DisposableStack,
-): CreatedDevice {
+): CreatedPciDevice {
   const { warden, memory, allocator } = options;
   const { name, queueCount } = plan;
   const bars = allocateBars([VIRTIO_BAR], allocator, name);
@@ -161,21 +182,19 @@ export function createDevice(
   options.irqRouter.addLevelIrqfd(intx.gsi, new Fd(dup(irqfd.fd)), new Fd(dup(resample.fd)));
   owned.use(forked.pidfd);
   owned.use(forked.socket);
+  const end = {
+    debugLabel: name,
+    socketFd: forked.socket.fd,
+    sequence: new Uint32Array(new SharedArrayBuffer(Uint32Array.BYTES_PER_ELEMENT)),
+  };
   return {
     id: forked.id,
     name,
     servers: [irqServer, logServer, ...granted.servers, ...(plan.server === undefined ? [] : [plan.server])],
     policy: options.policies && plan.policy,
     helper: plan.helper,
-    pciFunction: {
-      address,
-      debugLabel: name,
-      socketFd: forked.socket.fd,
-      sequence: new Uint32Array(new SharedArrayBuffer(Uint32Array.BYTES_PER_ELEMENT)),
-      bars,
-      ioevents,
-      sharedIoevents: granted.ioevents,
-    },
+    end,
+    place: { kind: 'pci', pciFunction: { ...end, address, bars, ioevents, sharedIoevents: granted.ioevents } },
   };
 }
 
@@ -187,7 +206,7 @@ function msiHost(irqRouter: IrqRouter, allocator: SystemAllocator, name: string)
   };
 }
 
-function jailOf({ policy, jail }: DevicePlan, policies: Policies | undefined): JailConfig {
+function jailOf({ policy, jail }: Pick<DevicePlan, 'policy' | 'jail'>, policies: Policies | undefined): JailConfig {
   if (policies === undefined) return NO_JAIL;
   const user = process.geteuid?.() === 0 && jail === undefined ? { user: NOBODY } : {};
   const denied = policies.logsFailures ? 'refuse' : 'kill';

@@ -1,4 +1,5 @@
 import { DeviceProxy } from '#devices/proxy/device-protocol.ts';
+import type { ProxyEnd } from '#devices/proxy/proxied-bus-device.ts';
 import type { ProxiedFunction } from '#devices/proxy/proxied-function.ts';
 import type { IrqRouter } from '#hypervisor/irq-router.ts';
 import { statusText } from '#jail/forked-process.ts';
@@ -14,7 +15,7 @@ import { callName } from '../policies.ts';
 import { type CreateDevicesOptions, type CreatedDevice, createDevices, type DeviceServer } from './create-devices.ts';
 import type { BalloonClient } from './plans/balloon.ts';
 import type { DiskClient } from './plans/block.ts';
-import type { ConsoleClient } from './plans/console.ts';
+import type { ConsoleClient, InputChannel } from './plans/console.ts';
 import { startWarden } from './start-warden.ts';
 
 export interface DeviceSetOptions extends Omit<CreateDevicesOptions, 'warden'> {
@@ -44,6 +45,8 @@ export class DeviceSet implements Disposable {
   readonly balloon: BalloonClient;
   /** Main's ends of the console, where the machine has one. */
   readonly console: ConsoleClient | undefined;
+  /** Where standard input goes, if a serial port with a process has it. */
+  readonly serialInput: InputChannel | undefined;
   /** The same of each disk. */
   readonly disks: readonly DiskClient[];
   readonly #owned = new DisposableStack();
@@ -66,10 +69,14 @@ export class DeviceSet implements Disposable {
       this.#options = options;
       this.#warden = this.#owned.use(options.warden ?? startWarden());
       this.#warden.giveGuestMemory(memory.fd);
-      const { devices, balloon, console, disks } = createDevices({ ...options, warden: this.#warden }, this.#owned);
+      const { devices, balloon, console, serialInput, disks } = createDevices(
+        { ...options, warden: this.#warden },
+        this.#owned,
+      );
       this.#devices = devices;
       this.balloon = balloon;
       this.console = console;
+      this.serialInput = serialInput;
       this.disks = disks;
       this.#poll.add(this.#warden, TOKEN.WARDEN);
       if (irqRouter.waiting !== undefined) this.#poll.add(irqRouter.waiting, TOKEN.IRQ_ROUTER);
@@ -88,7 +95,15 @@ export class DeviceSet implements Disposable {
 
   /** For the PCI buses of the vCPU threads. */
   get pciFunctions(): readonly ProxiedFunction[] {
-    return this.#devices.map(({ pciFunction }) => pciFunction);
+    return this.#devices.flatMap(({ place }) => (place.kind === 'pci' ? [place.pciFunction] : []));
+  }
+
+  /** The serial ports that have processes, by their numbers from 0 on: for the boards of the vCPU threads. */
+  get serialPorts(): Readonly<Record<number, ProxyEnd>> {
+    const ends = this.#devices.flatMap(({ place, end }) =>
+      place.kind === 'serial' ? [[place.port, end] as const] : [],
+    );
+    return Object.fromEntries(ends);
   }
 
   /** Does what waits; returns why the machine cannot go on, if so. */
@@ -129,7 +144,7 @@ export class DeviceSet implements Disposable {
   /** For after the end of the vCPU threads: the devices write what they hold back, and their processes end. */
   [Symbol.dispose](): void {
     try {
-      for (const { pciFunction } of this.#devices) shutDown(pciFunction);
+      for (const { end } of this.#devices) shutDown(end);
     } finally {
       this.#owned.dispose();
     }
@@ -213,7 +228,7 @@ function hint({ status }: WardenEvent & { kind: 'ended' }, device: CreatedDevice
   return `: it made a system call that ${policy}.policy forbids; the kernel's log or audit log says which (${line})`;
 }
 
-function shutDown({ socketFd, sequence }: ProxiedFunction): void {
+function shutDown({ socketFd, sequence }: ProxyEnd): void {
   const timeouts = { sendMs: SHUTDOWN_TIMEOUT_MS, receiveMs: SHUTDOWN_TIMEOUT_MS };
   try {
     DeviceProxy.client({ borrowed: { fd: socketFd } }, { ...timeouts, sequence }).shutdown();

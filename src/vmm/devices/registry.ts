@@ -24,6 +24,7 @@ import { BalloonControl } from '#vm-control/balloon-control.ts';
 import { DiskControl } from '#vm-control/disk-control.ts';
 import { VsockConnect } from '#vm-control/vsock-connect.ts';
 import { type ConsoleParameters, makeConsole } from './make-console.ts';
+import { makeSerial } from './make-serial.ts';
 import { type FsParameters, openSharedDir } from './shared-dir.ts';
 import { virtioMaker } from './virtio-process.ts';
 
@@ -71,7 +72,7 @@ export interface PmemParameters {
   readonly sizeBytes: number;
 }
 
-export type DeviceName = 'rng' | 'balloon' | 'block' | 'console' | 'fs' | 'input' | 'net' | 'pmem' | 'vsock';
+export type DeviceName = 'rng' | 'balloon' | 'block' | 'console' | 'fs' | 'input' | 'net' | 'pmem' | 'serial' | 'vsock';
 
 function only(fds: readonly Fd[]): Fd {
   const [fd] = fds;
@@ -95,6 +96,7 @@ export const DEVICE_MAKERS: Readonly<Record<DeviceName, DeviceMaker>> = {
   fs: virtioMaker<FsParameters>(({ name, parameters, fds }) => ({
     device: fs.create({ ...parameters, ...openSharedDir(fds), name }),
   })),
+  serial: makeSerial,
   vsock: virtioMaker<VsockParameters>(({ parameters: { cid }, fds }) => {
     const [listener, main] = fds;
     assert(listener !== undefined && main !== undefined && fds.length === 2, 'a listening socket and the way to main');

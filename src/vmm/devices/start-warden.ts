@@ -1,14 +1,14 @@
 /** The warden of a machine, and which machines have one. Little is imported here: it is started before the rest of the program is loaded. */
 import { Warden } from '#jail/warden.ts';
 import type { Config } from '../config.ts';
-import { consolePorts } from '../console-config.ts';
+import { consolePorts, jailedSerialPorts } from '../console-config.ts';
 
 /** What of a machine's configuration is devices with processes. */
 export type WantedDevices = Pick<Config, 'disks' | 'inputs' | 'nets' | 'pmems' | 'serial' | 'sharedDirs' | 'vsock'>;
 
 /** Whether a machine has device processes. */
 export function wantsDevices({ disks, inputs, nets, pmems, serial, sharedDirs, vsock }: WantedDevices): boolean {
-  const lists = [disks, inputs, nets, pmems, sharedDirs, consolePorts(serial)];
+  const lists = [disks, inputs, nets, pmems, sharedDirs, consolePorts(serial), jailedSerialPorts(serial)];
   return vsock !== undefined || lists.some((list) => list.length > 0);
 }
 

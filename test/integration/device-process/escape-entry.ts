@@ -4,6 +4,7 @@ import { type DeviceMaker, runWarden } from '#jail/warden-process.ts';
 import { GuestMemory } from '#memory/guest-memory.ts';
 import { functionAt } from '#sys/native-code.ts';
 import { installSeccompFilter } from '#sys/seccomp.ts';
+import { SERIAL_FDS_BEFORE_ENDS } from '#vmm/devices/make-serial.ts';
 import { DEVICE_MAKERS } from '#vmm/devices/registry.ts';
 import { VIRTIO_FDS_BEFORE_QUEUES, type VirtioParameters } from '#vmm/devices/virtio-process.ts';
 import { ATTEMPTS, call, type Tools } from './attempts.ts';
@@ -21,7 +22,7 @@ function escaping(kind: Kind, make: DeviceMaker): DeviceMaker {
     const { regions, queueCount } = resources.parameters as VirtioParameters;
     const { fds, socket, guestMemory = -1 } = resources;
     const memory = GuestMemory.borrowing(guestMemory, regions);
-    const own = fds[VIRTIO_FDS_BEFORE_QUEUES + queueCount] ?? -1;
+    const own = fds[kind === 'serial' ? SERIAL_FDS_BEFORE_ENDS : VIRTIO_FDS_BEFORE_QUEUES + queueCount] ?? -1;
     const victim = memory.readU32(ORDERS.VICTIM);
     const tools: Tools = { call, victim, socket, guestMemory, own, writableCodeEnd: writableCodeEnd() };
     return () => {

@@ -9,13 +9,17 @@ import { after, before, describe, test } from 'node:test';
 import type { JailConfig } from '#jail/jail-config.ts';
 import { probeJail } from '#jail/probe.ts';
 import { type DeviceRequest, type ForkedDevice, Warden, type WardenEvent } from '#jail/warden.ts';
+import type { GuestMemory } from '#memory/guest-memory.ts';
 import { Signal } from '#sys/signal.ts';
 import { createDevices } from '#vmm/devices/create-devices.ts';
+import type { SerialParameters } from '#vmm/devices/make-serial.ts';
 import { ATTEMPTS, type Attempt } from './attempts.ts';
 import { TestMachine } from './machine.ts';
 import { KINDS, type Kind, MADE, ORDERS } from './orders.ts';
 
 const ENTRY = new URL('escape-entry.ts', import.meta.url);
+/** Its own descriptor is the socket of its input. */
+const SERIAL = { hardware: 'serial', num: 1, type: 'sink', console: false, stdin: true, jail: true } as const;
 const CONSOLE = { hardware: 'virtio-console', num: 1, type: 'sink', console: false, stdin: true } as const;
 const TIMEOUT_MS = 20_000;
 type Verdict = 'killed' | 'allowed' | `refused ${string}` | `ended ${string}`;
@@ -37,13 +41,14 @@ const all = (verdict: Verdict, why: string, changes: Partial<Record<Kind, Verdic
 const only = (verdicts: Partial<Record<Kind, Verdict>>, why: string): Survived => all('killed', why, verdicts);
 
 /**
- * What balloon, console and keyboard have first of their own is no file but a socket: they say to its other end what they may say anyway. The
+ * What balloon, console, keyboard and serial port have first of their own is no file but a socket: they say to its other end what they may say anyway. The
  * file system device has nothing.
  */
 const ofSockets = (verdict: Verdict): Partial<Record<Kind, Verdict>> => ({
   console: verdict,
   input: verdict,
   balloon: verdict,
+  serial: verdict,
 });
 
 /** The attempts that a jailed device survives. All others are of calls that its policy does not have. */
@@ -158,8 +163,19 @@ const skip = refusals.length === 0 ? false : `the host refuses: ${refusals.map((
 const errnoName = (errno: number): string =>
   Object.entries(constants.errno).find(([, number]) => number === errno)?.[0] ?? `errno ${errno}`;
 
-/** A warden that leaves the filter away. */
-class FilterlessWarden extends Warden {
+/** A warden that gives the serial port, too, the guest memory, where it finds what to attempt. */
+class PrisonWarden extends Warden {
+  regions: GuestMemory['regions'] = [];
+
+  override fork(device: DeviceRequest, fds: readonly number[] = []): ForkedDevice {
+    if (device.device !== 'serial') return super.fork(device, fds);
+    const parameters = { ...(device.parameters as SerialParameters), regions: this.regions };
+    return super.fork({ ...device, usesGuestMemory: true, parameters }, fds);
+  }
+}
+
+/** One that leaves the filter away. */
+class FilterlessWarden extends PrisonWarden {
   override fork(device: DeviceRequest, fds: readonly number[] = []): ForkedDevice {
     const { seccomp: _, ...jail }: JailConfig = device.jail;
     return super.fork({ ...device, jail }, fds);
@@ -170,15 +186,16 @@ class FilterlessWarden extends Warden {
 class Prison implements Disposable {
   readonly #owned = new DisposableStack();
   readonly #machine = this.#owned.use(
-    new TestMachine({ wanted: (machine) => ({ serial: [CONSOLE], inputs: [machine.keyboard()] }) }),
+    new TestMachine({ wanted: (machine) => ({ serial: [CONSOLE, SERIAL], inputs: [machine.keyboard()] }) }),
   );
-  readonly #warden: Warden;
+  readonly #warden: PrisonWarden;
   readonly #walls: Walls;
 
   constructor(walls: Walls) {
     this.#walls = walls;
     const start = { entry: ENTRY, guestMemoryFd: this.#machine.memory.fd };
-    this.#warden = this.#owned.use(walls === 'jail alone' ? new FilterlessWarden(start) : new Warden(start));
+    this.#warden = this.#owned.use(walls === 'jail alone' ? new FilterlessWarden(start) : new PrisonWarden(start));
+    this.#warden.regions = this.#machine.memory.regions;
   }
 
   attempt(attempt: Attempt, victim: number): Record<Kind, Verdict> {

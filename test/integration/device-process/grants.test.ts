@@ -9,7 +9,7 @@ import type { Client } from '#msg-socket/protocol.ts';
 import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { KiB } from '#util/bits.ts';
 import { viewOf } from '#util/struct.ts';
-import { type CreatedDevice, createDevice, NO_JAIL } from '#vmm/devices/create-devices.ts';
+import { type CreatedPciDevice, createDevice, NO_JAIL } from '#vmm/devices/create-devices.ts';
 import type { DeviceGrants } from '#vmm/devices/grants.ts';
 import { Asker, MARKS } from './asker.ts';
 import { TestMachine } from './machine.ts';
@@ -69,10 +69,10 @@ class Asking implements Disposable {
 type Question = (device: Client<typeof Asker>) => void;
 
 class AskingDevice {
-  readonly created: CreatedDevice;
+  readonly created: CreatedPciDevice;
   readonly #client: Client<typeof Asker>;
 
-  constructor(created: CreatedDevice, client: Client<typeof Asker>) {
+  constructor(created: CreatedPciDevice, client: Client<typeof Asker>) {
     this.created = created;
     this.#client = client;
   }
@@ -144,7 +144,7 @@ describe('a device that asks main', { timeout: 60_000 }, () => {
   test('for an ioevent has writes of the guest at its own BAR alone', () => {
     using all = new Asking();
     const { first, second } = all.devices;
-    const [bar] = first.created.pciFunction.bars;
+    const [bar] = first.created.place.pciFunction.bars;
     assert.deepEqual([bar?.index, bar?.sizeBytes], [0, BAR_BYTES]);
     const outside = [
       first.ask(addIoevent(0, BAR_BYTES)),
@@ -154,7 +154,7 @@ describe('a device that asks main', { timeout: 60_000 }, () => {
     assert.deepEqual(outside, ['NOT_YOURS', 'NOT_YOURS', 'TAKEN']);
     assert.equal(first.ask(addIoevent(0, 0x5000)), 0);
     assert.deepEqual([second.ask(removeIoevent(0)), first.ask(addIoevent(0, 0x5000))], ['NOT_YOURS', 'TAKEN']);
-    const { ioevents } = pciFunctionOf(first.created.pciFunction, () => assert.fail('the device answers'));
+    const { ioevents } = pciFunctionOf(first.created.place.pciFunction, () => assert.fail('the device answers'));
     const at = (offset: number) => ioevents.find((each) => each.bar === 0 && each.offset === offset);
     at(0x5000)?.event.write();
     assert.deepEqual([first.signals(), second.signals()], [1, 0]);
@@ -176,7 +176,7 @@ describe('a device that asks main', { timeout: 60_000 }, () => {
   test('a kind without grants has no sockets to ask with', () => {
     using all = new Asking({});
     for (const { created } of Object.values(all.devices)) {
-      assert.deepEqual([created.servers.length, created.pciFunction.sharedIoevents], [2, undefined]);
+      assert.deepEqual([created.servers.length, created.place.pciFunction.sharedIoevents], [2, undefined]);
     }
   });
 });

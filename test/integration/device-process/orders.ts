@@ -2,13 +2,13 @@
 export const ORDERS = {
   ATTEMPT: 0,
   VICTIM: 4,
-  RESULT: { rng: 8, block: 12, balloon: 16, console: 20, input: 24, pmem: 28, fs: 32 },
+  RESULT: { rng: 8, block: 12, balloon: 16, console: 20, input: 24, pmem: 28, fs: 32, serial: 36 },
 } as const;
 /**
- * The kinds of devices of a machine with a disk, a shared directory, a virtio console, a keyboard and persistent memory, in the order in
- * which they are made.
+ * The kinds of devices of a machine with a disk, a shared directory, a virtio console, a keyboard, persistent memory and a serial port
+ * with a process, in the order in which they are made.
  */
-export const KINDS = ['rng', 'block', 'fs', 'console', 'input', 'pmem', 'balloon'] as const;
+export const KINDS = ['rng', 'block', 'fs', 'console', 'input', 'pmem', 'balloon', 'serial'] as const;
 export type Kind = (typeof KINDS)[number];
 /** The exit status of a device that has made its attempt and lived. */
 export const MADE = 44;

@@ -97,7 +97,9 @@ const REQUESTS: Readonly<Record<Kind, readonly (readonly MockBuffer[])[]>> = {
 };
 
 /** Drives a device from its start to the end of the machine; stops when it is gone. */
-function work(machine: TestMachine, kind: Kind, { pciFunction }: CreatedDevice): void {
+function work(machine: TestMachine, kind: Kind, { place }: CreatedDevice): void {
+  assert.ok(place.kind === 'pci');
+  const { pciFunction } = place;
   let isGone = false;
   const proxy = new ProxyDevice({
     ...pciFunction,

@@ -1,5 +1,6 @@
 /** A DeviceSet as `crosvm run` makes it, and what /proc shows of its processes. */
 import { readFileSync } from 'node:fs';
+import type { ProxyEnd } from '#devices/proxy/proxied-bus-device.ts';
 import { ProxyDevice } from '#devices/proxy/proxy-device.ts';
 import { DeviceSet } from '#vmm/devices/device-set.ts';
 import { childrenOf, childrenOfThreads, statusOf } from '../jail/observe.ts';
@@ -33,7 +34,10 @@ export class RunningDevices implements Disposable {
   proxy(name: string, answerTimeoutMs = TIMEOUT_MS): ProxyDevice {
     const found = this.set.pciFunctions.find(({ debugLabel }) => debugLabel === name);
     if (found === undefined) throw new Error(`no device ${name}`);
-    const { debugLabel, socketFd, sequence } = found;
+    return this.proxyOf(found, answerTimeoutMs);
+  }
+
+  proxyOf({ debugLabel, socketFd, sequence }: ProxyEnd, answerTimeoutMs = TIMEOUT_MS): ProxyDevice {
     const onFailure = (label: string, reason: string): void => void this.failures.push(`${label}: ${reason}`);
     return new ProxyDevice({ debugLabel, socket: { fd: socketFd }, sequence, onFailure, answerTimeoutMs });
   }

@@ -1,0 +1,44 @@
+/** Main's side of serial ports with processes of their own. */
+import type { JailConfig } from '#jail/jail-config.ts';
+import { EventFd } from '#poll/event-fd.ts';
+import { Fd } from '#sys/fd.ts';
+import { dup } from '#sys/file.ts';
+import { SocketType, socketpair } from '#sys/socket.ts';
+import { DeviceLogServer } from '#vm-control/device-log.ts';
+import type { CreateDevicesOptions, CreatedDevice } from './create-devices.ts';
+import type { SerialPlan } from './plans/serial.ts';
+
+/** Has the process of one port forked; `owned` gets what lives as long as the machine. Throws WardenError, SyscallError. */
+export function createSerial(
+  plan: SerialPlan,
+  jail: JailConfig,
+  options: Pick<CreateDevicesOptions, 'warden' | 'irqRouter' | 'policies' | 'logOf'>,
+  owned: DisposableStack,
+): CreatedDevice {
+  const { name, port, gsi, parameters, report, ends, server, policy } = plan;
+  const [ourLog, theirLog] = socketpair(SocketType.SEQPACKET);
+  const logServer = owned.use(new DeviceLogServer(new Fd(ourLog), options.logOf(name)));
+  using logClient = new Fd(theirLog);
+  using irqfd = EventFd.create();
+  const forked = options.warden.fork(
+    { device: 'serial', name, jail, usesGuestMemory: false, parameters },
+    [logClient, report, irqfd, ...ends].map(({ fd }) => fd),
+  );
+  options.irqRouter.addEdgeIrqfd(gsi, new Fd(dup(irqfd.fd)));
+  owned.use(forked.pidfd);
+  owned.use(forked.socket);
+  const end = {
+    debugLabel: name,
+    socketFd: forked.socket.fd,
+    sequence: new Uint32Array(new SharedArrayBuffer(Uint32Array.BYTES_PER_ELEMENT)),
+  };
+  return {
+    id: forked.id,
+    name,
+    servers: [logServer, server],
+    policy: options.policies && policy,
+    helper: undefined,
+    end,
+    place: { kind: 'serial', port },
+  };
+}
