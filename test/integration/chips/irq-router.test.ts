@@ -122,7 +122,7 @@ test('eventfds of an edge-triggered line pulse it, for each turn that finds them
   assert.deepEqual([pulses, sent, asserted], [[4, 4, 4], [], []]);
 });
 
-test('a pulse is one interrupt by the I/O APIC and by the PIC, and leaves the line to its other sources', () => {
+test('a pulse is one interrupt by the I/O APIC, and leaves the line to its other sources', () => {
   using memory = GuestMemory.create([{ start: 0, sizeBytes: MiB }]);
   const clock = { nowNs: () => 0, wallMs: () => 0 };
   using vm = softwareHypervisor.createVm({ memory, vcpuCount: 1, clock });
