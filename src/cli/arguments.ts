@@ -4,7 +4,8 @@
  * stops at the first one.
  */
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
-import { type Mistake, quoted } from '#vmm/config.ts';
+import { quoted } from '#util/quoted.ts';
+import type { Mistake } from '#vmm/config.ts';
 
 export interface OptionSpec {
   readonly name: string;

@@ -1,10 +1,11 @@
 /** The commands that speak to running machines through their control sockets. */
 import { setTimeout } from 'node:timers/promises';
 import { errorMessage } from '#util/errors.ts';
+import { quoted } from '#util/quoted.ts';
 import type { BalloonState } from '#vm-control/balloon-control.ts';
 import type { ControlClient } from '#vm-control/control-client.ts';
 import type { VmStatus } from '#vm-control/vm-request.ts';
-import { type Mistake, quoted } from '#vmm/config.ts';
+import type { Mistake } from '#vmm/config.ts';
 import { DISKS_MAX } from '#vmm/disk-config.ts';
 import { EXIT_CODES } from '#vmm/exit-codes.ts';
 import { type OptionSpec, parseArguments } from './arguments.ts';

@@ -1,4 +1,4 @@
-import { quoted } from '#vmm/config.ts';
+import { quoted } from '#util/quoted.ts';
 import { EXIT_CODES } from '#vmm/exit-codes.ts';
 import { parseArguments } from './arguments.ts';
 import { type Diagnosis, diagnose, type HostFacts, type Status } from './diagnosis.ts';

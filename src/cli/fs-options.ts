@@ -1,6 +1,6 @@
 import { CACHE_POLICIES } from '#devices/virtio/fs/context.ts';
 import type { IdMap } from '#jail/jail-config.ts';
-import { quoted } from '#vmm/config.ts';
+import { quoted } from '#util/quoted.ts';
 import type { SharedDirConfig } from '#vmm/fs-config.ts';
 import { type KeyReader, readBoolean, readChoice } from './structured-option.ts';
 

@@ -1,6 +1,7 @@
 /** The `crosvm` command. Each subcommand is loaded when it is asked for, so that the small ones answer at once. */
 import { CodedError, errorMessage } from '#util/errors.ts';
-import { type Mistake, quoted } from '#vmm/config.ts';
+import { quoted } from '#util/quoted.ts';
+import type { Mistake } from '#vmm/config.ts';
 import { EXIT_CODES } from '#vmm/exit-codes.ts';
 import { packageVersion } from '#vmm/version.ts';
 import { parseArguments } from './arguments.ts';

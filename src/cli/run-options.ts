@@ -1,13 +1,13 @@
 import { CACHE_POLICIES } from '#devices/virtio/fs/context.ts';
 import { INPUT_KINDS } from '#devices/virtio/input/input-table.ts';
 import { LOG_LEVELS } from '#util/log.ts';
+import { quoted } from '#util/quoted.ts';
 import {
   type Config,
   CPUS,
   HYPERVISOR_WISHES,
   MEMORY_MIB,
   type Mistake,
-  quoted,
   SERIAL_HARDWARE,
   SERIAL_TYPES,
   type SerialConfig,

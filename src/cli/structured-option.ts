@@ -1,5 +1,5 @@
 /** What the structured options share: `key=value,key=value` into a draft, with everything that is wrong. */
-import { quoted } from '#vmm/config.ts';
+import { quoted } from '#util/quoted.ts';
 import { parseKeyValues } from './key-values.ts';
 
 /** Sets one field, or says what is wrong with the value; `undefined` is a bare key. */

@@ -10,7 +10,6 @@ import {
   MEMORY_MIB,
   mistakesIn,
   pathMistake,
-  quoted,
   type SerialConfig,
   withDefaultConsole,
 } from './config.ts';
@@ -287,17 +286,6 @@ describe('withDefaultConsole', () => {
     assert.deepEqual(withDefaultConsole([sinkOne]), [sinkOne]);
     const consoleTwo = { ...second, console: true };
     assert.deepEqual(withDefaultConsole([consoleTwo]), [consoleTwo]);
-  });
-});
-
-describe('quoted', () => {
-  test('leaves nothing that a terminal acts upon', () => {
-    const dangerous = '\x1b[31m\n\r\x7f\u009b\u2028\u202e';
-    assert.equal(quoted(dangerous), '"\\u001b[31m\\n\\r\\u007f\\u009b\\u2028\\u202e"');
-  });
-
-  test('bounds the length', () => {
-    assert.ok(quoted('x'.repeat(10_000)).length < 130);
   });
 });
 

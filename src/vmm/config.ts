@@ -4,6 +4,7 @@ import { CommandLine, CommandLineError } from '#kernel/command-line.ts';
 import { KernelLoadError } from '#kernel/kernel-load-error.ts';
 import { CodedError } from '#util/errors.ts';
 import type { LogLevel } from '#util/log.ts';
+import { quoted } from '#util/quoted.ts';
 import { CONSOLE_NUM, consolePorts, consoleProblems } from './console-config.ts';
 import { type DiskConfig, diskMistakes } from './disk-config.ts';
 import { type SharedDirConfig, sharedDirMistakes } from './fs-config.ts';
@@ -131,15 +132,6 @@ export function mistakesIn(error: unknown): readonly Mistake[] | undefined {
   if (error instanceof CommandLineError) return [{ option: '--params', message: error.message }];
   if (!(error instanceof KernelLoadError)) return undefined;
   return [{ option: error.code.startsWith('INITRD') ? '--initrd' : 'KERNEL', message: error.message }];
-}
-
-/** Text of unknown origin, quoted: one line, no control or escape characters, of bounded length. */
-export function quoted(text: string): string {
-  const cut = text.length > 120 ? `${text.slice(0, 120)}…` : text;
-  // C1 controls and the line separators pass JSON.stringify, and terminals act upon them.
-  return JSON.stringify(cut).replaceAll(/[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) => {
-    return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
-  });
 }
 
 /**

@@ -7,7 +7,8 @@ import { Fd, type HasFd } from '#sys/fd.ts';
 import { OpenFlag } from '#sys/file.ts';
 import { bindUnix, connectUnix, listen, SocketType, socket } from '#sys/socket.ts';
 import { SyscallError } from '#sys/syscall-error.ts';
-import { ConfigError, pathMistake, quoted } from './config.ts';
+import { quoted } from '#util/quoted.ts';
+import { ConfigError, pathMistake } from './config.ts';
 import { removeSocketFile } from './socket-file.ts';
 
 const OPTION = '--socket';

@@ -3,7 +3,8 @@ import { realpathSync } from 'node:fs';
 import { TAG_BYTES } from '#devices/virtio/fs/constants.ts';
 import type { CachePolicy } from '#devices/virtio/fs/context.ts';
 import type { IdMap } from '#jail/jail-config.ts';
-import { type Mistake, quoted } from './config.ts';
+import { quoted } from '#util/quoted.ts';
+import type { Mistake } from './config.ts';
 import type { HostFiles } from './host-files.ts';
 
 export interface SharedDirConfig {

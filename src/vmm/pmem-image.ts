@@ -6,7 +6,8 @@ import { Fd } from '#sys/fd.ts';
 import { OpenFlag } from '#sys/file.ts';
 import { alignUp, MiB } from '#util/bits.ts';
 import { CodedError } from '#util/errors.ts';
-import { ConfigError, pathMistake, quoted } from './config.ts';
+import { quoted } from '#util/quoted.ts';
+import { ConfigError, pathMistake } from './config.ts';
 import type { PmemConfig } from './pmem-config.ts';
 
 export interface PmemImage {

@@ -5,7 +5,8 @@ import { dup, setNonBlocking } from '#sys/file.ts';
 import { configureInterface } from '#sys/interface.ts';
 import { SyscallError } from '#sys/syscall-error.ts';
 import { DETACHED_ERRNO, interfaceExists, openTap, setTapHeaderSize, TapFlag, tapFlags } from '#sys/tap.ts';
-import { ConfigError, quoted } from '../../config.ts';
+import { quoted } from '#util/quoted.ts';
+import { ConfigError } from '../../config.ts';
 import { ipv4Bytes, type NetSource } from '../../net-config.ts';
 
 export type TapSource = Exclude<NetSource, { kind: 'user' }>;
