@@ -1,35 +1,28 @@
 /**
- * npm run build: src/ to dist/ as JavaScript, for Node runs no TypeScript in installed packages. The sources have erasable
- * types only, so that taking them out is all there is to do; imports of `.ts` files become imports of `.js` files, and
- * `#layer/file.ts`, which names a source, a relative path.
+ * npm run build: src/ to dist/ as JavaScript, for Node runs no TypeScript in installed packages. The sources have erasable types only, so that taking them out
+ * is all there is to do; modules that are loaded together become one file, `bundle.ts`.
  */
-import { globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { stripTypeScriptTypes } from 'node:module';
-import { dirname, relative, resolve } from 'node:path';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { Bundler, REGISTRY, REGISTRY_SOURCE } from './bundle.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
 const SOURCE = resolve(ROOT, 'src');
 const DIST = resolve(ROOT, 'dist');
-/** What only tests need. */
-const EXCLUDED = ['**/*.test.ts', '**/testing.ts', '**/testing-*.ts', '**/testing/**', '**/vectors/**', '**/*.d.ts'];
-const IMPORT = /((?:from|import)\s*\(?\s*)'(#|\.{1,2}\/)([^']+)\.ts'/g;
+/** What the program, its processes and its threads begin with. */
+const ROOTS = ['cli/main.ts', 'jail/probe-main.ts', 'vmm/devices/warden-entry.ts', 'vmm/vcpu-thread.ts'];
 
-/** A source's JavaScript; `path` is its place below src/. */
-export function toJavaScript(source: string, path: string): string {
-  return stripTypeScriptTypes(source).replaceAll(IMPORT, (_, keyword: string, start: string, target: string) => {
-    if (start !== '#') return `${keyword}'${start}${target}.js'`;
-    const to = relative(dirname(path), `${target}.js`);
-    return `${keyword}'${to.startsWith('.') ? to : `./${to}`}'`;
-  });
+function write(path: string, text: string): void {
+  const file = resolve(DIST, path);
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, text);
 }
 
 function build(): void {
   rmSync(DIST, { recursive: true, force: true });
-  for (const path of globSync('**/*.ts', { cwd: SOURCE, exclude: EXCLUDED })) {
-    const file = resolve(DIST, path.replace(/\.ts$/, '.js'));
-    mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, toJavaScript(readFileSync(resolve(SOURCE, path), 'utf8'), path));
-  }
+  const bundler = new Bundler(ROOTS, (id) => readFileSync(resolve(SOURCE, id), 'utf8'));
+  write(REGISTRY, REGISTRY_SOURCE);
+  for (const entry of bundler.entries()) write(entry.replace(/\.ts$/, '.js'), bundler.bundle(entry));
 }
 
 if (import.meta.main) build();

@@ -49,17 +49,12 @@ describe('the installed package', { skip }, () => {
     );
   });
 
-  test('compiles the policies of its devices', () => {
-    const compile = `
-      const { X86_64 } = await import('crosvm-ts/dist/jail/seccomp/architecture.js');
-      const { compilePolicy, policyPath } = await import('crosvm-ts/dist/jail/seccomp/compile.js');
-      const path = policyPath(X86_64, 'rng_device');
-      compilePolicy({ path, architecture: X86_64, defaultAction: 'trap' });`;
-    const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', compile], {
-      cwd: join(folder, 'target'),
-      encoding: 'utf8',
-    });
-    assert.equal(status, 0, stderr);
+  test('runs a machine with devices in processes of their own, behind the policies of the package', () => {
+    const kernel = join(folder, 'kernel-of-devices');
+    writeFileSync(kernel, tinyKernel([code.print('with devices'), code.powerOff, code.spin]));
+    const vsock = `--vsock=7,socket=${join(folder, 'vsock')}`;
+    const ended = call(command(), 'run', '--mem=32', '--hypervisor=software', vsock, kernel);
+    assert.deepEqual([ended.status, ended.stdout], [EXIT_CODES['power-off'], 'with devices'], ended.stderr);
   });
 
   test('says its version', () => {
