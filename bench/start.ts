@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 import { code, tinyKernel } from '../test/integration/run/tiny-guest.ts';
 import { type Bench, BenchUsageError } from './bench.ts';
 
-const PHASES = ['checked', 'machine built', 'devices forked', 'threads ready', 'devices jailed', 'guest'] as const;
+const PHASES = ['checked', 'machine built', 'devices asked for', 'threads ready', 'devices jailed', 'guest'] as const;
 type Phase = (typeof PHASES)[number];
 type Round = ReadonlyMap<Phase, number>;
 
@@ -18,7 +18,7 @@ type Round = ReadonlyMap<Phase, number>;
 const ENDS: readonly (readonly [string, Phase])[] = [
   ['crosvm: hypervisor: ', 'checked'],
   ['start: the machine is built', 'machine built'],
-  ['start: the devices are forked', 'devices forked'],
+  ['start: the devices are asked for', 'devices asked for'],
   ['start: the threads are ready', 'threads ready'],
   ['start: the devices are jailed', 'devices jailed'],
 ];

@@ -9,7 +9,7 @@ import { Fd, type HasFd } from '#sys/fd.ts';
 import { exitNow } from '#sys/process.ts';
 import { hearCall, refuseCall } from '#sys/seccomp.ts';
 import { Signal } from '#sys/signal.ts';
-import { SocketType, socketpair } from '#sys/socket.ts';
+import { assert } from '#util/assert.ts';
 import { errorMessage } from '#util/errors.ts';
 import { Forker } from './fork.ts';
 import { ForkError, type ForkedProcess } from './forked-process.ts';
@@ -99,7 +99,6 @@ class WardenProcess {
   }
 
   serve(): void {
-    this.#reply({ kind: 'started' });
     for (;;) {
       for (const { token } of this.#poll.wait()) {
         if (token.event === 'end') this.#reportEnd(token.id);
@@ -136,21 +135,20 @@ class WardenProcess {
     }
   }
 
-  #fork(request: ForkRequest, fds: readonly number[]): void {
+  #fork(request: ForkRequest, received: readonly number[]): void {
     const { id, name, jail, parameters } = request;
     const { devices } = this.#options;
     const make = Object.hasOwn(devices, request.device) ? devices[request.device] : undefined;
     if (make === undefined) throw new Error(`no device of this name: ${request.device}`);
-    const [ourFd, theirFd] = socketpair(SocketType.SEQPACKET);
-    using ours = new Fd(ourFd);
-    using theirs = new Fd(theirFd);
+    const [socket, ...fds] = received;
+    assert(socket !== undefined, "a request has the device's socket");
     const guestMemory = request.usesGuestMemory ? WARDEN_FDS.GUEST_MEMORY : undefined;
-    const resources: DeviceResources = { name, socket: theirs.fd, fds, guestMemory, parameters };
+    const resources: DeviceResources = { name, socket, fds, guestMemory, parameters };
     let run: () => number = () => 0;
     const child = this.#forker.fork({
       name,
       jail,
-      keepFds: [theirs.fd, ...fds, ...(guestMemory === undefined ? [] : [guestMemory])],
+      keepFds: [socket, ...fds, ...(guestMemory === undefined ? [] : [guestMemory])],
       prepare: () => {
         run = make(resources);
       },
@@ -159,7 +157,7 @@ class WardenProcess {
     this.#children.set(id, { process: child, denied: jail.denied, told: new Set(), isHeard: false });
     this.#poll.add(readyOf(child), { event: 'ready', id });
     this.#poll.add(child, { event: 'end', id });
-    this.#reply({ kind: 'forked', id, pid: child.pid }, [child.fd, ours.fd]);
+    this.#reply({ kind: 'forked', id, pid: child.pid }, [child.fd]);
   }
 
   #reportReady(id: number): void {

@@ -11,7 +11,7 @@ export class WardenError extends CodedError<'WARDEN_DIED' | 'WARDEN_STUCK' | 'FO
   override readonly name = 'WardenError';
 }
 
-/** Main to warden. The descriptors of the message are the device's. */
+/** Main to warden. The descriptors of the message are the device's end of its socket to main, then the device's own. */
 export interface ForkRequest {
   readonly kind: 'fork';
   /** Chosen by main; what the warden says of this device carries it. */
@@ -34,9 +34,8 @@ export interface GuestMemoryMessage {
 
 export type WardenRequest = ForkRequest | GuestMemoryMessage;
 
-/** Warden to main. 'forked' has two descriptors: the device's pidfd and the other end of its socket. */
+/** Warden to main. 'forked' has a descriptor: the device's pidfd. */
 export type WardenReply =
-  | { readonly kind: 'started' }
   | { readonly kind: 'forked'; readonly id: number; readonly pid: number }
   | { readonly kind: 'refused'; readonly id: number; readonly message: string }
   | { readonly kind: 'ready'; readonly id: number }

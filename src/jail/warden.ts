@@ -26,16 +26,20 @@ export interface WardenStart {
 
 export type DeviceRequest = Omit<ForkRequest, 'kind' | 'id'>;
 
-/** A device process, as main knows it. */
-export interface ForkedDevice {
+/** A device that the warden has been asked for. */
+export interface RequestedDevice {
   readonly id: number;
   readonly name: string;
+  /** Main's end of the device's seqpacket pair. */
+  readonly socket: Fd;
+}
+
+/** A device process, as main knows it. */
+export interface ForkedDevice extends RequestedDevice {
   /** Of the process that ends as the device does, and with which it ends. */
   readonly pid: number;
   /** Readable from the end on; its status is in the warden's event. */
   readonly pidfd: Fd;
-  /** Main's end of the device's seqpacket pair. */
-  readonly socket: Fd;
 }
 
 /** What the warden says of a device on its own account. */
@@ -45,10 +49,15 @@ export type WardenEvent =
   | { readonly kind: 'denied'; readonly id: number; readonly call: number }
   | { readonly kind: 'ended'; readonly id: number; readonly status: ChildStatus };
 
+/** What the warden says to a request. */
+type Answer = Received<Extract<WardenReply, { kind: 'forked' | 'refused' }>>;
+
 const DIED = 'the warden process has ended';
 
 /** The warden starts Node and loads the devices; on a loaded machine that takes seconds. */
 const ANSWER_TIMEOUT_MS = 30_000;
+/** Of requests that are not answered yet: the kernel lets a user have as many in flight as a process may have open, unix(7), ETOOMANYREFS. */
+const UNANSWERED_FDS_MAX = 512;
 /** It has nothing to do at its end. */
 const END_TIMEOUT_MS = 1000;
 
@@ -62,10 +71,12 @@ export class Warden implements HasFd, Disposable {
   readonly pidfd: Fd;
   readonly #control: Fd;
   readonly #events: WardenEvent[] = [];
-  #started = false;
+  /** Descriptors of each request that has no answer. */
+  readonly #unanswered = new Map<number, number>();
+  readonly #answers = new Map<number, Answer>();
   #nextId = 1;
 
-  /** Starts the process and does not wait for it: the first `fork` does. Throws SyscallError. */
+  /** Starts the process and does not wait for it. Throws SyscallError. */
   constructor({ entry, guestMemoryFd }: WardenStart) {
     const [ours, theirs] = socketpair(SocketType.SEQPACKET);
     this.#control = new Fd(ours);
@@ -100,39 +111,68 @@ export class Warden implements HasFd, Disposable {
     if (!sendMessage(this.fd, { kind: 'guestMemory' }, [fd])) throw new WardenError('WARDEN_DIED', DIED);
   }
 
-  /**
-   * Forks a device, which has `fds` (they stay open here) and a socket to main. Returns before the device is in its jail; an event
-   * tells when it is, or why not. Throws WardenError and SyscallError.
-   */
+  /** Forks a device: `request`, then `forked`. Throws WardenError and SyscallError. */
   fork(device: DeviceRequest, fds: readonly number[] = []): ForkedDevice {
-    if (!this.#started) this.#receiveUntil(({ kind }) => kind === 'started');
-    this.#started = true;
-    const id = this.#nextId++;
-    if (!sendMessage(this.fd, { kind: 'fork', id, ...device }, fds)) throw new WardenError('WARDEN_DIED', DIED);
-    const { message, fds: received } = this.#receiveUntil(
-      (reply) => (reply.kind === 'forked' || reply.kind === 'refused') && reply.id === id,
-    );
-    if (message.kind === 'refused') throw new WardenError('FORK_REFUSED', `${device.name}: ${message.message}`);
-    const [pidfd, socket] = received;
-    assert(message.kind === 'forked' && pidfd !== undefined && socket !== undefined, 'an answer as it has to be');
-    return { id, name: device.name, pid: message.pid, pidfd: new Fd(pidfd), socket: new Fd(socket) };
+    const requested = this.request(device, fds);
+    try {
+      return this.forked(requested);
+    } catch (error) {
+      requested.socket.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Asks for a device, which has `fds` (they stay open here) and a socket to main, and does not wait for an answer: `forked` does. The caller
+   * owns the socket. Throws WardenError and SyscallError.
+   */
+  request(device: DeviceRequest, fds: readonly number[] = []): RequestedDevice {
+    // What it has to say never fills its socket, on which it would wait, while this waits for room.
+    while (pollFd(this.fd, PollFlag.IN, 0) !== 0) this.#take();
+    while (this.#unanswered.size > 0 && this.#unansweredFds() + fds.length > UNANSWERED_FDS_MAX) this.#waitAndTake();
+    const [ours, theirs] = socketpair(SocketType.SEQPACKET);
+    using theirEnd = new Fd(theirs);
+    const socket = new Fd(ours);
+    try {
+      const id = this.#nextId++;
+      const { name } = device;
+      if (!sendMessage(this.fd, { kind: 'fork', id, ...device }, [theirEnd.fd, ...fds]))
+        throw new WardenError('WARDEN_DIED', DIED);
+      this.#unanswered.set(id, fds.length);
+      return { id, name, socket };
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Waits until a device that was asked for is forked, once for each; the caller owns its pidfd. It is not in its jail yet; an event tells when
+   * it is, or why not. Throws WardenError and SyscallError.
+   */
+  forked(requested: RequestedDevice): ForkedDevice {
+    const { id, name } = requested;
+    while (this.#unanswered.has(id)) this.#waitAndTake();
+    const answer = this.#answers.get(id);
+    assert(answer !== undefined, 'a device is waited for once');
+    this.#answers.delete(id);
+    const { message, fds } = answer;
+    if (message.kind === 'refused') throw new WardenError('FORK_REFUSED', `${name}: ${message.message}`);
+    const [pidfd] = fds;
+    assert(pidfd !== undefined, 'an answer as it has to be');
+    return { ...requested, pid: message.pid, pidfd: new Fd(pidfd) };
   }
 
   /** The next event, waiting up to `timeoutMs` (0: not at all; absent: without end). Throws WardenError WARDEN_DIED. */
   nextEvent(timeoutMs?: number): WardenEvent | undefined {
-    const event = this.#events.shift();
-    if (event !== undefined) return event;
-    while (pollFd(this.fd, PollFlag.IN, timeoutMs) !== 0) {
-      const { message } = this.#receive();
-      if (isEvent(message)) return message;
-      if (message.kind === 'started') this.#started = true;
-    }
-    return undefined;
+    while (this.#events.length === 0 && pollFd(this.fd, PollFlag.IN, timeoutMs) !== 0) this.#take();
+    return this.#events.shift();
   }
 
   /** Ends the warden and every device. Does not wait: `pidfd` tells. */
   close(): void {
     this.#control.close();
+    this.#closeAnswers();
     this.pidfd.close();
   }
 
@@ -140,6 +180,7 @@ export class Warden implements HasFd, Disposable {
   [Symbol.dispose](): void {
     if (!this.#control.isOpen) return;
     this.#control.close();
+    this.#closeAnswers();
     if (pollFd(this.pidfd.fd, PollFlag.IN, END_TIMEOUT_MS) === 0) {
       pidfdSendSignal(this.pidfd.fd, Signal.SIGKILL);
       pollFd(this.pidfd.fd, PollFlag.IN, END_TIMEOUT_MS);
@@ -147,25 +188,32 @@ export class Warden implements HasFd, Disposable {
     this.pidfd.close();
   }
 
-  #receive(): Received<WardenReply> {
+  #unansweredFds(): number {
+    return this.#unanswered.values().reduce((sum, count) => sum + count, 0);
+  }
+
+  #waitAndTake(): void {
+    if (pollFd(this.fd, PollFlag.IN, ANSWER_TIMEOUT_MS) === 0) {
+      throw new WardenError('WARDEN_STUCK', `the warden process has not answered for ${ANSWER_TIMEOUT_MS / 1000} s`);
+    }
+    this.#take();
+  }
+
+  /** Receives one message and keeps it for who asks for it. */
+  #take(): void {
     const received = receiveMessage<WardenReply>(this.fd);
     if (received === undefined) throw new WardenError('WARDEN_DIED', DIED);
-    return received;
-  }
-
-  /** Keeps the events that come before for `nextEvent`. */
-  #receiveUntil(isAnswer: (reply: WardenReply) => boolean): Received<WardenReply> {
-    for (;;) {
-      if (pollFd(this.fd, PollFlag.IN, ANSWER_TIMEOUT_MS) === 0) {
-        throw new WardenError('WARDEN_STUCK', `the warden process has not answered for ${ANSWER_TIMEOUT_MS / 1000} s`);
-      }
-      const received = this.#receive();
-      if (isAnswer(received.message)) return received;
-      if (isEvent(received.message)) this.#events.push(received.message);
+    const { message, fds } = received;
+    if (message.kind !== 'forked' && message.kind !== 'refused') {
+      this.#events.push(message);
+      return;
     }
+    this.#unanswered.delete(message.id);
+    this.#answers.set(message.id, { message, fds });
   }
-}
 
-function isEvent(reply: WardenReply): reply is WardenEvent {
-  return reply.kind !== 'started' && reply.kind !== 'forked' && reply.kind !== 'refused';
+  #closeAnswers(): void {
+    for (const { fds } of this.#answers.values()) for (const fd of fds) new Fd(fd).close();
+    this.#answers.clear();
+  }
 }

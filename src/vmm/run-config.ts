@@ -62,7 +62,7 @@ export const runConfig: RunConfig = async (config, environment) => {
         ),
       )
     : undefined;
-  log.info('the devices are forked');
+  log.info('the devices are asked for');
   const run: Run = {
     machine,
     devices,

@@ -8,7 +8,7 @@ import { queueNotifyOffset, VIRTIO_BAR, virtioVectorCount } from '#devices/virti
 import type { IrqRouter } from '#hypervisor/irq-router.ts';
 import type { Vm } from '#hypervisor/vm.ts';
 import { BASE_JAIL, type JailConfig } from '#jail/jail-config.ts';
-import type { Warden } from '#jail/warden.ts';
+import type { RequestedDevice, Warden } from '#jail/warden.ts';
 import type { GuestMemory } from '#memory/guest-memory.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import type { SystemAllocator } from '#resources/system-allocator.ts';
@@ -73,6 +73,8 @@ export interface CreatedDevice {
   /** The warden's number for it. */
   readonly id: number;
   readonly name: string;
+  /** What the warden has been asked for: `Warden.forked` waits for it. */
+  readonly requested: RequestedDevice;
   /** The seccomp policy that its process has; undefined without a jail. */
   readonly policy: string | undefined;
   readonly end: ProxyEnd;
@@ -97,7 +99,7 @@ export interface CreatedDevices {
 }
 
 /**
- * Makes the devices that are asked for, and an entropy device and a balloon with them. `owned` gets what must live as long as the
+ * Has the warden make the devices that are asked for, and an entropy device and a balloon with them, and does not wait for them. `owned` gets what must live as long as the
  * machine. Throws ConfigError for a disk, network or path that cannot be used, WardenError when no process can be made,
  * MemoryRegionError and ResourceError when persistent memory has no room.
  */
@@ -137,7 +139,7 @@ export function createDevices(options: CreateDevicesOptions, owned: DisposableSt
   return { devices, balloon: client, console: console?.client, serialInput, disks: disks.map((disk) => disk.client) };
 }
 
-/** Makes one device in this slot of the PCI bus; `owned` gets what lives as long as the machine. Throws WardenError, SyscallError. */
+/** Asks for one device in this slot of the PCI bus and does not wait for it; `owned` gets what lives as long as the machine. Throws WardenError, SyscallError. */
 export function createDevice(
   { plan, jail, slot }: { readonly plan: DevicePlan; readonly jail: JailConfig; readonly slot: number },
   options: CreateDevicesOptions,
@@ -175,21 +177,21 @@ export function createDevice(
     logLevel: options.logLevel,
     device: plan.parameters,
   };
-  const forked = warden.fork(
+  const requested = warden.request(
     { device: plan.device, name, jail, usesGuestMemory: true, parameters },
     [irqClient, logClient, irqfd, resample, ...queueEvents, ...granted.clients, ...plan.fds].map(({ fd }) => fd),
   );
   options.irqRouter.addLevelIrqfd(intx.gsi, new Fd(dup(irqfd.fd)), new Fd(dup(resample.fd)));
-  owned.use(forked.pidfd);
-  owned.use(forked.socket);
+  owned.use(requested.socket);
   const end = {
     debugLabel: name,
-    socketFd: forked.socket.fd,
+    socketFd: requested.socket.fd,
     sequence: new Uint32Array(new SharedArrayBuffer(Uint32Array.BYTES_PER_ELEMENT)),
   };
   return {
-    id: forked.id,
+    id: requested.id,
     name,
+    requested,
     servers: [irqServer, logServer, ...granted.servers, ...(plan.server === undefined ? [] : [plan.server])],
     policy: options.policies && plan.policy,
     helper: plan.helper,

@@ -8,7 +8,7 @@ import { DeviceLogServer } from '#vm-control/device-log.ts';
 import type { CreateDevicesOptions, CreatedDevice } from './create-devices.ts';
 import type { SerialPlan } from './plans/serial.ts';
 
-/** Has the process of one port forked; `owned` gets what lives as long as the machine. Throws WardenError, SyscallError. */
+/** Asks for the process of one port and does not wait for it; `owned` gets what lives as long as the machine. Throws WardenError, SyscallError. */
 export function createSerial(
   plan: SerialPlan,
   jail: JailConfig,
@@ -20,20 +20,20 @@ export function createSerial(
   const logServer = owned.use(new DeviceLogServer(new Fd(ourLog), options.logOf(name)));
   using logClient = new Fd(theirLog);
   using irqfd = EventFd.create();
-  const forked = options.warden.fork(
+  const requested = options.warden.request(
     { device: 'serial', name, jail, usesGuestMemory: false, parameters },
     [logClient, report, irqfd, ...ends].map(({ fd }) => fd),
   );
   options.irqRouter.addEdgeIrqfd(gsi, new Fd(dup(irqfd.fd)));
-  owned.use(forked.pidfd);
-  owned.use(forked.socket);
+  owned.use(requested.socket);
   const end = {
     debugLabel: name,
-    socketFd: forked.socket.fd,
+    socketFd: requested.socket.fd,
     sequence: new Uint32Array(new SharedArrayBuffer(Uint32Array.BYTES_PER_ELEMENT)),
   };
   return {
-    id: forked.id,
+    id: requested.id,
+    requested,
     name,
     servers: [logServer, server],
     policy: options.policies && policy,

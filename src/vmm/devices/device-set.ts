@@ -61,7 +61,7 @@ export class DeviceSet implements Disposable {
   /** By the warden's number of a device: the call that its filter has denied last. */
   readonly #deniedCalls = new Map<number, number>();
 
-  /** Starts the warden and has the devices forked. Throws ConfigError, WardenError, SyscallError. */
+  /** Starts the warden and asks for the devices: `waitUntilJailed` waits for them. Throws ConfigError, WardenError, SyscallError. */
   constructor(options: DeviceSetOptions) {
     const { memory, irqRouter } = options;
     try {
@@ -119,6 +119,9 @@ export class DeviceSet implements Disposable {
 
   /** Waits until every device is in its jail; returns why one is not. What the host refuses is known before the guest runs. */
   waitUntilJailed(): string | undefined {
+    // The events that come before an answer are kept, and no longer to be waited for.
+    const failure = this.#awaitForks() ?? this.#hearWarden();
+    if (failure !== undefined) return failure;
     const deadlineMs = performance.now() + JAILED_TIMEOUT_MS;
     while (this.#jailed.size < this.#devices.length) {
       const leftMs = Math.ceil(deadlineMs - performance.now());
@@ -156,6 +159,16 @@ export class DeviceSet implements Disposable {
       return undefined;
     }
     return token === TOKEN.WARDEN ? this.#hearWarden() : this.#sources[token - TOKEN.SOURCES]?.turn();
+  }
+
+  #awaitForks(): string | undefined {
+    try {
+      for (const { requested } of this.#devices) this.#owned.use(this.#warden.forked(requested).pidfd);
+      return undefined;
+    } catch (error) {
+      if (error instanceof CodedError) return error.message;
+      throw error;
+    }
   }
 
   #hearWarden(): string | undefined {

@@ -8,7 +8,7 @@ import { constants } from 'node:os';
 import { after, before, describe, test } from 'node:test';
 import type { JailConfig } from '#jail/jail-config.ts';
 import { probeJail } from '#jail/probe.ts';
-import { type DeviceRequest, type ForkedDevice, Warden, type WardenEvent } from '#jail/warden.ts';
+import { type DeviceRequest, type RequestedDevice, Warden, type WardenEvent } from '#jail/warden.ts';
 import type { GuestMemory } from '#memory/guest-memory.ts';
 import { Signal } from '#sys/signal.ts';
 import { createDevices } from '#vmm/devices/create-devices.ts';
@@ -167,18 +167,18 @@ const errnoName = (errno: number): string =>
 class PrisonWarden extends Warden {
   regions: GuestMemory['regions'] = [];
 
-  override fork(device: DeviceRequest, fds: readonly number[] = []): ForkedDevice {
-    if (device.device !== 'serial') return super.fork(device, fds);
+  override request(device: DeviceRequest, fds: readonly number[] = []): RequestedDevice {
+    if (device.device !== 'serial') return super.request(device, fds);
     const parameters = { ...(device.parameters as SerialParameters), regions: this.regions };
-    return super.fork({ ...device, usesGuestMemory: true, parameters }, fds);
+    return super.request({ ...device, usesGuestMemory: true, parameters }, fds);
   }
 }
 
 /** One that leaves the filter away. */
 class FilterlessWarden extends PrisonWarden {
-  override fork(device: DeviceRequest, fds: readonly number[] = []): ForkedDevice {
+  override request(device: DeviceRequest, fds: readonly number[] = []): RequestedDevice {
     const { seccomp: _, ...jail }: JailConfig = device.jail;
-    return super.fork({ ...device, jail }, fds);
+    return super.request({ ...device, jail }, fds);
   }
 }
 

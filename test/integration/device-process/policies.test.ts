@@ -14,7 +14,7 @@ import { probeJail } from '#jail/probe.ts';
 import { X86_64 } from '#jail/seccomp/architecture.ts';
 import { encode } from '#jail/seccomp/bpf.ts';
 import { compilePolicy, policyPath } from '#jail/seccomp/compile.ts';
-import { type DeviceRequest, type ForkedDevice, Warden } from '#jail/warden.ts';
+import { type DeviceRequest, type RequestedDevice, Warden } from '#jail/warden.ts';
 import type { ChildStatus } from '#sys/process.ts';
 import { Signal } from '#sys/signal.ts';
 import { CodedError } from '#util/errors.ts';
@@ -69,10 +69,10 @@ function programWithout(kind: Kind, call: string): Uint8Array {
 class ChangingWarden extends Warden {
   changed: { readonly kind: Kind; readonly seccomp: Uint8Array } | undefined;
 
-  override fork(device: DeviceRequest, fds: readonly number[] = []): ForkedDevice {
+  override request(device: DeviceRequest, fds: readonly number[] = []): RequestedDevice {
     const { changed } = this;
     const isChanged = changed !== undefined && device.device === changed.kind;
-    return super.fork(isChanged ? { ...device, jail: { ...device.jail, seccomp: changed.seccomp } } : device, fds);
+    return super.request(isChanged ? { ...device, jail: { ...device.jail, seccomp: changed.seccomp } } : device, fds);
   }
 }
 
