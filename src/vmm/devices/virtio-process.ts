@@ -103,7 +103,10 @@ export function virtioMaker<Own>(create: (own: OwnResources<Own>) => MadeDevice)
       resample: { event: resample, onEnd },
       control,
     });
-    return () => loop.run();
+    return () => {
+      using _memory = memory;
+      return loop.run();
+    };
   };
 }
 
