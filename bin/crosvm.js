@@ -11,7 +11,7 @@ if (Number.parseInt(process.versions.node, 10) < OLDEST) {
   import('node:fs')
     .then(({ existsSync }) => {
       const source = new URL('../src/cli/main.ts', import.meta.url);
-      return import(existsSync(source) ? source.href : new URL('../dist/cli/main.js', import.meta.url).href);
+      return import(existsSync(source) ? source.href : new URL('../dist/program/main.js', import.meta.url).href);
     })
     .then(({ main }) => main(process.argv.slice(2)))
     // A running machine leaves handles behind (worker threads, pipes) that must not keep the process.

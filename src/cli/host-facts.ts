@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, constants, existsSync, openSync, readFileSync } from 'node:fs';
 import { errorMessage } from '#util/errors.ts';
+import { packageFile } from '#util/package-files.ts';
 import { hypervisorFacts } from '#vmm/select-hypervisor.ts';
 import type { Attempt, HostFacts } from './diagnosis.ts';
 
@@ -71,7 +72,7 @@ function kvmApiVersion(calls: SystemCalls): string {
 
 /** The lowest major version in the `engines` of package.json, written `>=24`. */
 function requiredNodeMajor(): number {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  const text = readFileSync(packageFile('package.json'), 'utf8');
   const { engines } = JSON.parse(text) as { engines: { node: string } };
   return Number.parseInt(engines.node.replace(/^\D+/, ''), 10);
 }

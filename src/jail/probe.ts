@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { CodedError } from '#util/errors.ts';
+import { programEntry } from '#util/package-files.ts';
 import { FORKABLE_NODE_OPTIONS, type Forker } from './fork.ts';
 import { BASE_JAIL, type JailConfig, NAMESPACES } from './jail-config.ts';
 import { JailError, type JailRefusal, type JailStep } from './jail-error.ts';
@@ -70,7 +71,7 @@ const PROBE_TIMEOUT_MS = 30_000;
  * second. Throws ProbeError when that does not work.
  */
 export function probeJail(config: JailConfig = BASE_JAIL): Refused[] {
-  const entry = fileURLToPath(new URL(`probe-main${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url));
+  const entry = fileURLToPath(programEntry('jail/probe-main'));
   const { status, signal, stdout, stderr, error } = spawnSync(
     process.execPath,
     [...FORKABLE_NODE_OPTIONS, entry, JSON.stringify({ ...config, seccomp: undefined })],

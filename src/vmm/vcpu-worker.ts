@@ -1,4 +1,5 @@
 import { Worker, type WorkerOptions } from 'node:worker_threads';
+import { programEntry } from '#util/package-files.ts';
 import type { VcpuThreadData, VcpuThreadReady, VcpuThreadReport } from './vcpu-thread.ts';
 
 /** What a vCPU thread gets to end before its machine is given up. */
@@ -25,8 +26,7 @@ export class VcpuWorker implements Disposable {
   #ending = false;
 
   constructor({ index, threadOptions, onDeath }: VcpuWorkerOptions) {
-    const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js';
-    const url = new URL(`./vcpu-thread.${extension}`, import.meta.url);
+    const url = programEntry('vmm/vcpu-thread');
     this.#worker = new Worker(url, { ...threadOptions });
     const isReady = Promise.withResolvers<void>();
     this.ready = isReady.promise;

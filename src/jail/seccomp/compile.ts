@@ -1,5 +1,6 @@
 /** Policies to seccomp filters: the way through the stages, and where the policies of the devices are. */
 import { fileURLToPath } from 'node:url';
+import { packageFile } from '#util/package-files.ts';
 import type { Architecture } from './architecture.ts';
 import { INSTRUCTIONS_MAX, type Instruction } from './bpf.ts';
 import { DecisionGraph } from './decisions.ts';
@@ -8,12 +9,9 @@ import { type FilterOptions, lowerRules } from './lowering.ts';
 import { mistakeAt, PolicyError } from './policy-error.ts';
 import { type PolicySource, resolvePolicy } from './resolver.ts';
 
-/** The package's seccomp/ folder: three levels up from src/jail/seccomp and dist/jail/seccomp alike. */
-const POLICIES = new URL('../../../seccomp/', import.meta.url);
-
 /** The file of a policy that comes with the package, as `rng_device`. */
 export function policyPath(architecture: Architecture, name: string): string {
-  return fileURLToPath(new URL(`${architecture.name}/${name}.policy`, POLICIES));
+  return fileURLToPath(packageFile(`seccomp/${architecture.name}/${name}.policy`));
 }
 
 /** What to compile: the file, for which architecture, with which default. */

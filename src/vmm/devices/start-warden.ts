@@ -1,5 +1,6 @@
 /** The warden of a machine, and which machines have one. Little is imported here: it is started before the rest of the program is loaded. */
 import { Warden } from '#jail/warden.ts';
+import { programEntry } from '#util/package-files.ts';
 import type { Config } from '../config.ts';
 import { consolePorts, jailedSerialPorts } from '../console-config.ts';
 
@@ -14,6 +15,5 @@ export function wantsDevices({ disks, inputs, nets, pmems, serial, sharedDirs, v
 
 /** Starts the warden and does not wait for it; it has no guest memory yet. Throws WardenError, SyscallError. */
 export function startWarden(): Warden {
-  const extension = import.meta.filename.endsWith('.ts') ? 'ts' : 'js';
-  return new Warden({ entry: new URL(`./warden-entry.${extension}`, import.meta.url) });
+  return new Warden({ entry: programEntry('vmm/devices/warden-entry') });
 }

@@ -1,6 +1,6 @@
 /** Makes the package that users install, and installs it, without touching the checkout. */
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import { delimiter, dirname, join, resolve } from 'node:path';
 
 const CHECKOUT = resolve(import.meta.dirname, '../../..');
@@ -28,6 +28,7 @@ export type Installation =
 export function installPackage(folder: string): Installation {
   const copy = join(folder, 'copy');
   for (const name of PACKED_FROM) cpSync(join(CHECKOUT, name), join(copy, name), { recursive: true });
+  symlinkSync(join(CHECKOUT, 'node_modules'), join(copy, 'node_modules'));
   const packed = npm(['pack', '--pack-destination', folder], copy);
   if (packed === undefined) return { unavailable: 'npm is not installed' };
   if (packed.status !== 0) throw new Error(`npm pack failed: ${packed.stderr}`);
