@@ -1,6 +1,9 @@
-import type { Fd, HasFd } from '#sys/fd.ts';
+import type { Fd } from '#sys/fd.ts';
 
-/** Interrupts of devices in other processes: each signals an eventfd, and what that means is said here. Of the main thread. */
+/**
+ * Interrupts of devices in other processes: each signals an eventfd, and what that means is said here. Of the main thread, which never
+ * sees the signals: the kernel or the vCPUs' threads pass them on.
+ */
 export interface IrqRouter extends Disposable {
   /** Signals of the eventfd, which it takes over, are an interrupt of the GSI. Throws SyscallError. */
   addIrqfd(gsi: number, irqfd: Fd): void;
@@ -17,8 +20,4 @@ export interface IrqRouter extends Disposable {
   addLevelIrqfd(gsi: number, irqfd: Fd, resample: Fd): void;
   /** From now on the GSI, which is none of the chips' pins, sends this message. */
   setMsiRoute(gsi: number, address: number, data: number): void;
-  /** Readable when `turn` has something to do; undefined where the kernel does it all. */
-  readonly waiting: HasFd | undefined;
-  /** Passes on the interrupts that wait. */
-  turn(): void;
 }

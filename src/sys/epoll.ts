@@ -1,5 +1,5 @@
 /** epoll(7) and poll(2). All throw SyscallError. */
-import { struct, u32, u64 } from '#util/struct.ts';
+import { i32, struct, u16, u32, u64, u64AsNumber, viewOf } from '#util/struct.ts';
 import { bind, errno, lastError } from './ffi.ts';
 import { Errno } from './syscall-error.ts';
 
@@ -34,7 +34,15 @@ const c = {
     'int epoll_wait(int, void*, int, int)',
   ),
   poll: bind<(fds: Uint8Array, count: number, timeoutMs: number) => number>('int poll(void*, unsigned long, int)'),
+  ppoll: bind<(fds: Uint8Array, count: number, timeout: Uint8Array, signalMask: null) => number>(
+    'int ppoll(void*, unsigned long, void*, void*)',
+  ),
 };
+
+/** `struct pollfd`, asm-generic/poll.h. */
+const Pollfd = struct({ fd: i32, events: u16, revents: u16 });
+/** `struct timespec`, uapi/linux/time.h. */
+const Timespec = struct({ seconds: u64AsNumber, nanoseconds: u64AsNumber });
 
 const EPOLL_CLOEXEC = 0o2000000;
 
@@ -89,5 +97,38 @@ export function pollFd(fd: number, events: number, timeoutMs?: number): number {
     if (count > 0) return entry.getUint16(6, true);
     if (count === 0 && callTimeoutMs < MAX_TIMEOUT_MS) return 0;
     if (count < 0 && errno() !== Errno.EINTR) throw lastError('poll', { fd });
+  }
+}
+
+/** A few descriptors to wait for again and again, to the nanosecond. */
+export class PollSet {
+  readonly #count: number;
+  readonly #entries: Uint8Array;
+  readonly #view: DataView;
+  readonly #timeout = new Uint8Array(Timespec.size);
+  readonly #timeoutView = viewOf(this.#timeout);
+
+  /** Waits for `events` (PollFlag bits) or an error of each. */
+  constructor(fds: readonly number[], events: number) {
+    this.#count = fds.length;
+    this.#entries = new Uint8Array(fds.length * Pollfd.size);
+    this.#view = viewOf(this.#entries);
+    for (const [index, fd] of fds.entries()) this.#entries.set(Pollfd.encode({ fd, events }), index * Pollfd.size);
+  }
+
+  /** False when `timeoutNs`, below 2^53, have passed or a signal has come before any descriptor was ready. */
+  wait(timeoutNs: number): boolean {
+    const { seconds, nanoseconds } = Timespec.fields;
+    const wholeNs = Math.ceil(timeoutNs);
+    u64AsNumber.set(this.#timeoutView, seconds.offset, Math.floor(wholeNs / 1e9));
+    u64AsNumber.set(this.#timeoutView, nanoseconds.offset, wholeNs % 1e9);
+    const count = c.ppoll(this.#entries, this.#count, this.#timeout, null);
+    if (count < 0 && errno() !== Errno.EINTR) throw lastError('ppoll');
+    return count > 0;
+  }
+
+  /** Whether the descriptor at `index` was ready after the last wait that returned true. */
+  isReady(index: number): boolean {
+    return this.#view.getUint16(index * Pollfd.size + Pollfd.fields.revents.offset, true) !== 0;
   }
 }

@@ -1,95 +1,73 @@
 import { EpollContext } from '#poll/epoll-context.ts';
+import { EventFd } from '#poll/event-fd.ts';
 import type { Fd, HasFd } from '#sys/fd.ts';
 import { assert } from '#util/assert.ts';
 import { u64AsNumber } from '#util/struct.ts';
-import type { MsiSink } from '../irq-chip.ts';
 import type { IrqRouter } from '../irq-router.ts';
+import { GSI_COUNT, type IrqfdKind, Irqfds, type IrqfdsDescription, irqfdToken, irqfdWords } from './irqfds.ts';
 
-/** What the router passes interrupts on to. */
-export interface IrqSink extends MsiSink {
-  /** Both as SoftwareIrqChip has them. */
-  assertUntilEnd(gsi: number): void;
-  pulse(gsi: number): void;
-  /** From now on the descriptor, which stays the router's, is signalled at each end of what `assertUntilEnd` asserted. */
-  addResample(gsi: number, resample: HasFd): void;
+export interface SoftwareIrqRouterOptions {
+  readonly vcpuCount: number;
+  /** From now on the descriptor, which stays the router's, is to be signalled at each end of what the GSI's irqfds asserted. */
+  readonly addResample: (gsi: number, resample: HasFd) => void;
 }
 
-interface Message {
-  readonly address: number;
-  readonly data: number;
-}
-
-interface Irqfd {
-  readonly gsi: number;
-  readonly kind: 'message' | 'level' | 'edge';
-}
-
-/**
- * The main thread waits for the eventfds and passes the interrupts on to the chips. It never reads them: a device that a guest has
- * taken over could make the read block. Edge-triggered, each signal shows once, and the counters may grow.
- */
+/** The main thread says what each eventfd means; the vCPUs' threads wait for them by `Irqfds`. */
 export class SoftwareIrqRouter implements IrqRouter {
-  readonly #sink: IrqSink;
-  readonly #poll = new EpollContext(u64AsNumber);
-  /** The token of an eventfd is its place here. */
-  readonly #irqfds: Irqfd[] = [];
-  readonly #routes = new Map<number, Message>();
   readonly #owned = new DisposableStack();
+  readonly #epoll = this.#owned.use(new EpollContext(u64AsNumber));
+  readonly #gsis = { message: new Set<number>(), level: new Set<number>(), edge: new Set<number>() };
+  readonly #addResample: SoftwareIrqRouterOptions['addResample'];
+  readonly #description: IrqfdsDescription;
+  readonly #irqfds: Irqfds;
 
-  constructor(sink: IrqSink) {
-    this.#sink = sink;
+  constructor({ vcpuCount, addResample }: SoftwareIrqRouterOptions) {
+    this.#addResample = addResample;
+    const bytes = irqfdWords(vcpuCount) * Int32Array.BYTES_PER_ELEMENT;
+    this.#description = {
+      epollFd: this.#epoll.fd,
+      words: new Int32Array(new SharedArrayBuffer(bytes)),
+      wakeFds: Array.from({ length: vcpuCount }, () => this.#owned.use(EventFd.create()).fd),
+    };
+    this.#irqfds = new Irqfds(this.#description);
   }
 
-  get waiting(): HasFd {
-    return this.#poll;
+  /** For `Irqfds` of other threads. */
+  describe(): IrqfdsDescription {
+    return this.#description;
   }
 
   addIrqfd(gsi: number, irqfd: Fd): void {
-    assert(!this.#irqfds.some((each) => each.gsi === gsi), 'one eventfd for a GSI');
-    this.#watch(irqfd, { gsi, kind: 'message' });
+    const { message, level, edge } = this.#gsis;
+    assert(!message.has(gsi) && !level.has(gsi) && !edge.has(gsi), 'one eventfd for a GSI');
+    this.#watch(gsi, irqfd, 'message');
   }
 
   addEdgeIrqfd(gsi: number, irqfd: Fd): void {
-    assert(!this.#irqfds.some((each) => each.gsi === gsi && each.kind !== 'edge'), 'a GSI with an edge trigger');
-    this.#watch(irqfd, { gsi, kind: 'edge' });
+    const { message, level } = this.#gsis;
+    assert(!message.has(gsi) && !level.has(gsi), 'a GSI with an edge trigger');
+    this.#watch(gsi, irqfd, 'edge');
   }
 
   addLevelIrqfd(gsi: number, irqfd: Fd, resample: Fd): void {
-    assert(!this.#irqfds.some((each) => each.gsi === gsi && each.kind === 'message'), 'a GSI that sends no message');
+    assert(!this.#gsis.message.has(gsi), 'a GSI that sends no message');
     this.#owned.use(resample);
-    this.#watch(irqfd, { gsi, kind: 'level' });
-    this.#sink.addResample(gsi, resample);
+    this.#watch(gsi, irqfd, 'level');
+    this.#addResample(gsi, resample);
   }
 
   setMsiRoute(gsi: number, address: number, data: number): void {
-    this.#routes.set(gsi, { address, data });
-  }
-
-  turn(): void {
-    const events = this.#poll.wait(0);
-    for (let index = 0; index < events.length; index++) {
-      this.#pass(this.#irqfds[events.at(index).token]!);
-    }
+    this.#irqfds.setRoute(gsi, address, data);
   }
 
   [Symbol.dispose](): void {
-    this.#poll[Symbol.dispose]();
     this.#owned.dispose();
   }
 
-  #pass({ gsi, kind }: Irqfd): void {
-    if (kind === 'level') this.#sink.assertUntilEnd(gsi);
-    else if (kind === 'edge') this.#sink.pulse(gsi);
-    else {
-      // Without a route the signal is nobody's.
-      const message = this.#routes.get(gsi);
-      if (message !== undefined) this.#sink.send(message.address, message.data);
-    }
-  }
-
-  #watch(fd: Fd, irqfd: Irqfd): void {
+  #watch(gsi: number, fd: Fd, kind: IrqfdKind): void {
+    assert(Number.isInteger(gsi) && gsi >= 0 && gsi < GSI_COUNT, 'a GSI of the routing table');
     this.#owned.use(fd);
-    this.#poll.add(fd, this.#irqfds.length, { readable: true, edgeTriggered: true });
-    this.#irqfds.push(irqfd);
+    this.#epoll.add(fd, irqfdToken(gsi, kind), { readable: true, edgeTriggered: true });
+    this.#gsis[kind].add(gsi);
   }
 }

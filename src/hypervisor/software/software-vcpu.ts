@@ -9,6 +9,7 @@ import type { Logger } from '#util/log.ts';
 import type { Vcpu, VcpuBus, VcpuExit, VcpuState } from '../vm.ts';
 import { loadFpuControl, loadGeneralRegisters, loadSpecialRegisters } from './cpu-state.ts';
 import type { SoftwareIrqChip } from './irq-chip.ts';
+import type { Irqfds, IrqSink } from './irqfds.ts';
 import { KvmClock } from './kvm-clock.ts';
 import type { LocalApic } from './local-apic.ts';
 import { PENDING } from './local-apic-inbox.ts';
@@ -25,7 +26,7 @@ const NS_PER_INSTRUCTION = 4;
 const SHORTEST_SLICE = 1_000;
 
 /** A sleep's length is bounded, so that a clock that is set wrong cannot make it endless. */
-const LONGEST_SLEEP_MS = 60_000;
+const LONGEST_SLEEP_NS = 60e9;
 
 const KICKED: VcpuExit = { reason: 'kicked' };
 /** The bootstrap processor would go to the reset vector, where firmware would be. */
@@ -37,6 +38,8 @@ export interface SoftwareVcpuOptions {
   readonly clock: Clock;
   readonly memory: GuestMemory;
   readonly irqChip: SoftwareIrqChip;
+  /** Interrupts of devices in other processes, where the machine has any. */
+  readonly irqfds: Irqfds | undefined;
   /** See MemoryRegions. */
   readonly regionState: Int32Array;
   readonly regionRoomBytes: number;
@@ -50,6 +53,7 @@ export class SoftwareVcpu implements Vcpu {
   readonly #cpu: Cpu;
   readonly #localApic: LocalApic;
   readonly #msrs: SoftwareMsrs;
+  readonly #irqSink: IrqSink;
   /** Undefined where the machine has no room for regions besides RAM. */
   readonly #regions: RegionFollower | undefined;
   #sleepNs = 0;
@@ -61,6 +65,7 @@ export class SoftwareVcpu implements Vcpu {
     this.#options = options;
     const localApic = irqChip.localApics[index] as LocalApic;
     this.#localApic = localApic;
+    this.#irqSink = sinkOf(irqChip);
     const kvmClock = new KvmClock(clock, {
       contains: (address, sizeBytes) => memory.contains(address, sizeBytes),
       readU32: (address) => memory.readU32(address),
@@ -106,8 +111,9 @@ export class SoftwareVcpu implements Vcpu {
   }
 
   run(): VcpuExit {
-    const { bus } = this.#options;
+    const { bus, irqfds } = this.#options;
     for (;;) {
+      irqfds?.turn(this.#irqSink);
       const deadlineNs = this.#advanceTimers();
       if (this.#localApic.inbox.take(PENDING.KICK)) return KICKED;
       if (this.#localApic.takeInit()) return INITIALISED;
@@ -201,10 +207,27 @@ export class SoftwareVcpu implements Vcpu {
     // What would not be taken must not end the sleep either.
     const nmi = this.#cpu.system.nmiBlocked ? 0 : PENDING.NMI;
     const mask = PENDING.KICK | PENDING.INIT | nmi | (interruptible ? PENDING.INTERRUPT : 0);
-    const untilMs = (this.#advanceTimers() - startNs) / 1e6;
-    this.#localApic.waitPending(mask, Math.min(Math.max(0, untilMs), LONGEST_SLEEP_MS));
+    const untilNs = Math.min(Math.max(0, this.#advanceTimers() - startNs), LONGEST_SLEEP_NS);
+    const { irqfds } = this.#options;
+    if (irqfds === undefined) this.#localApic.waitPending(mask, untilNs / 1e6);
+    else irqfds.sleep(this.#localApic, mask, untilNs);
     this.#sleepNs += clock.nowNs() - startNs;
   }
+}
+
+/** Devices in other processes write guest memory before they tell. */
+function sinkOf(irqChip: SoftwareIrqChip): IrqSink {
+  return {
+    send: (address, data) => {
+      irqChip.noteDeviceWrites();
+      irqChip.send(address, data);
+    },
+    assertUntilEnd: (gsi) => {
+      irqChip.noteDeviceWrites();
+      irqChip.assertUntilEnd(gsi);
+    },
+    pulse: (gsi) => irqChip.pulse(gsi),
+  };
 }
 
 type BusAccess = Pick<VcpuBus, 'readPort' | 'writePort' | 'readMmio' | 'writeMmio'>;

@@ -11,6 +11,7 @@ import type { MemoryRegion } from '../memory-region.ts';
 import type { AttachOptions, Hypervisor, Vcpu, VcpuBus, Vm, VmDescription, VmOptions } from '../vm.ts';
 import { SoftwareIrqChip } from './irq-chip.ts';
 import { SoftwareIrqRouter } from './irq-router.ts';
+import { Irqfds, type IrqfdsDescription } from './irqfds.ts';
 import { MemoryRegions, regionStateWords } from './memory-regions.ts';
 
 const KIND = 'software';
@@ -27,6 +28,8 @@ interface SoftwareVmDescription extends VmDescription {
   /** The interrupt chips' state, in shared memory. */
   readonly chipState: Int32Array;
   readonly resamples: readonly Resample[];
+  /** Undefined for a machine without a router. */
+  readonly irqfds: IrqfdsDescription | undefined;
   readonly regionState: Int32Array;
   readonly regionRoomBytes: number;
 }
@@ -42,6 +45,7 @@ interface Parts {
   readonly vcpuCount: number;
   readonly chipState: Int32Array;
   readonly resamples: readonly Resample[];
+  readonly irqfds: IrqfdsDescription | undefined;
   readonly regionState: Int32Array;
   readonly regionRoomBytes: number;
   readonly clock: Clock;
@@ -56,6 +60,7 @@ class SoftwareVm implements Vm {
   readonly irqChip: SoftwareIrqChip;
   readonly #parts: Parts;
   readonly #resamples: { readonly gsi: number; readonly event: EventFd }[];
+  #irqfds: { readonly own: Irqfds; readonly description: IrqfdsDescription } | undefined;
   /** Undefined in other threads than that which made the VM. */
   readonly #regions: MemoryRegions | undefined;
 
@@ -63,6 +68,7 @@ class SoftwareVm implements Vm {
     const { memory, vcpuCount, regionState, regionRoomBytes, isAttached } = parts;
     this.#parts = parts;
     this.#resamples = parts.resamples.map(({ gsi, fd }) => ({ gsi, event: borrowedEvent(fd) }));
+    if (parts.irqfds !== undefined) this.#takeIrqfds(parts.irqfds);
     this.memory = memory;
     const regions = { ramSizeBytes: memory.endAddress, roomBytes: regionRoomBytes, vcpuCount };
     this.#regions = isAttached ? undefined : new MemoryRegions(regionState, regions);
@@ -71,6 +77,7 @@ class SoftwareVm implements Vm {
       clock: parts.clock,
       // The time-stamp counter counts the clock's nanoseconds.
       tscToNs: (_vcpuIndex, ticks) => ticks,
+      onPending: (vcpuIndex) => this.#irqfds?.own.wake(vcpuIndex),
       onEnd: (gsi) => this.#resample(gsi),
     });
   }
@@ -79,7 +86,7 @@ class SoftwareVm implements Vm {
     assert(index >= 0 && index < this.#parts.vcpuCount, 'a vCPU of this VM');
     assert(vcpus !== undefined, 'loadVcpus comes first');
     const { memory, irqChip } = this;
-    return new vcpus.SoftwareVcpu({ ...this.#parts, index, bus, memory, irqChip });
+    return new vcpus.SoftwareVcpu({ ...this.#parts, index, bus, memory, irqChip, irqfds: this.#irqfds?.own });
   }
 
   kick(index: number): void {
@@ -89,19 +96,13 @@ class SoftwareVm implements Vm {
   }
 
   createIrqRouter(): IrqRouter {
-    const { irqChip } = this;
-    return new SoftwareIrqRouter({
-      send: (address, data) => {
-        irqChip.noteDeviceWrites();
-        irqChip.send(address, data);
-      },
-      assertUntilEnd: (gsi) => {
-        irqChip.noteDeviceWrites();
-        irqChip.assertUntilEnd(gsi);
-      },
-      pulse: (gsi) => irqChip.pulse(gsi),
+    assert(this.#irqfds === undefined, 'one router');
+    const router = new SoftwareIrqRouter({
+      vcpuCount: this.#parts.vcpuCount,
       addResample: (gsi, { fd }) => void this.#resamples.push({ gsi, event: borrowedEvent(fd) }),
     });
+    this.#takeIrqfds(router.describe());
+    return router;
   }
 
   addMemoryRegion(region: MemoryRegion): number {
@@ -116,7 +117,12 @@ class SoftwareVm implements Vm {
     const { vcpuCount, chipState, regionState, regionRoomBytes } = this.#parts;
     const resamples = this.#resamples.map(({ gsi, event }) => ({ gsi, fd: event.fd }));
     const memory = this.memory.describe();
-    return { kind: KIND, memory, vcpuCount, chipState, resamples, regionState, regionRoomBytes };
+    const irqfds = this.#irqfds?.description;
+    return { kind: KIND, memory, vcpuCount, chipState, resamples, irqfds, regionState, regionRoomBytes };
+  }
+
+  #takeIrqfds(description: IrqfdsDescription): void {
+    this.#irqfds = { own: new Irqfds(description), description };
   }
 
   /** On the thread that ends the service, with the chips' lock held: a jailed device has no call that would make the write block. */
@@ -148,6 +154,7 @@ export const softwareHypervisor: Hypervisor = {
       vcpuCount,
       chipState,
       resamples: [],
+      irqfds: undefined,
       regionState,
       regionRoomBytes,
       clock,

@@ -1,7 +1,6 @@
 import { DeviceProxy } from '#devices/proxy/device-protocol.ts';
 import type { ProxyEnd } from '#devices/proxy/proxied-bus-device.ts';
 import type { ProxiedFunction } from '#devices/proxy/proxied-function.ts';
-import type { IrqRouter } from '#hypervisor/irq-router.ts';
 import { statusText } from '#jail/forked-process.ts';
 import { REMEDIES } from '#jail/remedies.ts';
 import type { Warden, WardenEvent } from '#jail/warden.ts';
@@ -23,7 +22,7 @@ export interface DeviceSetOptions extends Omit<CreateDevicesOptions, 'warden'> {
   readonly warden?: Warden | undefined;
 }
 
-const TOKEN = { WARDEN: 0, IRQ_ROUTER: 1, SOURCES: 2 } as const;
+const TOKEN = { WARDEN: 0, SOURCES: 1 } as const;
 /** TASK_COMM_LEN without its NUL, linux/sched.h. */
 const THREAD_NAME_CHARACTERS = 15;
 
@@ -52,7 +51,6 @@ export class DeviceSet implements Disposable {
   readonly #owned = new DisposableStack();
   readonly #poll = this.#owned.use(new PollContext(u64AsNumber));
   readonly #warden: Warden;
-  readonly #irqRouter: IrqRouter;
   readonly #devices: readonly CreatedDevice[];
   readonly #sources: readonly Source[];
   readonly #options: DeviceSetOptions;
@@ -63,9 +61,8 @@ export class DeviceSet implements Disposable {
 
   /** Starts the warden and asks for the devices: `waitUntilJailed` waits for them. Throws ConfigError, WardenError, SyscallError. */
   constructor(options: DeviceSetOptions) {
-    const { memory, irqRouter } = options;
+    const { memory } = options;
     try {
-      this.#irqRouter = irqRouter;
       this.#options = options;
       this.#warden = this.#owned.use(options.warden ?? startWarden());
       this.#warden.giveGuestMemory(memory.fd);
@@ -79,7 +76,6 @@ export class DeviceSet implements Disposable {
       this.serialInput = serialInput;
       this.disks = disks;
       this.#poll.add(this.#warden, TOKEN.WARDEN);
-      if (irqRouter.waiting !== undefined) this.#poll.add(irqRouter.waiting, TOKEN.IRQ_ROUTER);
       this.#sources = this.#devices.flatMap((device) => this.#sourcesOf(device));
       for (const [index, { waiting }] of this.#sources.entries()) this.#poll.add(waiting, TOKEN.SOURCES + index);
     } catch (error) {
@@ -154,10 +150,6 @@ export class DeviceSet implements Disposable {
   }
 
   #handle(token: number): string | undefined {
-    if (token === TOKEN.IRQ_ROUTER) {
-      this.#irqRouter.turn();
-      return undefined;
-    }
     return token === TOKEN.WARDEN ? this.#hearWarden() : this.#sources[token - TOKEN.SOURCES]?.turn();
   }
 

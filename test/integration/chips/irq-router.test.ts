@@ -3,6 +3,8 @@ import { test } from 'node:test';
 import { bytesOf } from '#devices/pci/testing.ts';
 import { SoftwareIrqChip } from '#hypervisor/software/irq-chip.ts';
 import { SoftwareIrqRouter } from '#hypervisor/software/irq-router.ts';
+import { Irqfds } from '#hypervisor/software/irqfds.ts';
+import { PENDING } from '#hypervisor/software/local-apic-inbox.ts';
 import { softwareHypervisor } from '#hypervisor/software/software-vm.ts';
 import { GuestMemory } from '#memory/guest-memory.ts';
 import { EventFd } from '#poll/event-fd.ts';
@@ -10,9 +12,12 @@ import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { Fd } from '#sys/fd.ts';
 import { dup } from '#sys/file.ts';
 import { MiB } from '#util/bits.ts';
+import { hostClock } from '#util/clock.ts';
 
 const VECTOR = 0x51;
 const LEVEL = 1 << 15;
+/** A sleep that has not ended within this time would not end. */
+const FOREVER_NS = 30e9;
 
 function setUp() {
   const sent: (readonly [number, number])[] = [];
@@ -20,17 +25,21 @@ function setUp() {
   const pulses: number[] = [];
   const resamples: (readonly [number, number])[] = [];
   const router = new SoftwareIrqRouter({
-    send: (address, data) => void sent.push([address, data]),
-    assertUntilEnd: (gsi) => void asserted.push(gsi),
-    pulse: (gsi) => void pulses.push(gsi),
+    vcpuCount: 1,
     addResample: (gsi, { fd }) => void resamples.push([gsi, fd]),
   });
-  return { router, sent, asserted, pulses, resamples };
+  const irqfds = new Irqfds(router.describe());
+  const sink = {
+    send: (address: number, data: number) => void sent.push([address, data]),
+    assertUntilEnd: (gsi: number) => void asserted.push(gsi),
+    pulse: (gsi: number) => void pulses.push(gsi),
+  };
+  return { router, turn: () => irqfds.turn(sink), irqfds, sent, asserted, pulses, resamples };
 }
 const irqfdOf = (event: EventFd): Fd => new Fd(dup(event.fd));
 
 test('each turn sends the message of every GSI that was signalled since, once', () => {
-  const { router, sent } = setUp();
+  const { router, turn, sent } = setUp();
   using _ = router;
   using first = EventFd.create();
   using second = EventFd.create();
@@ -38,37 +47,36 @@ test('each turn sends the message of every GSI that was signalled since, once', 
   router.addIrqfd(25, irqfdOf(second));
   router.setMsiRoute(24, 0xfee0_0000, 0x41);
   router.setMsiRoute(25, 0xfee0_1000, 0x42);
-  router.turn();
+  turn();
   assert.deepEqual(sent, []);
   first.write();
   first.write();
   second.write();
-  assert.notEqual(pollFd(router.waiting.fd, PollFlag.IN, 1000), 0);
-  router.turn();
+  turn();
   assert.deepEqual(sent.toSorted(), [
     [0xfee0_0000, 0x41],
     [0xfee0_1000, 0x42],
   ]);
-  router.turn();
+  turn();
   assert.equal(sent.length, 2);
   first.write();
-  router.turn();
+  turn();
   assert.equal(sent.length, 3);
 });
 
 test('a route that changes counts for what comes after, and a signal without one is nobody’s', () => {
-  const { router, sent } = setUp();
+  const { router, turn, sent } = setUp();
   using _ = router;
   using event = EventFd.create();
   router.addIrqfd(24, irqfdOf(event));
   event.write();
-  router.turn();
+  turn();
   router.setMsiRoute(24, 0xfee0_0000, 1);
   event.write();
-  router.turn();
+  turn();
   router.setMsiRoute(24, 0xfee0_0000, 2);
   event.write();
-  router.turn();
+  turn();
   assert.deepEqual(sent, [
     [0xfee0_0000, 1],
     [0xfee0_0000, 2],
@@ -76,16 +84,47 @@ test('a route that changes counts for what comes after, and a signal without one
 });
 
 test('what is no eventfd is refused or harmless, and nothing blocks', () => {
-  const { router, sent } = setUp();
+  const { router, turn, sent } = setUp();
   using _ = router;
   using file = Fd.open('/proc/self/status', 0);
   assert.throws(() => router.addIrqfd(24, new Fd(dup(file.fd))), { code: 'EPERM' });
-  router.turn();
+  turn();
   assert.deepEqual(sent, []);
 });
 
+test('a sleep ends by a signal, by a bit that is pending or posted before or after it begins, and by its time', () => {
+  const { router, irqfds, turn, sent } = setUp();
+  using _ = router;
+  using event = EventFd.create();
+  router.addIrqfd(24, irqfdOf(event));
+  router.setMsiRoute(24, 0xfee0_0000, 0x41);
+  const pending = { bits: 0 };
+  const processor = { id: 0, pending: () => pending.bits };
+  const asleep = (): void => irqfds.sleep(processor, PENDING.INTERRUPT, FOREVER_NS);
+  const endNs = hostClock.nowNs() + FOREVER_NS;
+  event.write();
+  asleep();
+  turn();
+  assert.equal(sent.length, 1);
+  pending.bits = PENDING.INTERRUPT;
+  asleep();
+  pending.bits = 0;
+  irqfds.wake(0);
+  const [wakeFd = -1] = router.describe().wakeFds;
+  assert.equal(pollFd(wakeFd, PollFlag.IN, 0), 0, 'nobody sleeps');
+  irqfds.sleep(processor, PENDING.INTERRUPT, 1e6);
+  // The post that comes between the look and the wait, as another thread's would.
+  const pendingOfLate = (): number => {
+    irqfds.wake(0);
+    return 0;
+  };
+  irqfds.sleep({ id: 0, pending: pendingOfLate }, PENDING.INTERRUPT, FOREVER_NS);
+  assert.equal(pollFd(wakeFd, PollFlag.IN, 0), 0, 'what ended a sleep ends no other');
+  assert.ok(hostClock.nowNs() < endNs);
+});
+
 test('eventfds that share a line each assert it', () => {
-  const { router, sent, asserted, resamples } = setUp();
+  const { router, turn, sent, asserted, resamples } = setUp();
   using _ = router;
   using first = EventFd.create();
   using second = EventFd.create();
@@ -97,28 +136,28 @@ test('eventfds that share a line each assert it', () => {
     [17, other.fd],
   ]);
   first.write();
-  router.turn();
+  turn();
   assert.deepEqual(asserted.splice(0), [17]);
   first.write();
   second.write();
-  router.turn();
-  router.turn();
+  turn();
+  turn();
   assert.deepEqual([asserted, sent], [[17, 17], []]);
 });
 
 test('eventfds of an edge-triggered line pulse it, for each turn that finds them signalled', () => {
-  const { router, pulses, sent, asserted } = setUp();
+  const { router, turn, pulses, sent, asserted } = setUp();
   using _ = router;
   using first = EventFd.create();
   using second = EventFd.create();
   router.addEdgeIrqfd(4, irqfdOf(first));
   router.addEdgeIrqfd(4, irqfdOf(second));
   first.write();
-  router.turn();
+  turn();
   first.write();
   second.write();
-  router.turn();
-  router.turn();
+  turn();
+  turn();
   assert.deepEqual([pulses, sent, asserted], [[4, 4, 4], [], []]);
 });
 
@@ -129,7 +168,9 @@ test('a pulse is one interrupt by the I/O APIC, and leaves the line to its other
   using router = vm.createIrqRouter();
   using event = EventFd.create();
   router.addEdgeIrqfd(4, irqfdOf(event));
-  assert.ok(vm.irqChip instanceof SoftwareIrqChip);
+  assert.ok(vm.irqChip instanceof SoftwareIrqChip && router instanceof SoftwareIrqRouter);
+  const { irqChip } = vm;
+  const irqfds = new Irqfds(router.describe());
   const [apic] = vm.irqChip.localApics;
   const ioApic = vm.irqChip.parts.get('io-apic');
   assert.ok(apic !== undefined && ioApic !== undefined);
@@ -138,7 +179,7 @@ test('a pulse is one interrupt by the I/O APIC, and leaves the line to its other
   ioApic.write(0x10, bytesOf(VECTOR, 4));
   const signal = (): number => {
     event.write();
-    router.turn();
+    irqfds.turn(irqChip);
     const vector = apic.acknowledge();
     apic.write(0xb0, bytesOf(0, 4));
     return vector;
@@ -153,6 +194,7 @@ test('the end of a service, on whichever thread, resamples every device of the l
   const clock = { nowNs: () => 0, wallMs: () => 0 };
   using vm = softwareHypervisor.createVm({ memory, vcpuCount: 1, clock });
   using router = vm.createIrqRouter();
+  assert.ok(router instanceof SoftwareIrqRouter);
   using stack = new DisposableStack();
   const devices = [17, 17, 18].map((gsi) => {
     const [irqfd, resample] = [stack.use(EventFd.create()), stack.use(EventFd.create())];
@@ -163,7 +205,10 @@ test('the end of a service, on whichever thread, resamples every device of the l
   using attached = softwareHypervisor.attachVm(vm.describe(), { clock });
   const ioApic = attached.irqChip.parts.get('io-apic');
   assert.ok(attached.irqChip instanceof SoftwareIrqChip && ioApic !== undefined);
-  const [apic] = attached.irqChip.localApics;
+  const chip = attached.irqChip;
+  const irqfds = new Irqfds(router.describe());
+  const turn = () => irqfds.turn(chip);
+  const [apic] = chip.localApics;
   assert.ok(apic !== undefined);
   apic.write(0xf0, bytesOf(0x1ff, 4));
   ioApic.write(0, bytesOf(0x10 + 2 * 17, 4));
@@ -173,14 +218,14 @@ test('the end of a service, on whichever thread, resamples every device of the l
     return devices.map(({ resample }) => resample.read());
   };
   devices[0]?.irqfd.write();
-  router.turn();
+  turn();
   assert.equal(apic.acknowledge(), VECTOR);
   devices[1]?.irqfd.write();
-  router.turn();
+  turn();
   assert.deepEqual(end(), [1n, 1n, undefined]);
   assert.equal(apic.acknowledge(), -1, 'the line has been let go');
   devices[1]?.irqfd.write();
-  router.turn();
+  turn();
   assert.equal(apic.acknowledge(), VECTOR, 'the other one signals again');
   assert.deepEqual(end(), [1n, 1n, undefined]);
   vm.irqChip.line(17).set(true);

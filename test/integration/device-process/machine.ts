@@ -159,8 +159,6 @@ export class TestMachine implements Disposable {
       addEdgeIrqfd: (gsi, irqfd) => void this.edges.push({ gsi, irqfd }),
       addLevelIrqfd: (gsi, irqfd, resample) => void this.lines.push({ gsi, irqfd, resample }),
       setMsiRoute: (gsi, address, data) => void this.routes.set(gsi, { address, data }),
-      waiting: undefined,
-      turn: () => {},
       [Symbol.dispose]: () => {},
     };
   }
