@@ -1,19 +1,21 @@
 /** Decoded code, by physical page: finds it, makes it, and forgets it when its bytes change. */
 import { assert } from '#util/assert.ts';
+import type { Engine } from './engine.ts';
 import { MAX_LENGTH, NEED_MORE, TOO_LONG } from './isa/decoder.ts';
 import { helperNumber } from './isa/helper-names.ts';
 import { LOWERINGS } from './isa/lower.ts';
 import { endBlock } from './isa/lower-common.ts';
 import { Translator } from './isa/translator.ts';
-import { CODE, CODE_KEY, CODE_TLB, GPR, RAM_BASE, RECORD, STATE } from './layout.ts';
+import { CODE, CODE_CHUNK_SHIFT, CODE_KEY, CODE_TLB, GPR, RAM_BASE, RECORD, STATE } from './layout.ts';
 import { ACCESS, type CodeWatcher, type MemoryUnit } from './memory-unit.ts';
 import { VECTOR } from './system-state.ts';
 import { CALL, CMP_JCC, CMP_JCC_IMM, HELPER, JCC, JMP, TEST_JCC, TEST_JCC_IMM } from './uops/control.ts';
 
 /** Most instructions of a block without a branch: bounds the time to the next look at interrupts. */
 const MAX_BLOCK = 64;
-const CHUNK_SHIFT = 6;
+const CHUNK_SHIFT = CODE_CHUNK_SHIFT;
 const CHUNK_WORDS = 2 ** CHUNK_SHIFT / 4;
+const CODE_TLB_END = CODE_TLB.BASE + CODE_TLB.MODES * CODE_TLB.MODE_SIZE;
 
 /** A block goes as far as it may and is found again; or it is one instruction, and is not. */
 type BlockKind = 'whole' | 'single';
@@ -28,12 +30,18 @@ interface CodePage {
   /** Physical address. */
   readonly page: number;
   readonly table: number;
-  /** One bit per 64 bytes that were decoded. */
-  readonly chunks: Uint8Array;
-  /** What those bytes were, as words. */
+  /** Two words, one bit per 64 bytes that were decoded. */
+  readonly chunks: Int32Array;
+  /** What those bytes were, as words. Both are in the engine's memory. */
   readonly copy: Int32Array;
   /** Pages whose last instruction ends here. */
   readonly dependents: Set<CodePage>;
+}
+
+export interface CodeCacheOptions {
+  /** False has every instruction decoded alone each time that it runs. */
+  readonly keepsBlocks: boolean;
+  readonly samePage: Engine['samePage'];
 }
 
 export class CodeCache implements CodeWatcher {
@@ -42,6 +50,9 @@ export class CodeCache implements CodeWatcher {
   readonly #translator: Translator;
   /** By physical address of the page plus the CODE_KEY under which it was decoded. */
   readonly #pages = new Map<number, CodePage>();
+  /** The same, by the number of its table. */
+  readonly #byTable: CodePage[] = [];
+  readonly #samePage: Engine['samePage'];
   readonly #hasCode: Uint8Array;
   readonly #crossing = new Uint8Array(32);
   /** Physical page that the second half of a page-crossing instruction came from, by record. */
@@ -52,9 +63,9 @@ export class CodeCache implements CodeWatcher {
   decoded = 0;
   flushes = 0;
 
-  /** `keepsBlocks`: false has every instruction decoded alone each time that it runs. */
-  constructor(memory: ArrayBuffer, mmu: MemoryUnit, keepsBlocks: boolean) {
+  constructor(memory: ArrayBuffer, mmu: MemoryUnit, { keepsBlocks, samePage }: CodeCacheOptions) {
     this.#kind = keepsBlocks ? 'whole' : 'single';
+    this.#samePage = samePage;
     this.#mmu = mmu;
     this.#translator = new Translator(memory);
     this.#hasCode = new Uint8Array(Math.ceil(mmu.memoryEnd / 4096));
@@ -72,7 +83,7 @@ export class CodeCache implements CodeWatcher {
     for (let key = 0; key < CODE_KEY.COUNT; key++) {
       const code = this.#pages.get(page + key);
       for (let chunk = first; code !== undefined && chunk <= last; chunk++) {
-        if (code.chunks[chunk] === 0) continue;
+        if (!isMarked(code, chunk)) continue;
         this.#currentIsGone = false;
         this.#invalidate(page);
         // Only within a page are blocks linked: any other one looks for the code of this page in its table.
@@ -174,12 +185,28 @@ export class CodeCache implements CodeWatcher {
     return (this.#mmu.bytes[at] as number) | ((this.#mmu.bytes[at + 1] as number) << 8);
   }
 
+  /**
+   * Compares what the code TLB leads to with memory, and forgets what is another now: after writes that nothing else told of. All at once, for
+   * the pages that come next are most often those that ran last, and looking each up again costs as much as the comparison (decision 0014).
+   */
+  recheck(): void {
+    const { words } = this.#mmu;
+    for (let at = CODE_TLB.BASE; at < CODE_TLB_END; at += 1 << CODE_TLB.ENTRY_SHIFT) {
+      const entry = at >> 2;
+      // No page begins at -1.
+      if (words[entry] === -1) continue;
+      const code = this.#byTable[((words[entry + (CODE_TLB.TABLE >> 2)] as number) - CODE.TABLES) / CODE.TABLE_SIZE];
+      if (code !== undefined && !this.#unchanged(code)) this.#invalidate(code.page);
+    }
+  }
+
   /** Forgets all decoded code. */
   flush(): void {
     this.flushes++;
     for (const code of this.#pages.values()) this.#hasCode[code.page / 4096] = 0;
     this.#mmu.bytes.fill(0, CODE.TABLES, CODE.TABLES + this.#pages.size * CODE.TABLE_SIZE);
     this.#pages.clear();
+    this.#byTable.length = 0;
     this.#secondPage.clear();
     this.#translator.next = CODE.RECORDS;
     this.#mmu.tlb.flush();
@@ -215,14 +242,17 @@ export class CodeCache implements CodeWatcher {
   }
 
   #create(page: number): CodePage {
-    const table = CODE.TABLES + this.#pages.size * CODE.TABLE_SIZE;
+    const index = this.#pages.size;
+    const { buffer } = this.#mmu.words;
     const code = {
       page,
-      table,
-      chunks: new Uint8Array(64),
-      copy: new Int32Array(1024),
+      table: CODE.TABLES + index * CODE.TABLE_SIZE,
+      chunks: new Int32Array(buffer, CODE.CHUNKS + index * CODE.CHUNKS_SIZE, CODE.CHUNKS_SIZE / 4),
+      copy: new Int32Array(buffer, CODE.COPIES + index * CODE.COPY_SIZE, CODE.COPY_SIZE / 4),
       dependents: new Set<CodePage>(),
     };
+    code.chunks.fill(0);
+    this.#byTable[index] = code;
     this.#pages.set(page + this.#mmu.codeKey, code);
     return code;
   }
@@ -248,22 +278,14 @@ export class CodeCache implements CodeWatcher {
   /** Whether a page begins as it did when an instruction that reaches into it was decoded. Devices write RAM unseen. */
   #startUnchanged(page: number): boolean {
     const code = this.#pages.get(page + this.#mmu.codeKey);
-    if (code === undefined || code.chunks[0] === 0) return false;
+    if (code === undefined || !isMarked(code, 0)) return false;
     const host = (RAM_BASE + page) >>> 2;
     for (let i = 0; i < CHUNK_WORDS; i++) if (this.#mmu.words[host + i] !== code.copy[i]) return false;
     return true;
   }
 
   #unchanged({ page, chunks, copy }: CodePage): boolean {
-    const { words } = this.#mmu;
-    const host = (RAM_BASE + page) >>> 2;
-    for (let chunk = 0; chunk < 64; chunk++) {
-      if (chunks[chunk] === 0) continue;
-      for (let i = chunk * CHUNK_WORDS, end = i + CHUNK_WORDS; i < end; i++) {
-        if (words[host + i] !== copy[i]) return false;
-      }
-    }
-    return true;
+    return this.#samePage(RAM_BASE + page, copy.byteOffset, chunks.byteOffset) !== 0;
   }
 
   /** Forgets what was decoded from this physical page, in every mode. */
@@ -305,8 +327,8 @@ export class CodeCache implements CodeWatcher {
       this.#mmu.tlb.protect(code.page);
     }
     for (let chunk = from >> CHUNK_SHIFT; chunk <= (to - 1) >> CHUNK_SHIFT; chunk++) {
-      if (code.chunks[chunk] === 1) continue;
-      code.chunks[chunk] = 1;
+      if (isMarked(code, chunk)) continue;
+      code.chunks[chunk >> 5] = (code.chunks[chunk >> 5] as number) | (1 << (chunk & 31));
       const host = ((RAM_BASE + code.page) >>> 2) + chunk * CHUNK_WORDS;
       code.copy.set(this.#mmu.words.subarray(host, host + CHUNK_WORDS), chunk * CHUNK_WORDS);
     }
@@ -423,3 +445,7 @@ const LINKED: ReadonlySet<number> = new Set([
   ...JCC,
   ...[CMP_JCC, TEST_JCC, CMP_JCC_IMM, TEST_JCC_IMM].flatMap((table) => [...table.values()]),
 ]);
+
+function isMarked({ chunks }: CodePage, chunk: number): boolean {
+  return (((chunks[chunk >> 5] as number) >>> (chunk & 31)) & 1) !== 0;
+}

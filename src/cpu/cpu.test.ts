@@ -143,6 +143,30 @@ test('code that a device writes runs as written once the processor is told', () 
   assert.deepEqual([machine.register(RAX), machine.register(RCX)], [2n, 2n]);
 });
 
+test('a recheck finds what a device has written in any part of the pages that the code TLB knows, and keeps the rest', () => {
+  // jmp to the next page, where mov cl,1; hlt lies at the place of each case.
+  for (const place of [0x000, 0x03e, 0x7fe, 0x800, 0xffd]) {
+    const jump = Buffer.alloc(5, 0xe9);
+    jump.writeInt32LE(0x1000 + place - 5, 1);
+    const machine = createTestMachine(jump.toString('hex'));
+    machine.ram.set([0xb1, 1, 0xf4], CODE_START + 0x1000 + place);
+    const decodedByRun = (): number => {
+      const before = machine.cpu.code.decoded;
+      machine.cpu.halted = false;
+      machine.cpu.setRip(CODE_START, 0);
+      runOn(machine);
+      return machine.cpu.code.decoded - before;
+    };
+    decodedByRun();
+    machine.cpu.code.recheck();
+    assert.equal(decodedByRun(), 0, 'nothing was written');
+    machine.ram[CODE_START + 0x1000 + place + 1] = 2;
+    machine.cpu.code.recheck();
+    assert.equal(decodedByRun(), 2, 'one page was written');
+    assert.equal(machine.register(RCX), 2n);
+  }
+});
+
 test('without kept blocks each instruction is decoded whenever it runs', () => {
   const code = 'b903000000 ffc9 75fc f4'; // mov ecx,3; dec ecx; jnz to the instruction before; hlt
   for (const [keepsBlocks, decoded] of [

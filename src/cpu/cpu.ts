@@ -108,7 +108,10 @@ export class Cpu {
     this.words = this.mmu.words;
     this.bytes = this.mmu.bytes;
     this.quads = new BigInt64Array(buffer, 0, 0x800 / 8);
-    this.code = new CodeCache(buffer, this.mmu, options.keepsBlocks ?? true);
+    this.code = new CodeCache(buffer, this.mmu, {
+      keepsBlocks: options.keepsBlocks ?? true,
+      samePage: (page, copy, chunks) => this.engine.samePage(page, copy, chunks),
+    });
     this.exceptions = new ExceptionUnit(this);
     this.segments = new SegmentUnit(this);
     this.stack = new Stack(this);

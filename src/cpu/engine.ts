@@ -1,7 +1,7 @@
 /** Builds the interpreter: one WebAssembly module made from the emitters of all micro-operations. */
 import type { FunctionBuilder, Label } from '#wasm/function-builder.ts';
 import { ModuleBuilder } from '#wasm/module-builder.ts';
-import { CODE_TLB, RECORD, STATE, STOP } from './layout.ts';
+import { CODE_CHUNK_SHIFT, CODE_TLB, RECORD, STATE, STOP } from './layout.ts';
 import { type Control, Emit, type Routines, type Scratch } from './uops/emit.ts';
 import { writeCarryRoutine, writeConditionRoutine, writeFlagsRoutine } from './uops/flag-routines.ts';
 import { allUops, type Uop } from './uops/registry.ts';
@@ -22,6 +22,8 @@ export interface Engine {
   run(record: number): number;
   /** The six arithmetic flags. */
   flags(): number;
+  /** 1 when all chunks of 64 bytes whose bits are set in the 64 at `chunks` are the same in the pages at `page` and `copy`. */
+  samePage(page: number, copy: number, chunks: number): number;
 }
 
 function scratch(f: FunctionBuilder): Scratch {
@@ -148,6 +150,31 @@ function writeMainLoop(f: FunctionBuilder, uops: readonly Uop[], routines: Routi
   f.get(code);
 }
 
+/** Chunk by chunk, four vectors at once. */
+function writeSamePage(f: FunctionBuilder): void {
+  const [page, copy, chunks] = [0, 1, 2];
+  const left = f.local('i64');
+  const at = f.local('i32');
+  const differs = f.block();
+  const done = f.block();
+  f.get(chunks).mem('i64.load').set(left);
+  const next = f.loop();
+  f.get(left).op('i64.eqz').brIf(done);
+  f.get(left).op('i64.ctz').op('i32.wrap_i64').i32(CODE_CHUNK_SHIFT).op('i32.shl').set(at);
+  for (let offset = 0; offset < 1 << CODE_CHUNK_SHIFT; offset += 16) {
+    for (const base of [page, copy]) f.get(base).get(at).op('i32.add').simdMem('v128.load', offset);
+    f.simd('v128.xor');
+    if (offset > 0) f.simd('v128.or');
+  }
+  f.simd('v128.any_true').brIf(differs);
+  f.get(left).get(left).i64(1n).op('i64.sub').op('i64.and').set(left);
+  f.br(next);
+  f.end().end();
+  f.i32(1).op('return');
+  f.end();
+  f.i32(0);
+}
+
 /** Encodes the interpreter module; `minPages` is the size of the memory that it will be given. */
 export function encodeEngine(): Uint8Array<ArrayBuffer> {
   const uops = allUops();
@@ -183,9 +210,12 @@ export function encodeEngine(): Uint8Array<ArrayBuffer> {
   });
   const run = module.define(['i32'], ['i32']);
   writeMainLoop(run.body, uops, routines, functionType);
+  const samePage = module.define(['i32', 'i32', 'i32'], ['i32']);
+  writeSamePage(samePage.body);
   module.table(entries);
   module.export('run', run.index);
   module.export('flags', flags.index);
+  module.export('samePage', samePage.index);
   return module.encode();
 }
 

@@ -99,6 +99,9 @@ export const CODE_KEY = { LONG: 0, LEGACY: 1, CODE16: 2, ADDS_BASES: 4, STACK16:
 
 const MIB = 1 << 20;
 
+/** Parts of a page that are remembered and compared as one: 64 bytes. */
+export const CODE_CHUNK_SHIFT = 6;
+
 /** Decoded code: 16-byte records, 2 bytes of place per record, a table of 4096 record addresses per code page. */
 export const CODE = {
   RECORD_SIZE: 16,
@@ -108,10 +111,16 @@ export const CODE = {
   TABLES: 73 * MIB,
   TABLE_SIZE: 4096 * 4,
   MAX_PAGES: 3072,
+  /** For each table, what the bytes of its page were when they were decoded. */
+  COPIES: 121 * MIB,
+  COPY_SIZE: 4096,
+  /** For each table 64 bits: which chunks of the page were decoded. */
+  CHUNKS: 133 * MIB,
+  CHUNKS_SIZE: 8,
 } as const;
 
 /** Guest RAM begins here, at a multiple of the host's and of WebAssembly's page size. */
-export const RAM_BASE = 128 * MIB;
+export const RAM_BASE = 136 * MIB;
 
 /** What fits behind RAM_BASE in a 4 GiB memory is more; the machine's low RAM ends at 3328 MiB. */
 export const MAX_RAM_BYTES = 3328 * MIB;

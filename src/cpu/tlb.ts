@@ -26,17 +26,13 @@ export class Tlb {
   flush(): void {
     this.#larges = 0;
     this.bytes.fill(0xff, TLB.BASE, TLB_END);
-    this.flushCode();
+    this.bytes.fill(0xff, CODE_TLB.BASE, CODE_TLB_END);
   }
 
   /** Forgets what legacy code has looked up. */
   flushLegacy(): void {
     this.bytes.fill(0xff, LEGACY_TLB, TLB_END);
     this.bytes.fill(0xff, LEGACY_CODE_TLB, CODE_TLB_END);
-  }
-
-  flushCode(): void {
-    this.bytes.fill(0xff, CODE_TLB.BASE, CODE_TLB_END);
   }
 
   /** Forgets all but what global pages gave. */

@@ -188,7 +188,7 @@ export class SoftwareVcpu implements Vcpu {
     const { deviceWrites } = this.#options.irqChip;
     if (deviceWrites !== this.#seenDeviceWrites) {
       this.#seenDeviceWrites = deviceWrites;
-      this.#cpu.mmu.tlb.flushCode();
+      this.#cpu.code.recheck();
     }
     return this.#localApic.acknowledge();
   }
