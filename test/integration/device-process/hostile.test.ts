@@ -22,6 +22,8 @@ const DEVICES = [
   { name: 'rng', socketCount: 3 },
   { name: 'block0', socketCount: 4 },
 ];
+/** The sockets in the order in which a device has them: those of the bus, of the interrupts and of the reports, then its own. */
+const SOCKET = { REPORTS: 2, OWN: 3 } as const;
 const ONES = 0xffff_ffff;
 
 /** The sockets of a device, which look alike. */
@@ -76,8 +78,8 @@ describe('main, told by a device process', { skip, ...limit }, () => {
     test(`${name}: of an interrupt that it was not given, refuses, and goes on`, () => {
       using running = new RunningDevices({ sandbox: true });
       using owned = new DisposableStack();
-      // In the order in which they were given: the second is that of the reports, on which a request is an offence.
-      const sockets = hijacked(name, running, owned).toSpliced(1, 1);
+      // On that of the reports a request is an offence.
+      const sockets = hijacked(name, running, owned).toSpliced(SOCKET.REPORTS, 1);
       // Nobody answers the first time; the second request has the same number, so that it gets the first one's answer.
       const unanswered = sockets.map(codeOfForeignRoute);
       assert.equal(running.set.turn(), undefined);
@@ -96,7 +98,7 @@ describe('main, told by a device process', { skip, ...limit }, () => {
     test(`block0: answers a resize with ${what}: that is a failure of the request alone`, () => {
       using running = new RunningDevices({ sandbox: true });
       using owned = new DisposableStack();
-      const control = hijacked('block0', running, owned)[2];
+      const control = hijacked('block0', running, owned)[SOCKET.OWN];
       assert.ok(control !== undefined);
       if (message.length > 0) write(control.fd, message);
       assert.throws(() => running.set.disks[0]?.resize({ sizeBytes: 2 * DISK_BYTES }), { name: 'MsgError' });
