@@ -165,6 +165,8 @@ test('a hostile guest hurts nobody but its own devices, and those only until it 
   ] as const) {
     servers.adopt(listenAt(join(folder, `vsock_${port}`), reads, sockets), (server) => server.close());
   }
+  // With the descriptors of the processes, which come when they have been forked.
+  assert.equal(running.set.waitUntilJailed(), undefined);
   const fdsBefore = readdirSync('/proc/self/fd').length;
   const rssBefore = process.memoryUsage.rss();
   const { verdicts, harm, pss } = await attacked(running);
