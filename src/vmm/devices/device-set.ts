@@ -20,6 +20,8 @@ import { startWarden } from './start-warden.ts';
 export interface DeviceSetOptions extends Omit<CreateDevicesOptions, 'warden'> {
   /** Becomes the set's, which starts one otherwise. */
   readonly warden?: Warden | undefined;
+  /** How long the machine's end waits for a device that does not answer; by default 10,000. */
+  readonly shutdownTimeoutMs?: number;
 }
 
 const TOKEN = { WARDEN: 0, SOURCES: 1 } as const;
@@ -143,7 +145,8 @@ export class DeviceSet implements Disposable {
   /** For after the end of the vCPU threads: the devices write what they hold back, and their processes end. */
   [Symbol.dispose](): void {
     try {
-      for (const { end } of this.#devices) shutDown(end);
+      const timeoutMs = this.#options.shutdownTimeoutMs ?? SHUTDOWN_TIMEOUT_MS;
+      for (const { end } of this.#devices) shutDown(end, timeoutMs);
     } finally {
       this.#owned.dispose();
     }
@@ -233,8 +236,8 @@ function hint({ status }: WardenEvent & { kind: 'ended' }, device: CreatedDevice
   return `: it made a system call that ${policy}.policy forbids; the kernel's log or audit log says which (${line})`;
 }
 
-function shutDown({ socketFd, sequence }: ProxyEnd): void {
-  const timeouts = { sendMs: SHUTDOWN_TIMEOUT_MS, receiveMs: SHUTDOWN_TIMEOUT_MS };
+function shutDown({ socketFd, sequence }: ProxyEnd, timeoutMs: number): void {
+  const timeouts = { sendMs: timeoutMs, receiveMs: timeoutMs };
   try {
     DeviceProxy.client({ borrowed: { fd: socketFd } }, { ...timeouts, sequence }).shutdown();
   } catch (error) {

@@ -7,6 +7,8 @@ import { childrenOf, childrenOfThreads, statusOf } from '../jail/observe.ts';
 import { TestMachine, type TestMachineOptions } from './machine.ts';
 
 const TIMEOUT_MS = 20_000;
+/** Some devices are stopped for ever here. */
+const SHUTDOWN_TIMEOUT_MS = 2000;
 
 /** The two processes of a jailed device; without a jail they are one. */
 export interface DeviceProcess {
@@ -26,7 +28,9 @@ export class RunningDevices implements Disposable {
   constructor(options: TestMachineOptions & { readonly sandbox: boolean }) {
     this.machine = this.#owned.use(new TestMachine(options));
     const before = childrenOfThreads(process.pid);
-    this.set = this.#owned.use(new DeviceSet(this.machine.options({ ...options, pmem: true })));
+    this.set = this.#owned.use(
+      new DeviceSet({ ...this.machine.options({ ...options, pmem: true }), shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS }),
+    );
     this.warden = childrenOfThreads(process.pid).find((pid) => !before.includes(pid)) ?? 0;
   }
 
