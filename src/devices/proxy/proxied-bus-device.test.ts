@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { BusDevice } from '../bus-device.ts';
+import { IrqfdLine } from '../irqfd-line.ts';
 import { DeviceProxy } from './device-protocol.ts';
-import { EdgeLine } from './edge-line.ts';
 import { ProxyBusDevice, serveBusDevice } from './proxied-bus-device.ts';
 
 function connect() {
@@ -82,7 +82,7 @@ describe('a device of the port bus in another process', () => {
 
 test('an edge-triggered line signals its rises, and nothing else', () => {
   let signals = 0;
-  const line = new EdgeLine({ write: () => void signals++ });
+  const line = new IrqfdLine({ write: () => void signals++ });
   for (const level of [false, true, true, false, false, true]) line.set(level);
   assert.equal(signals, 2);
 });

@@ -18,6 +18,12 @@ export interface ProxyEnd {
   readonly sequence: Uint32Array;
 }
 
+/** Of a device whose process is new: no request has been made. */
+export function proxyEndOf(debugLabel: string, socketFd: number): ProxyEnd {
+  const sequence = new Uint32Array(new SharedArrayBuffer(Uint32Array.BYTES_PER_ELEMENT));
+  return { debugLabel, socketFd, sequence };
+}
+
 /**
  * The bus's side, an object for each thread: a read waits for the answer, a write is posted, and what the device gets is in the order
  * of the accesses. One access at a time, for which whoever puts it on a bus has a lock. What cannot be asked reads as all ones.

@@ -2,7 +2,7 @@
 import { PCI_INTX_GSIS } from '#arch/x86_64/layout.ts';
 import { intxOf } from '#devices/pci/intx.ts';
 import { allocateBars } from '#devices/pci/pci-bar.ts';
-import type { ProxyEnd } from '#devices/proxy/proxied-bus-device.ts';
+import { type ProxyEnd, proxyEndOf } from '#devices/proxy/proxied-bus-device.ts';
 import type { ProxiedFunction } from '#devices/proxy/proxied-function.ts';
 import { queueNotifyOffset, VIRTIO_BAR, virtioVectorCount } from '#devices/virtio/virtio-pci-device.ts';
 import type { IrqRouter } from '#hypervisor/irq-router.ts';
@@ -183,11 +183,7 @@ export function createDevice(
   );
   options.irqRouter.addLevelIrqfd(intx.gsi, new Fd(dup(irqfd.fd)), new Fd(dup(resample.fd)));
   owned.use(requested.socket);
-  const end = {
-    debugLabel: name,
-    socketFd: requested.socket.fd,
-    sequence: new Uint32Array(new SharedArrayBuffer(Uint32Array.BYTES_PER_ELEMENT)),
-  };
+  const end = proxyEndOf(name, requested.socket.fd);
   return {
     id: requested.id,
     name,

@@ -1,4 +1,5 @@
 /** Main's side of serial ports with processes of their own. */
+import { proxyEndOf } from '#devices/proxy/proxied-bus-device.ts';
 import type { JailConfig } from '#jail/jail-config.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { Fd } from '#sys/fd.ts';
@@ -26,11 +27,7 @@ export function createSerial(
   );
   options.irqRouter.addEdgeIrqfd(gsi, new Fd(dup(irqfd.fd)));
   owned.use(requested.socket);
-  const end = {
-    debugLabel: name,
-    socketFd: requested.socket.fd,
-    sequence: new Uint32Array(new SharedArrayBuffer(Uint32Array.BYTES_PER_ELEMENT)),
-  };
+  const end = proxyEndOf(name, requested.socket.fd);
   return {
     id: requested.id,
     requested,

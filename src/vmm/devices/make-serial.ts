@@ -1,7 +1,8 @@
 /** A serial port in a process of its own: made outside of the jail, then a loop inside it. */
+
+import { IrqfdLine } from '#devices/irqfd-line.ts';
 import type { ByteSink } from '#devices/legacy/byte-sink.ts';
 import { Serial } from '#devices/legacy/serial.ts';
-import { EdgeLine } from '#devices/proxy/edge-line.ts';
 import { serveBusDevice } from '#devices/proxy/proxied-bus-device.ts';
 import type { ConsoleInput, ConsoleOutput } from '#devices/virtio/console/console-port.ts';
 import { FdInput, FdOutput, nullOutput } from '#devices/virtio/console/host-ends.ts';
@@ -110,7 +111,7 @@ export class SerialLoop {
     this.#buffer = new OutputBuffer(output);
     this.#serial = new Serial(new Int32Array(Serial.STATE_WORDS), {
       name,
-      interrupt: new EdgeLine(irqfd),
+      interrupt: new IrqfdLine(irqfd),
       output: wrap(this.#buffer),
     });
     this.#server = serveBusDevice(socket, this.#serial, {

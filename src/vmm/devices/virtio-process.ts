@@ -1,6 +1,6 @@
 /** The process of a virtio device: made outside of the jail, then a loop inside it. */
 
-import { IrqfdLine } from '#devices/pci/irqfd-line.ts';
+import { IrqfdLine } from '#devices/irqfd-line.ts';
 import type { MsixInterrupts } from '#devices/pci/msix.ts';
 import type { PlacedBar } from '#devices/pci/pci-bar.ts';
 import type { PciBusDevice } from '#devices/pci/pci-device.ts';

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SoftwareIrqChip } from '#hypervisor/software/irq-chip.ts';
-import { Intx } from './intx.ts';
 import { IrqfdLine } from './irqfd-line.ts';
-import { PciConfiguration } from './pci-configuration.ts';
-import { bytesOf } from './testing.ts';
+import { Intx } from './pci/intx.ts';
+import { PciConfiguration } from './pci/pci-configuration.ts';
+import { bytesOf } from './pci/testing.ts';
 
 const GSI = 17;
 const VECTOR = 0x51;
