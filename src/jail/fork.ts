@@ -3,24 +3,25 @@ import { readdirSync, readlinkSync } from 'node:fs';
 import { closeAllExcept, dup2 } from '#sys/descriptors.ts';
 import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { Fd } from '#sys/fd.ts';
-import { close, OpenFlag, open, writeAll } from '#sys/file.ts';
+import { close, OpenFlag, open, read, writeAll } from '#sys/file.ts';
 import { MessageBuffer } from '#sys/message.ts';
 import { setParentDeathSignal, setThreadName } from '#sys/prctl.ts';
-import { type ChildStatus, exitNow, fork, getpid, getppid, pidfdOpen, waitPid } from '#sys/process.ts';
-import { changeSignalMask, kill, MaskChange, resetSignals, Signal } from '#sys/signal.ts';
+import { clone, exitNow, getpid, pidfdOpen } from '#sys/process.ts';
+import { changeSignalMask, MaskChange, resetSignals, Signal } from '#sys/signal.ts';
 import { SocketType, socketpair } from '#sys/socket.ts';
+import { SyscallError } from '#sys/syscall-error.ts';
 import { assert } from '#util/assert.ts';
 import { errorMessage } from '#util/errors.ts';
 import { makeForkable } from './forkable.ts';
 import { ChildExit, ForkError, ForkedProcess, READY } from './forked-process.ts';
-import { dropPrivileges, enterNamespaces, lockDown } from './jail.ts';
+import { birthFlags, enterNamespaces, leaveGroups, lockDown, tryBirthNamespaces, writeIdMaps } from './jail.ts';
 import type { JailConfig } from './jail-config.ts';
 import { JailError, type JailRefusal, jailStep } from './jail-error.ts';
+import { otherThreadsAsleep } from './other-threads.ts';
 import { installTellingFilter } from './telling-filter.ts';
 
 /** Options of `node` without which a process must not fork: V8's threads would be missing in the child, and it would wait for them. */
 export const FORKABLE_NODE_OPTIONS = ['--single-threaded', '--v8-pool-size=0', '--disable-sigusr1'] as const;
-
 export interface ForkOptions {
   /** The thread's name, of which 15 bytes are shown. */
   readonly name: string;
@@ -55,23 +56,36 @@ const REFUSAL_MAX_CHARACTERS = 600;
 
 /** Made here, where making it is allowed. */
 const readyMessage = new MessageBuffer(READY.length, 1);
+/** What a parent sends to a child that may go on, and room for it. */
+const GO = Uint8Array.of(1);
+const goMessage = new Uint8Array(GO.length);
+/** V8's threads have next to nothing to do in such a process: tens of microseconds at a time. */
+const SLEEP_TIMEOUT_MS = 10_000;
+/** Clones until no thread has run meanwhile. */
+const ATTEMPTS_MAX = 100;
 
 /** Makes children of this process. One for each process, made before the process opens an eventfd of its own. */
 export class Forker {
   readonly #installSeccomp: (program: Uint8Array) => void;
   /** The eventfds of libuv's loops, which V8 and Node write to from anywhere, as when memory outside of V8's heap is freed. */
   readonly #loopFds: readonly number[];
+  /** Why root's supplementary groups stay, which no jail may have. */
+  readonly #groupsRefusal: JailError | undefined;
+  /** Of this process, for its children: readable from its end on. */
+  readonly #ownPidfd: number;
 
   /**
-   * Leaves a filter on every thread, under which memory cannot be kept from children. Throws ForkError NOT_FORKABLE when the process was
-   * started without FORKABLE_NODE_OPTIONS, SyscallError when the kernel takes no filters.
+   * Leaves a filter on every thread, under which memory cannot be kept from children, and root's supplementary groups. Throws ForkError
+   * NOT_FORKABLE when the process was started without FORKABLE_NODE_OPTIONS, SyscallError when the kernel takes no filters.
    */
   constructor({ installSeccomp }: ForkerOptions) {
     const missing = FORKABLE_NODE_OPTIONS.filter((option) => !process.execArgv.includes(option));
     if (missing.length > 0) throw new ForkError('NOT_FORKABLE', `node was started without ${missing.join(' ')}`);
     this.#installSeccomp = installSeccomp;
     this.#loopFds = openEventfds();
+    this.#groupsRefusal = attempt(leaveGroups);
     makeForkable();
+    this.#ownPidfd = pidfdOpen(getpid());
   }
 
   /** The numbers that are /dev/null in every child, besides standard input, output and error. */
@@ -79,49 +93,71 @@ export class Forker {
     return this.#loopFds;
   }
 
-  /** Starts a child. Throws SyscallError; what goes wrong in the child is told by `ForkedProcess.waitReady` and its status. */
+  /**
+   * Starts a child. Throws SyscallError and ForkError NOT_FORKABLE; what goes wrong in the child is told by `ForkedProcess.waitReady` and its
+   * status.
+   */
   fork(options: ForkOptions): ForkedProcess {
     const { namespaces, root } = options.jail;
     assert(root === 'host' || namespaces.includes('mount'), 'another root needs a mount namespace');
     assert(!options.keepFds.some((fd) => this.#loopFds.includes(fd)), "a descriptor of libuv's is not kept");
-    const parentPid = getpid();
-    const [readerFd, writerFd] = socketpair(SocketType.SEQPACKET);
-    const reader = new Fd(readerFd);
-    using writer = new Fd(writerFd);
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const child = this.#tryFork(options);
+      if (child !== undefined) return child;
+    }
+    throw new ForkError('NOT_FORKABLE', `other threads of this process have run during each of ${ATTEMPTS_MAX} forks`);
+  }
+
+  /** Returns undefined when another thread has run meanwhile: the child, which may lack what that held, has been ended. */
+  #tryFork(options: ForkOptions): ForkedProcess | undefined {
+    const [ours, theirs] = socketpair(SocketType.SEQPACKET);
+    const report = new Fd(ours);
+    using theirEnd = new Fd(theirs);
+    let child: ForkedProcess | undefined;
     try {
-      const pid = fork();
-      if (pid === 0) this.#becomeChild(options, { parentPid, report: writer.release() });
-      return adopt(pid, reader);
+      const before = waitForOtherThreads();
+      const born = cloneInto(birthFlags(options.jail));
+      if (born.child === undefined) this.#becomeChild(options, { report: theirEnd.release(), isBorn: born.isBorn });
+      child = new ForkedProcess({ ...born.child, report });
+      if (otherThreadsAsleep() === before) {
+        letGo(child, options.jail, born.isBorn);
+        return child;
+      }
     } catch (error) {
-      reader.close();
+      child?.[Symbol.dispose]();
+      report[Symbol.dispose]();
       throw error;
     }
+    child[Symbol.dispose]();
+    return undefined;
   }
 
   /** Whatever happens, the child does not go on with what its parent was doing. */
-  #becomeChild(options: ForkOptions, first: { parentPid: number; report: number }): never {
+  #becomeChild(options: ForkOptions, birth: Birth): never {
     try {
-      this.#child(options, first);
+      this.#child(options, birth);
     } finally {
       exitNow(ChildExit.NOT_JAILED);
     }
   }
 
-  #child(options: ForkOptions, { parentPid, report }: { parentPid: number; report: number }): never {
-    let listener: number | undefined;
+  #child(options: ForkOptions, { report, isBorn }: Birth): never {
+    const { jail, keepFds } = options;
     try {
       resetSignals(RESET_SIGNALS);
       changeSignalMask(MaskChange.SET, []);
       setThreadName(options.name);
       jailStep('descriptors', () => {
-        this.#emptyDescriptors(options.keepFds);
-        this.#closeDescriptors([...STDIO, ...options.keepFds, report]);
+        this.#emptyDescriptors(keepFds);
+        closeAllExcept([...STDIO, ...keepFds, ...this.#loopFds, report, this.#ownPidfd]);
       });
-      enterNamespaces(options.jail);
-      const isParentAlive = () => getppid() === parentPid;
-      const isSecondFork = options.jail.namespaces.includes('pid');
-      if (isSecondFork) listener = this.#forkAgain(options, { isParentAlive, report });
-      else listener = this.#enterJail(options, isParentAlive);
+      // Its end closed: it has refused the id maps, or has ended.
+      if (read(report, goMessage) === 0) exitNow(ChildExit.NOT_JAILED);
+      if (this.#groupsRefusal !== undefined) throw this.#groupsRefusal;
+      if (!isBorn) tryBirthNamespaces(jail);
+      assert(isBorn, 'a namespace that a process can enter, it can be born into');
+      enterNamespaces(jail);
+      const listener = this.#enterJail(options);
       reportReady(report, listener);
     } catch (error) {
       refuse(report, error);
@@ -129,26 +165,11 @@ export class Forker {
     runToEnd(options.run);
   }
 
-  /** Returns in the second child, which is the first process of its pid namespace, in the jail. The first waits for it. */
-  #forkAgain(options: ForkOptions, first: { isParentAlive: () => boolean; report: number }): number | undefined {
-    const ownPidfd = pidfdOpen(getpid());
-    const pid = jailStep('second fork', () => fork());
-    if (pid !== 0) this.#waitFor(pid, options.jail, first);
-    // The C library's fork has let libuv make a pipe for signals, in this child too.
-    jailStep('descriptors', () => this.#closeDescriptors([...STDIO, ...options.keepFds, first.report, ownPidfd]));
-    // getppid is 0 here, for the parent is outside of the namespace; its pidfd becomes readable when it ends.
-    return this.#enterJail(options, () => {
-      const isAlive = pollFd(ownPidfd, PollFlag.IN, 0) === 0;
-      close(ownPidfd);
-      return isAlive;
-    });
-  }
-
   /** Returns the descriptor that hears of denied calls, if there is one. */
-  #enterJail({ jail, prepare }: ForkOptions, isParentAlive: () => boolean): number | undefined {
+  #enterJail({ jail, prepare }: ForkOptions): number | undefined {
     if (prepare !== undefined) jailStep('preparation', prepare);
     lockDown(jail);
-    jailStep('death of the parent', () => dieWithParent(isParentAlive));
+    jailStep('death of the parent', () => this.#dieWithParent());
     const { seccomp, denied } = jail;
     if (seccomp === undefined) return undefined;
     return jailStep('seccomp filter', () => {
@@ -158,22 +179,11 @@ export class Forker {
     });
   }
 
-  /** The first of two children: it keeps nothing, may do nothing, and ends as the second does. */
-  #waitFor(
-    pid: number,
-    jail: JailConfig,
-    { isParentAlive, report }: { isParentAlive: () => boolean; report: number },
-  ): never {
-    try {
-      jailStep('descriptors', () => this.#closeDescriptors([report]));
-      // With the second's ids, else its end would not be allowed to end the second.
-      dropPrivileges({ ...jail, capabilities: 0 });
-      jailStep('death of the parent', () => dieWithParent(isParentAlive));
-      close(report);
-      endAs(waitPid(pid));
-    } catch (error) {
-      refuse(report, error);
-    }
+  /** After the last change of ids, which would clear it. The parent may have ended before. */
+  #dieWithParent(): void {
+    setParentDeathSignal(Signal.SIGKILL);
+    if (pollFd(this.#ownPidfd, PollFlag.IN, 0) !== 0) exitNow(ChildExit.NOT_JAILED);
+    close(this.#ownPidfd);
   }
 
   /**
@@ -186,10 +196,60 @@ export class Forker {
       if (fd !== nothing) dup2(nothing, fd);
     }
   }
+}
 
-  #closeDescriptors(keep: readonly number[]): void {
-    closeAllExcept([...keep, ...this.#loopFds]);
+function attempt(step: () => void): JailError | undefined {
+  try {
+    step();
+    return undefined;
+  } catch (error) {
+    if (error instanceof JailError) return error;
+    throw error;
   }
+}
+
+interface Birth {
+  /** The child's end of the seqpacket pair of its reports. */
+  readonly report: number;
+  /** Whether it is in the namespaces of `birthFlags`. */
+  readonly isBorn: boolean;
+}
+
+/** Sleeps until no other thread runs; returns what `otherThreadsAsleep` said. */
+function waitForOtherThreads(): string {
+  const pause = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  for (let waitedMs = 0; waitedMs < SLEEP_TIMEOUT_MS; waitedMs++) {
+    const asleep = otherThreadsAsleep();
+    if (asleep !== undefined) return asleep;
+    Atomics.wait(pause, 0, 0, 1);
+  }
+  throw new ForkError('NOT_FORKABLE', `other threads of this process have run for ${SLEEP_TIMEOUT_MS / 1000} s`);
+}
+
+/**
+ * A child without the namespaces, where the host refuses them, finds out which, and says so as it says everything else. `child` is undefined
+ * in the child.
+ */
+function cloneInto(flags: number): { child: ReturnType<typeof clone>; isBorn: boolean } {
+  if (flags === 0) return { child: clone(0), isBorn: true };
+  try {
+    return { child: clone(flags), isBorn: true };
+  } catch (error) {
+    if (!(error instanceof SyscallError)) throw error;
+    return { child: clone(0), isBorn: false };
+  }
+}
+
+/** Tells a child to go on, once its id maps are written; one whose maps are refused ends. */
+function letGo(child: ForkedProcess, jail: JailConfig, isBorn: boolean): void {
+  try {
+    if (isBorn && jail.namespaces.includes('user')) writeIdMaps(child.pid, jail);
+  } catch (error) {
+    if (!(error instanceof JailError)) throw error;
+    child.refuse(error.refusal);
+    return;
+  }
+  child.start(GO);
 }
 
 /** The last that happens before the device runs, in its filter: it keeps neither descriptor. */
@@ -203,17 +263,6 @@ function reportReady(report: number, listener: number | undefined): void {
     close(listener);
   }
   close(report);
-}
-
-/** A child without a pidfd, for want of descriptors, does not stay. */
-function adopt(pid: number, report: Fd): ForkedProcess {
-  try {
-    return new ForkedProcess(pid, report);
-  } catch (error) {
-    kill(pid, Signal.SIGKILL);
-    waitPid(pid);
-    throw error;
-  }
 }
 
 /** Descriptors of this process that are eventfds. */
@@ -231,18 +280,11 @@ function linkOf(fd: string): string | undefined {
   }
 }
 
-/** After the last change of ids, which would clear it. */
-function dieWithParent(isParentAlive: () => boolean): void {
-  setParentDeathSignal(Signal.SIGKILL);
-  if (!isParentAlive()) exitNow(ChildExit.NOT_JAILED);
-}
-
 function refuse(report: number, error: unknown): never {
   const refusal: JailRefusal =
     error instanceof JailError ? error.refusal : { step: 'preparation', errno: 0, message: errorMessage(error) };
-  // One write, for two processes may report; the reader takes the first line.
   const message = refusal.message.slice(0, REFUSAL_MAX_CHARACTERS);
-  writeAll(report, Buffer.from(`${JSON.stringify({ ...refusal, message })}\n`));
+  writeAll(report, Buffer.from(JSON.stringify({ ...refusal, message })));
   exitNow(ChildExit.NOT_JAILED);
 }
 
@@ -258,13 +300,4 @@ function runToEnd(run: () => number): never {
   } finally {
     exitNow(ChildExit.PANIC);
   }
-}
-
-/** Ends this process as another has ended, by the same signal too. */
-function endAs(status: ChildStatus): never {
-  if ('exitCode' in status) exitNow(status.exitCode);
-  const { signal } = status;
-  if (signal !== Signal.SIGKILL) resetSignals([signal]);
-  kill(getpid(), signal);
-  exitNow(128 + signal);
 }

@@ -1,6 +1,6 @@
 /** Makes a process of V8's one whose children have all of its memory. docs/decisions/0011-fork-without-exec.md has the reasons. */
 import { Advice } from '#sys/memory.ts';
-import { inheritMappings } from '#sys/process.ts';
+import { inheritMappings, keepRingsFromChildren } from '#sys/process.ts';
 import { installSeccompFilter, SeccompFlag, setNoNewPrivileges } from '#sys/seccomp.ts';
 import { assert } from '#util/assert.ts';
 import { returnValue } from './seccomp/action.ts';
@@ -38,6 +38,8 @@ export function makeForkable(): void {
   const architecture = ARCHITECTURES[process.arch];
   assert(architecture !== undefined, 'an architecture that is supported');
   setNoNewPrivileges();
+  // Later the filter would keep them for children too.
+  keepRingsFromChildren();
   // In every thread: measured, V8's worker maps pages too.
   installSeccompFilter(encode(keepForkableFilter(architecture)), SeccompFlag.TSYNC);
   inheritMappings();

@@ -1,8 +1,10 @@
 import { Fd, type HasFd } from '#sys/fd.ts';
+import { write } from '#sys/file.ts';
 import { MessageBuffer } from '#sys/message.ts';
-import { type ChildStatus, pidfdOpen, pidfdSendSignal, tryWaitPidfd, waitPidfd } from '#sys/process.ts';
+import { type ChildStatus, pidfdSendSignal, tryWaitPidfd, waitPidfd } from '#sys/process.ts';
 import { Signal } from '#sys/signal.ts';
-import { Errno } from '#sys/syscall-error.ts';
+import { Shutdown, shutdown } from '#sys/socket.ts';
+import { Errno, SyscallError } from '#sys/syscall-error.ts';
 import { assert } from '#util/assert.ts';
 import { CodedError } from '#util/errors.ts';
 import { JailError, type JailRefusal } from './jail-error.ts';
@@ -27,22 +29,20 @@ export class ForkError extends CodedError<'NOT_FORKABLE' | 'CHILD_DIED'> {
   override readonly name = 'ForkError';
 }
 
-/**
- * A child made by a fork. `fd` is its pidfd, readable from its end on. With a pid namespace it is the process that waits for the
- * device and ends as that does; when it is killed the device is killed too.
- */
+/** A child made by a fork. `fd` is its pidfd, readable from its end on. */
 export class ForkedProcess implements HasFd, Disposable {
   readonly pid: number;
   readonly #pidfd: Fd;
   readonly #report: Fd;
   #listener: Fd | undefined;
+  #refusal: JailRefusal | undefined;
   #status: ChildStatus | undefined;
 
-  /** Takes our end of the seqpacket pair of the child's reports over. Throws SyscallError. */
-  constructor(pid: number, report: Fd) {
+  /** Takes the pidfd and our end of the seqpacket pair of the child's reports over. */
+  constructor({ pid, pidfd, report }: { readonly pid: number; readonly pidfd: number; readonly report: Fd }) {
     this.pid = pid;
     this.#report = report;
-    this.#pidfd = new Fd(pidfdOpen(pid));
+    this.#pidfd = new Fd(pidfd);
   }
 
   get fd(): number {
@@ -59,6 +59,21 @@ export class ForkedProcess implements HasFd, Disposable {
     return this.#report.isOpen;
   }
 
+  /** Lets the child, which waits for a message, go on. One that has ended does not. Throws SyscallError. */
+  start(message: Uint8Array): void {
+    try {
+      write(this.readyFd, message);
+    } catch (error) {
+      if (!(error instanceof SyscallError && error.errno === Errno.EPIPE)) throw error;
+    }
+  }
+
+  /** Ends the child, which waits for `start`. `waitReady` throws this refusal. */
+  refuse(refusal: JailRefusal): void {
+    this.#refusal = refusal;
+    shutdown(this.readyFd, Shutdown.WRITE);
+  }
+
   /**
    * Waits until the child is in its jail. Throws JailError when the jail was refused, ForkError CHILD_DIED when the child was
    * killed before.
@@ -71,9 +86,9 @@ export class ForkedProcess implements HasFd, Disposable {
       this.#report.close();
     }
     if (text === READY) return;
-    const line = /\{.*\}$/m.exec(text)?.[0];
-    if (line === undefined) throw new ForkError('CHILD_DIED', 'the child ended before it was in its jail');
-    throw new JailError(JSON.parse(line) as JailRefusal);
+    if (this.#refusal !== undefined) throw new JailError(this.#refusal);
+    if (text === '') throw new ForkError('CHILD_DIED', 'the child ended before it was in its jail');
+    throw new JailError(JSON.parse(text) as JailRefusal);
   }
 
   /** The descriptor that hears of denied calls, once the child is in its jail; undefined where there is none. */
@@ -81,7 +96,10 @@ export class ForkedProcess implements HasFd, Disposable {
     return this.#listener;
   }
 
-  /** Throws SyscallError ESRCH when the child has been waited for. */
+  /**
+   * Throws SyscallError ESRCH when the child has been waited for. The first process of a pid namespace takes no other signal than SIGKILL and
+   * SIGSTOP.
+   */
   kill(signal: number = Signal.SIGKILL): void {
     pidfdSendSignal(this.fd, signal);
   }
@@ -98,7 +116,7 @@ export class ForkedProcess implements HasFd, Disposable {
     return this.#status;
   }
 
-  /** '' at the end, when both processes of the child have closed theirs. */
+  /** '' at the end, when the child has closed its. */
   #nextReport(): string {
     let sizeBytes: number;
     do sizeBytes = reports.receive({ fd: this.readyFd }, true);

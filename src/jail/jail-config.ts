@@ -24,11 +24,11 @@ export interface FolderRoot {
  * are for an ordinary user without a user namespace, who may not change them.
  */
 export interface JailConfig {
-  /** Without 'user' only root can enter the others. 'pid' makes the device the namespace's first process, below one that waits for it. */
+  /** Without 'user' only root can enter the others. 'pid' makes the device the namespace's first process. */
   readonly namespaces: readonly NamespaceName[];
   /** 'empty': a read-only tmpfs with nothing in it, which needs 'mount'. 'host': what the caller has. A folder needs 'mount' too. */
   readonly root: 'empty' | 'host' | FolderRoot;
-  /** Who root becomes; without it the ids stay. With a user namespace before it is entered, so that the map is this user's own. */
+  /** Who root becomes; without it the ids stay. With a user namespace that has no maps of its own, the one user that it has. */
   readonly user?: { readonly uid: number; readonly gid: number };
   /**
    * By default the ids map to themselves. With maps the process becomes 0 inside, which they must have; those of more than the
@@ -45,8 +45,7 @@ export interface JailConfig {
   /** A program of `struct sock_filter`, installed last. Absent: no filter. */
   readonly seccomp?: Uint8Array;
   /**
-   * The program returns SECCOMP_RET_USER_NOTIF for what is denied: the parent learns which call it was, and kills the process as the kernel would, with
-   * SIGSYS, or has the call fail with EPERM. A host that gives no listener kills by itself. Absent: nobody is told.
+   * The program returns SECCOMP_RET_USER_NOTIF for what is denied: the parent learns which call it was, and kills the process as the kernel would, or has the call fail with EPERM. A host that gives no listener kills by itself. Absent: nobody is told.
    */
   readonly denied?: 'kill' | 'refuse';
 }

@@ -7,7 +7,6 @@ export type JailStep =
   | 'user change'
   | `${'user' | 'pid' | 'mount' | 'net' | 'ipc' | 'uts' | 'cgroup'} namespace`
   | 'id maps'
-  | 'second fork'
   | 'preparation'
   | 'empty root'
   | 'shared folder as root'

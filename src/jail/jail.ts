@@ -1,6 +1,6 @@
 /**
- * What minijail does for crosvm, for a process that has just been forked and has one thread. Two parts, because a pid namespace takes a
- * fork between them: `enterNamespaces` runs in the first child, `lockDown` in the second; without a pid namespace one process does both.
+ * What minijail does for crosvm, for a process that has just been forked and has one thread. It is born into its user and pid namespaces
+ * (`birthFlags`), its parent writes its id maps, and it does the rest: `enterNamespaces`, then `lockDown`.
  */
 import {
   currentIds,
@@ -13,7 +13,7 @@ import {
   setRlimit,
   setUser,
 } from '#sys/credentials.ts';
-import { Fd, openPipe } from '#sys/fd.ts';
+import { Fd } from '#sys/fd.ts';
 import { OpenFlag, read, write } from '#sys/file.ts';
 import {
   attachTree,
@@ -31,9 +31,7 @@ import {
   unshare,
 } from '#sys/namespaces.ts';
 import { clearAmbientSet, dropBoundingSet, SecureBit, setDumpable, setSecureBits } from '#sys/prctl.ts';
-import { exitNow, fork, getpid, waitPid } from '#sys/process.ts';
 import { setNoNewPrivileges } from '#sys/seccomp.ts';
-import { Errno, SyscallError } from '#sys/syscall-error.ts';
 import { type FolderRoot, type IdMap, type JailConfig, NAMESPACES, type NamespaceName } from './jail-config.ts';
 import { jailStep } from './jail-error.ts';
 
@@ -46,6 +44,8 @@ const FLAGS: Readonly<Record<NamespaceName, number>> = {
   uts: CloneFlag.NEWUTS,
   cgroup: CloneFlag.NEWCGROUP,
 };
+
+const BIRTH_NAMESPACES: readonly NamespaceName[] = ['user', 'pid'];
 
 /** Every bit that takes something away from root, and the lock of each, one bit higher; KEEP_CAPS is off and locked. */
 export const SECURE_BITS =
@@ -61,25 +61,25 @@ const MOUNT_POINT = '/proc';
 export const CAP_SETPCAP = 1n << 8n;
 export const NO_CAPABILITIES = { effective: 0n, permitted: 0n, inheritable: 0n };
 
-/** Changes the user, if it is to be changed before, and enters the namespaces. Throws JailError. */
-export function enterNamespaces(config: JailConfig): void {
-  const { namespaces } = config;
-  jailStep('user change', leaveGroups);
-  if (namespaces.includes('user')) {
-    jailStep('user change', () => changeUser(config));
-    // The change has made the files in /proc/self root's, and with them the id maps.
-    setDumpable(true);
-  }
+/** The namespaces into which a process can only be born, pid_namespaces(7), and the one that gives it the right to those, as bits of CloneFlag. */
+export function birthFlags({ namespaces }: JailConfig): number {
+  return BIRTH_NAMESPACES.filter((name) => namespaces.includes(name)).reduce((bits, name) => bits | FLAGS[name], 0);
+}
+
+/** Enters the namespaces that the process was not born in, the user namespace being the first of all. Throws JailError. */
+export function enterNamespaces({ namespaces }: JailConfig): void {
   for (const name of NAMESPACES) {
-    if (!namespaces.includes(name)) continue;
-    // The outer ids: inside they are unmapped until the maps are written.
-    const { euid, egid } = currentIds();
-    const mapper =
-      name === 'user' && mapsOthers(config, euid, egid) ? jailStep('id maps', () => new IdMapper(config)) : undefined;
-    jailStep(`${name} namespace`, () => unshare(FLAGS[name]));
-    if (name !== 'user') continue;
-    jailStep('id maps', () => (mapper === undefined ? writeIdMaps(config, euid, egid) : mapper.write()));
+    if (namespaces.includes(name) && !BIRTH_NAMESPACES.includes(name)) enterNamespace(name);
   }
+}
+
+/** Tries what `birthFlags` are for in a process that was born without them, to find out which it is that the host refuses. Throws JailError. */
+export function tryBirthNamespaces({ namespaces }: JailConfig): void {
+  for (const name of BIRTH_NAMESPACES) if (namespaces.includes(name)) enterNamespace(name);
+}
+
+function enterNamespace(name: NamespaceName): void {
+  jailStep(`${name} namespace`, () => unshare(FLAGS[name]));
 }
 
 /** Everything after the namespaces, the seccomp filter aside. Needs no descriptor. Throws JailError. */
@@ -91,8 +91,8 @@ export function lockDown(config: JailConfig): void {
   dropPrivileges(config);
 }
 
-/** Limits, capabilities, no new privileges: what the process that waits for the device does too. Throws JailError. */
-export function dropPrivileges(config: JailConfig): void {
+/** Limits, capabilities, no new privileges. */
+function dropPrivileges(config: JailConfig): void {
   jailStep('limits', () => {
     for (const [name, value] of Object.entries(config.rlimits) as [RlimitName, number][]) {
       const { hard } = getRlimit(name);
@@ -107,8 +107,7 @@ export function dropPrivileges(config: JailConfig): void {
     // NO_SETUID_FIXUP lets a change of user leave the rest to capset.
     setSecureBits(SECURE_BITS);
   });
-  if (!config.namespaces.includes('user')) jailStep('user change', () => changeUser(config));
-  else jailStep('user change', () => becomeFirst(config));
+  jailStep('user change', () => changeUser(config));
   jailStep('capabilities', () => {
     clearAmbientSet();
     const kept = BigInt(config.capabilities ?? 0);
@@ -120,84 +119,38 @@ export function dropPrivileges(config: JailConfig): void {
   });
 }
 
-/** Root leaves its supplementary groups, whoever it becomes, unless its own user namespace forbids that to all. */
-function leaveGroups(): void {
-  if (currentIds().euid !== 0) return;
-  using file = Fd.open('/proc/self/setgroups');
-  const text = Buffer.alloc('allow'.length);
-  read(file.fd, text);
-  if (text.toString('latin1') === 'allow') setGroups([]);
+/** Root leaves its supplementary groups, for itself and all of its children, unless its own user namespace forbids that to all. Throws JailError. */
+export function leaveGroups(): void {
+  jailStep('user change', () => {
+    if (currentIds().euid !== 0) return;
+    using file = Fd.open('/proc/self/setgroups');
+    const text = Buffer.alloc('allow'.length);
+    read(file.fd, text);
+    if (text.toString('latin1') === 'allow') setGroups([]);
+  });
 }
 
-function changeUser({ user }: Pick<JailConfig, 'user'>): void {
-  if (user === undefined) return;
-  setGroup(user.gid);
-  setUser(user.uid);
+/** In a user namespace the map has this id, and with a map of the config's own that is 0. */
+function changeUser({ namespaces, user, uidMap, gidMap }: JailConfig): void {
+  const isMapped = namespaces.includes('user');
+  const gid = isMapped && gidMap !== undefined ? 0 : user?.gid;
+  const uid = isMapped && uidMap !== undefined ? 0 : user?.uid;
+  if (gid !== undefined) setGroup(gid);
+  if (uid !== undefined) setUser(uid);
 }
 
-/** What its id is already where the map has that alone. */
-function becomeFirst({ uidMap, gidMap }: JailConfig): void {
-  if (gidMap !== undefined) setGroup(0);
-  if (uidMap !== undefined) setUser(0);
-}
-
-/** Whether a process that has entered the namespace may not write the maps itself, user_namespaces(7). */
-function mapsOthers({ uidMap = [], gidMap = [] }: JailConfig, uid: number, gid: number): boolean {
-  const isOwn = (map: readonly IdMap[], id: number): boolean =>
-    map.length <= 1 && map.every(({ outside, count }) => outside === id && count === 1);
-  return !isOwn(uidMap, uid) || !isOwn(gidMap, gid);
-}
-
-/** A child that stays outside of the user namespace and writes its parent's maps. */
-class IdMapper {
-  readonly #pid: number;
-  readonly #go: Fd;
-
-  constructor(config: JailConfig) {
-    const parent = getpid();
-    const { reader, writer } = openPipe();
-    this.#go = writer;
-    this.#pid = fork();
-    if (this.#pid === 0) runMapper(config, parent, { reader, writer });
-    reader.close();
-  }
-
-  /** Once in the namespace. */
-  write(): void {
-    write(this.#go.fd, Uint8Array.of(0));
-    this.#go.close();
-    const status = waitPid(this.#pid);
-    if ('exitCode' in status && status.exitCode === 0) return;
-    throw new SyscallError('write', 'exitCode' in status ? status.exitCode : Errno.ESRCH, {
-      path: '/proc/PID/uid_map',
-    });
-  }
-}
-
-/** Ends with the errno of what failed. */
-function runMapper(config: JailConfig, pid: number, { reader, writer }: { reader: Fd; writer: Fd }): never {
-  try {
-    writer.close();
-    if (read(reader.fd, new Uint8Array(1)) === 1) {
-      writeWhole(`/proc/${pid}/setgroups`, 'deny');
-      const { euid, egid } = currentIds();
-      writeWhole(`/proc/${pid}/uid_map`, idMapText(config.uidMap ?? ownMap(euid)));
-      writeWhole(`/proc/${pid}/gid_map`, idMapText(config.gidMap ?? ownMap(egid)));
-    }
-    exitNow(0);
-  } catch (error) {
-    exitNow(error instanceof SyscallError ? error.errno : Errno.EINVAL);
-  }
+/** Writes the maps of a child that has just been born into its user namespace, user_namespaces(7). The child has to wait for it. Throws JailError. */
+export function writeIdMaps(pid: number, { user, uidMap, gidMap }: JailConfig): void {
+  jailStep('id maps', () => {
+    const { euid, egid } = currentIds();
+    // Whoever may leave a group could get at a file that shuts out this group: the kernel wants this first of ordinary users.
+    writeWhole(`/proc/${pid}/setgroups`, 'deny');
+    writeWhole(`/proc/${pid}/uid_map`, idMapText(uidMap ?? ownMap(user?.uid ?? euid)));
+    writeWhole(`/proc/${pid}/gid_map`, idMapText(gidMap ?? ownMap(user?.gid ?? egid)));
+  });
 }
 
 const ownMap = (id: number): readonly IdMap[] => [{ inside: id, outside: id, count: 1 }];
-
-function writeIdMaps({ uidMap, gidMap }: JailConfig, uid: number, gid: number): void {
-  // Whoever may leave a group could get at a file that shuts out this group: the kernel wants this first of ordinary users.
-  writeWhole('/proc/self/setgroups', 'deny');
-  writeWhole('/proc/self/uid_map', idMapText(uidMap ?? ownMap(uid)));
-  writeWhole('/proc/self/gid_map', idMapText(gidMap ?? ownMap(gid)));
-}
 
 /** These files take what they get in one write. */
 function writeWhole(path: string, text: string): void {

@@ -1,7 +1,6 @@
 /** The walls of a process that goes on with all of its threads, as main does: no capabilities, no new privileges, a seccomp filter. */
-import { readFileSync } from 'node:fs';
 import { capsetCall, getCapabilities, setCapabilities } from '#sys/credentials.ts';
-import { callOnOtherThreads, threadIds } from '#sys/every-thread.ts';
+import { callOnOtherThreads, threadIds, threadStatus } from '#sys/every-thread.ts';
 import { clearAmbientSet, dropBoundingSet, privilegeCalls, setSecureBits } from '#sys/prctl.ts';
 import { installSeccompFilter, SeccompFlag, setNoNewPrivileges } from '#sys/seccomp.ts';
 import { CAP_SETPCAP, NO_CAPABILITIES, SECURE_BITS } from './jail.ts';
@@ -48,20 +47,9 @@ function threadsWithPrivileges(mustHaveNoBounds: boolean): string[] {
   const hasCapability = new RegExp(`^Cap(?:${sets}):\\s*0*[1-9a-f]`, 'm');
   const names: string[] = [];
   for (const id of threadIds()) {
-    const status = statusOf(id);
+    const status = threadStatus(id);
     if (status === undefined || !(hasCapability.test(status) || /^NoNewPrivs:\s*0/m.test(status))) continue;
     names.push(/^Name:\s*(.*)$/m.exec(status)?.[1] ?? String(id));
   }
   return names;
-}
-
-/** Undefined for a thread that has ended. */
-function statusOf(thread: number): string | undefined {
-  try {
-    return readFileSync(`/proc/self/task/${thread}/status`, 'latin1');
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    if (code === 'ENOENT' || code === 'ESRCH') return undefined;
-    throw error;
-  }
 }

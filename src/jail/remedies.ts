@@ -18,7 +18,6 @@ export const REMEDIES: Readonly<Record<JailStep, string>> = {
   'ipc namespace': NAMESPACE,
   'uts namespace': NAMESPACE,
   'cgroup namespace': NAMESPACE,
-  'second fork': 'raise the limit of processes (ulimit -u, pids.max of the cgroup) or free memory',
   preparation: KERNEL_BUG,
   'empty root': `let mount and pivot_root work: ${NAMESPACE}`,
   'shared folder as root': `use Linux 5.12 or newer, and let mount and pivot_root work: ${NAMESPACE}`,

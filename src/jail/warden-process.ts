@@ -69,6 +69,8 @@ interface Child {
   readonly told: Set<number>;
   /** Whether its listener is waited for. */
   isHeard: boolean;
+  /** Whether it was killed for a denied call: the kernel would have done that with SIGSYS, which the first process of a pid namespace ignores. */
+  isKilled: boolean;
 }
 
 /** Serves the control socket until main closes it; then the process ends, and its children with it. */
@@ -154,7 +156,7 @@ class WardenProcess {
       },
       run: () => run(),
     });
-    this.#children.set(id, { process: child, denied: jail.denied, told: new Set(), isHeard: false });
+    this.#children.set(id, { process: child, denied: jail.denied, told: new Set(), isHeard: false, isKilled: false });
     this.#poll.add(readyOf(child), { event: 'ready', id });
     this.#poll.add(child, { event: 'end', id });
     this.#reply({ kind: 'forked', id, pid: child.pid }, [child.fd]);
@@ -192,8 +194,12 @@ class WardenProcess {
     const { process, denied, told } = child;
     if (!told.has(heard.call)) this.#reply({ kind: 'denied', id, call: heard.call });
     told.add(heard.call);
-    if (denied === 'refuse') refuseCall(listener.fd, heard);
-    else process.kill(Signal.SIGSYS);
+    if (denied === 'refuse') {
+      refuseCall(listener.fd, heard);
+    } else {
+      child.isKilled = true;
+      process.kill();
+    }
   }
 
   #reportEnd(id: number): void {
@@ -206,7 +212,7 @@ class WardenProcess {
     this.#stopHearing(child);
     this.#poll.remove(child.process);
     child.process.close();
-    this.#reply({ kind: 'ended', id, status });
+    this.#reply({ kind: 'ended', id, status: child.isKilled ? { signal: Signal.SIGSYS } : status });
   }
 
   #stopHearing(child: Child): void {

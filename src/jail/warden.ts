@@ -36,7 +36,6 @@ export interface RequestedDevice {
 
 /** A device process, as main knows it. */
 export interface ForkedDevice extends RequestedDevice {
-  /** Of the process that ends as the device does, and with which it ends. */
   readonly pid: number;
   /** Readable from the end on; its status is in the warden's event. */
   readonly pidfd: Fd;

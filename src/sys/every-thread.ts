@@ -3,7 +3,7 @@
  * set, secure bits. A signal whose handler is machine code makes them, as the C library itself does for setuid(2), nptl(7): V8's and
  * libuv's threads exist before the first line of a program runs, and take no other requests.
  */
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { assert } from '#util/assert.ts';
 import { bind, bufferOver, lastError } from './ffi.ts';
 import { MapFlag, mmap, mprotect, PAGE_SIZE_BYTES, Prot } from './memory.ts';
@@ -73,6 +73,17 @@ export interface ThreadCall {
 /** The threads of this process. */
 export function threadIds(): number[] {
   return readdirSync('/proc/self/task').map(Number);
+}
+
+/** What /proc/self/task/ID/status says of a thread, proc(5); undefined for one that has ended. */
+export function threadStatus(id: number): string | undefined {
+  try {
+    return readFileSync(`/proc/self/task/${id}/status`, 'latin1');
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined;
+    throw error;
+  }
 }
 
 /**

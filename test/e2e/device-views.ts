@@ -33,9 +33,7 @@ export function checkDeviceProcesses(machine: number, expected: readonly Expecte
   const main = viewOf(machine);
   checkMain(main, machine, isJailed);
   for (const device of expected) {
-    // In a jail the process that the warden made only waits for the device's.
-    const first = found.get(device.name) ?? 0;
-    const view = viewOf(isJailed ? (childrenOfThreads(first)[0] ?? 0) : first);
+    const view = viewOf(found.get(device.name) ?? 0);
     assert.deepEqual(leadsTo(view), [...COMMON, ...device.own].sort(), device.name);
     checkPrivileges(device.name, view);
     if (isJailed) checkJail(device, view, main);

@@ -214,7 +214,7 @@ for (const { how, sandbox, skip } of [
     }, () => {
       using machine = new Machine({ sandbox });
       machine.driver.reset();
-      const { fds } = viewOf(machine.running.process('console').device);
+      const { fds } = viewOf(machine.running.process('console'));
       const others = Object.values(fds)
         .map((link) => link.replace(/:\[\d+\]$/, ''))
         .filter((link) => !['/dev/null', 'anon_inode:[eventfd]', 'anon_inode:[eventpoll]'].includes(link));

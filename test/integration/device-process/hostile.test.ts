@@ -35,9 +35,8 @@ function socketsOf(pid: number, owned: DisposableStack): Fd[] {
 
 /** The device `name`, stopped, with its sockets in our hands. */
 function hijacked(name: string, running: RunningDevices, owned: DisposableStack): Fd[] {
-  const proxy = running.proxy(name, 1000);
-  assert.notEqual(proxy.readConfigRegister(0), ONES);
-  const { device } = running.process(name);
+  assert.notEqual(running.proxy(name).readConfigRegister(0), ONES);
+  const device = running.process(name);
   const sockets = socketsOf(device, owned);
   assert.equal(sockets.length, DEVICES.find((each) => each.name === name)?.socketCount);
   kill(device, Signal.SIGSTOP);

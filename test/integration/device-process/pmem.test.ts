@@ -123,10 +123,10 @@ describe('persistent memory among the addresses of the guest', () => {
     proxy.readBar(0, BAR.DEVICE.offset + 8, sizeBytes);
     assert.equal(viewOf(start).getBigUint64(0, true), BigInt(region?.guestAddress ?? 0));
     assert.deepEqual([viewOf(sizeBytes).getBigUint64(0, true), region?.sizeBytes], [2n ** 21n, 8192]);
-    const { device } = running.process('pmem0');
-    const links = Object.entries(linksIn(`/proc/${device}/fd`)).filter(([, link]) => link === pmemPath);
+    const pid = running.process('pmem0');
+    const links = Object.entries(linksIn(`/proc/${pid}/fd`)).filter(([, link]) => link === pmemPath);
     const flags = links.map(
-      ([fd]) => /^flags:\s+(\d+)$/m.exec(readFileSync(`/proc/${device}/fdinfo/${fd}`, 'latin1'))?.[1],
+      ([fd]) => /^flags:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'latin1'))?.[1],
     );
     assert.deepEqual(
       flags.map((text) => Number.parseInt(text ?? '', 8) & 3),

@@ -3,18 +3,13 @@ import { readFileSync } from 'node:fs';
 import type { ProxyEnd } from '#devices/proxy/proxied-bus-device.ts';
 import { ProxyDevice } from '#devices/proxy/proxy-device.ts';
 import { DeviceSet } from '#vmm/devices/device-set.ts';
+import type { Policies } from '#vmm/policies.ts';
 import { childrenOf, childrenOfThreads, statusOf } from '../jail/observe.ts';
 import { TestMachine, type TestMachineOptions } from './machine.ts';
 
 const TIMEOUT_MS = 20_000;
 /** Some devices are stopped for ever here. */
 const SHUTDOWN_TIMEOUT_MS = 2000;
-
-/** The two processes of a jailed device; without a jail they are one. */
-export interface DeviceProcess {
-  readonly waiter: number;
-  readonly device: number;
-}
 
 /** The object owns the machine and the processes. */
 export class RunningDevices implements Disposable {
@@ -25,11 +20,17 @@ export class RunningDevices implements Disposable {
   /** What the proxies reported: `label: reason`. */
   readonly failures: string[] = [];
 
-  constructor(options: TestMachineOptions & { readonly sandbox: boolean }) {
+  /** `policies`: instead of the machine's own. */
+  constructor(options: TestMachineOptions & { readonly sandbox: boolean; readonly policies?: Policies }) {
     this.machine = this.#owned.use(new TestMachine(options));
+    const { policies } = options;
     const before = childrenOfThreads(process.pid);
     this.set = this.#owned.use(
-      new DeviceSet({ ...this.machine.options({ ...options, pmem: true }), shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS }),
+      new DeviceSet({
+        ...this.machine.options({ ...options, pmem: true }),
+        shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS,
+        ...(policies === undefined ? {} : { policies }),
+      }),
     );
     this.warden = childrenOfThreads(process.pid).find((pid) => !before.includes(pid)) ?? 0;
   }
@@ -46,10 +47,11 @@ export class RunningDevices implements Disposable {
     return new ProxyDevice({ debugLabel, socket: { fd: socketFd }, sequence, onFailure, answerTimeoutMs });
   }
 
-  process(name: string): DeviceProcess {
-    const waiter = childrenOf(this.warden).find((pid) => statusOf(pid)['Name'] === name);
-    if (waiter === undefined) throw new Error(`no process ${name}`);
-    return { waiter, device: childrenOf(waiter)[0] ?? waiter };
+  /** The id of a device's process. */
+  process(name: string): number {
+    const pid = childrenOf(this.warden).find((child) => statusOf(child)['Name'] === name);
+    if (pid === undefined) throw new Error(`no process ${name}`);
+    return pid;
   }
 
   /** Turns until the set says why the machine cannot go on; undefined when nothing has come for a time. */

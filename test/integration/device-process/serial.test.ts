@@ -150,13 +150,13 @@ for (const { how, sandbox, skip } of [
       const { running } = port;
       const end = running.set.serialPorts[2];
       assert.ok(end !== undefined);
-      kill(running.process('serial2').device, Signal.SIGSTOP);
+      kill(running.process('serial2'), Signal.SIGSTOP);
       const proxy = running.proxyOf(end, 100);
       const data = new Uint8Array(1);
       proxy.readBar(0, R.LSR, data);
       assert.deepEqual([...data], [0xff]);
       assert.deepEqual(running.failures.splice(0), ['serial2: its process has not answered for 0.1 s']);
-      kill(running.process('serial2').device, Signal.SIGKILL);
+      kill(running.process('serial2'), Signal.SIGKILL);
       assert.equal(running.failure(), 'serial2: its process ended: killed by SIGKILL');
       assert.equal(port.get(R.LSR), 0xff);
       assert.deepEqual(running.failures, ['serial2: its process is gone']);
@@ -186,7 +186,7 @@ test('a serial port in its jail has no guest memory, and no more descriptors tha
 }, () => {
   using port = new Port(true);
   port.say('x');
-  const view = viewOf(port.running.process('serial2').device);
+  const view = viewOf(port.running.process('serial2'));
   const own = viewOf(process.pid);
   for (const kind of ['mnt', 'net', 'pid', 'user'] as const) {
     assert.notEqual(view.namespaces[kind], own.namespaces[kind], kind);

@@ -7,7 +7,7 @@ import { Fd, openPipe } from '#sys/fd.ts';
 import { FcntlCommand, fcntl, OpenFlag, tryRead } from '#sys/file.ts';
 import { chdir, mount, pivotRoot, umount } from '#sys/namespaces.ts';
 import { isDumpable } from '#sys/prctl.ts';
-import { pidfdOpen, pidfdSendSignal, tryWaitPidfd, waitPid } from '#sys/process.ts';
+import { pidfdOpen, pidfdSendSignal, tryWaitPidfd, waitPidfd } from '#sys/process.ts';
 
 /** No process has it: above pid_max. */
 const NO_PID = 2 ** 30;
@@ -27,10 +27,15 @@ describe('a duplicate at a number', () => {
   });
 });
 
+function waitForMyself(): void {
+  using own = new Fd(pidfdOpen(process.pid));
+  waitPidfd(own.fd);
+}
+
 describe('what fails names its call', () => {
   const calls: Readonly<Record<string, readonly [string, string, () => void]>> = {
     'pidfd_open of nobody': ['pidfd_open', 'ESRCH', () => pidfdOpen(NO_PID)],
-    'waitid for nobody': ['waitid', 'ECHILD', () => waitPid(NO_PID)],
+    'waitid for nobody': ['waitid', 'ECHILD', () => waitForMyself()],
     'waitid on what is no pidfd': ['waitid', 'EBADF', () => tryWaitPidfd(2 ** 20)],
     'a signal to what is no pidfd': ['pidfd_send_signal', 'EBADF', () => pidfdSendSignal(2 ** 20, 0)],
     'chdir to nowhere': ['chdir', 'ENOENT', () => chdir('/does-not-exist')],

@@ -115,7 +115,7 @@ async function attacked(running: RunningDevices): Promise<Attacked> {
   const workerData: Attacking = {
     memory: machine.memory.describe(),
     functions: set.pciFunctions,
-    pids: { warden: running.warden, ...Object.fromEntries(names.map((name) => [name, running.process(name).device])) },
+    pids: { warden: running.warden, ...Object.fromEntries(names.map((name) => [name, running.process(name)])) },
     only: ONLY,
   };
   const thread = new Worker(new URL('./attacking-thread.ts', import.meta.url), { workerData });

@@ -16,16 +16,13 @@ import { installSeccompFilter } from '#sys/seccomp.ts';
 import { kill, Signal } from '#sys/signal.ts';
 import { SocketType, socketpair } from '#sys/socket.ts';
 import { killOnOpening } from './filters.ts';
-import { childrenOf, linksIn, runs, viewOf } from './observe.ts';
+import { childrenOf, linksIn, viewOf } from './observe.ts';
 import { REFUSED_MAP } from './refused-map.ts';
 
 /** All of uapi/linux/securebits.h with their locks, KEEP_CAPS locked only. */
 const SECURE_BITS = 0xef;
 
 const forker = new Forker({ installSeccomp: installSeccompFilter });
-
-/** The process in the jail: the child of the one that waits for it, when there is a pid namespace. */
-const deviceOf = (pid: number) => childrenOf(pid)[0] ?? pid;
 
 /** A child that waits for a byte, or its end. */
 function waitingChild(jail: JailConfig, run: (socket: number) => number = () => 0) {
@@ -59,11 +56,10 @@ function viewOfChild(jail: JailConfig) {
   const { child, socket, theirs } = waitingChild(jail, () =>
     getSecureBits() === SECURE_BITS ? Number(isDumpable()) : 2,
   );
-  const device = viewOf(deviceOf(child.pid));
-  const waiter = viewOf(child.pid);
+  const device = viewOf(child.pid);
   write(socket.fd, Uint8Array.of(1));
   const status = child.wait();
-  return { device, waiter, own: viewOf(getpid()), kept: theirs, reserved: forker.reservedFds, status };
+  return { device, own: viewOf(getpid()), kept: theirs, reserved: forker.reservedFds, status };
 }
 
 function work(rounds: number): number {
@@ -91,7 +87,7 @@ function compute() {
   return { status: child.wait(), sum: new Int32Array(answer.buffer)[0], expected: work(2_000_000) };
 }
 
-/** Statuses of children that end by themselves in different ways, with one process and with two. */
+/** Statuses of children that end by themselves in different ways, in a pid namespace and without. */
 function statuses() {
   const ends: Record<string, () => number> = {
     zero: () => 0,
@@ -122,7 +118,7 @@ function statuses() {
 }
 
 /**
- * The device is ended by a signal: its waiter ends by the same. The first process of a pid namespace takes SIGKILL from outside and
+ * The child is ended by a signal. The first process of a pid namespace takes SIGKILL from outside and
  * its own faults; without such a namespace every signal counts.
  */
 function signals() {
@@ -137,22 +133,10 @@ function signals() {
     return { name, status: child.wait() };
   });
   const { child: killed } = waitingChild(BASE_JAIL);
-  kill(deviceOf(killed.pid), Signal.SIGKILL);
+  kill(killed.pid, Signal.SIGKILL);
   const { child: terminated } = waitingChild({ ...BASE_JAIL, namespaces: ['user'], root: 'host' });
   kill(terminated.pid, Signal.SIGTERM);
   return [...faulted, { name: 'SIGKILL', status: killed.wait() }, { name: 'SIGTERM', status: terminated.wait() }];
-}
-
-/** The waiter is killed: the device must go too. */
-function waiterKilled() {
-  const { child, socket } = waitingChild(BASE_JAIL);
-  const device = deviceOf(child.pid);
-  const before = runs(device);
-  child.kill();
-  child.wait();
-  // Readable as soon as the device's end is closed.
-  const count = read(socket.fd, new Uint8Array(1));
-  return { before, count, isOther: device !== child.pid };
 }
 
 function descriptorsAndChildren() {
@@ -216,7 +200,7 @@ function folder(parameter: string | undefined) {
       const outcomes = ['/file', '/etc/passwd', '/../etc/passwd'].map((name) => opens(name, OpenFlag.RDONLY));
       return [...outcomes, opens('/made', OpenFlag.WRONLY | OpenFlag.CREAT)].reduce((bits, bit) => bits * 2 + bit, 0);
     });
-    const { rootEntries, mounts, status } = viewOf(deviceOf(child.pid));
+    const { rootEntries, mounts, status } = viewOf(child.pid);
     write(socket.fd, Uint8Array.of(0));
     const end = child.wait();
     return { rootEntries, mounts, caps: status['CapEff'], end, made: readdirSync(path) };
@@ -246,10 +230,9 @@ function mapped(parameter: string | undefined) {
       return uid + gid;
     },
   );
-  const device = viewOf(deviceOf(child.pid));
-  const waiter = viewOf(child.pid);
+  const device = viewOf(child.pid);
   write(socket.fd, Uint8Array.of(0));
-  return { device: device.status, waiter: waiter.status, end: child.wait() };
+  return { device: device.status, end: child.wait() };
 }
 
 /** Maps that the kernel refuses to everybody: two ranges have the same ids inside. */
@@ -269,7 +252,7 @@ function refused() {
   }
 }
 
-/** Memory that was marked as V8 marks its own is in both children, whose own memory is marked in between. */
+/** Memory that was marked as V8 marks its own is in the child, whose own is not kept from it either. */
 function inherited() {
   const marked = (): Uint8Array => {
     const address = mmap({ sizeBytes: 4096, prot: Prot.READ | Prot.WRITE, flags: MapFlag.PRIVATE | MapFlag.ANONYMOUS });
@@ -279,6 +262,7 @@ function inherited() {
   const ours = marked();
   ours[0] = 20;
   let theirs: Uint8Array | undefined;
+  let hasRings = false;
   using child = forker.fork({
     name: 'heir',
     jail: BASE_JAIL,
@@ -286,22 +270,23 @@ function inherited() {
     prepare: () => {
       theirs = marked();
       theirs[0] = 3;
+      hasRings = readFileSync('/proc/self/maps', 'latin1').includes('io_uring');
     },
-    run: () => (ours[0] ?? 0) + (theirs?.[0] ?? 0),
+    run: () => (ours[0] ?? 0) + (theirs?.[0] ?? 0) + (hasRings ? 100 : 0),
   });
   child.waitReady();
   // What is mapped at any time must not be kept from the next child.
   marked();
-  // proc(5), VmFlags: `dc` is a mapping that a fork does not copy. The kernel has some of its own.
+  // proc(5), VmFlags: `dc` is a mapping that a fork does not copy. The kernel has some of its own, and libuv's rings are none of a child's.
   const mappings = readFileSync('/proc/self/smaps', 'latin1').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
-  const kept = mappings.filter((mapping) => /^VmFlags:.* dc /m.test(mapping) && !/\[vvar/.test(mapping));
+  const kept = mappings.filter((mapping) => /^VmFlags:.* dc /m.test(mapping) && !/\[vvar|io_uring/.test(mapping));
   return { status: child.wait(), kept };
 }
 
 /** Prints its children's ids and waits to be killed. */
 function orphans(): unknown {
   const { child } = waitingChild(BASE_JAIL);
-  writeSync(1, `${JSON.stringify({ waiter: child.pid, device: deviceOf(child.pid) })}\n`);
+  writeSync(1, `${JSON.stringify({ device: child.pid })}\n`);
   for (;;) read(0, new Uint8Array(1));
 }
 
@@ -310,7 +295,6 @@ const scenarios: Record<string, (parameter: string | undefined) => unknown> = {
   compute,
   statuses,
   signals,
-  waiterKilled,
   hundred,
   freedMemory,
   refused,

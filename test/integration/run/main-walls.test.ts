@@ -154,7 +154,7 @@ describe('a jail that the host refuses ends the start, and is told with what to 
       where: 'for root without capabilities',
       around: noCapabilities,
       message:
-        /^crosvm: \w+ cannot be jailed: user change: .*EPERM.*; root needs CAP_SETUID and CAP_SETGID.*--disable-sandbox$/m,
+        /^crosvm: \w+ cannot be jailed: id maps: .*EPERM.*; .*as root with CAP_SETUID and CAP_SETGID.*--disable-sandbox$/m,
     },
   ]) {
     const [program = '', ...parameters] = around;
