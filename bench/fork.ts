@@ -5,26 +5,11 @@ import { BASE_JAIL } from '../src/jail/jail-config.ts';
 import { type ForkedDevice, Warden } from '../src/jail/warden.ts';
 import { SharedMemory } from '../src/memory/shared-memory.ts';
 import { type Bench, BenchUsageError } from './bench.ts';
+import { type Memory, memoryOf, withChildren } from './process-tree.ts';
 
 const ENTRY = new URL('fork-entry.ts', import.meta.url);
 const GUEST_MEMORY_BYTES = 512 * 2 ** 20;
 const TIMEOUT_MS = 30_000;
-
-interface Memory {
-  readonly pssKib: number;
-  readonly privateDirtyKib: number;
-}
-
-function memoryOf(pid: number): Memory {
-  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1');
-  const kib = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(rollup)?.[1] ?? 0);
-  return { pssKib: kib('Pss'), privateDirtyKib: kib('Private_Dirty') };
-}
-
-function withChildren(pid: number): number[] {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean);
-  return [pid, ...children.flatMap((child) => withChildren(Number(child)))];
-}
 
 function memoryOfTree(pid: number): Memory {
   const all = withChildren(pid).map(memoryOf);
@@ -41,7 +26,7 @@ function processorMs(pid: number): { ran: number; waited: number } {
 interface Start {
   readonly device: ForkedDevice;
   readonly ms: number;
-  /** Of the warden and the device's two processes. */
+  /** Of the warden and the device. */
   readonly ranMs: number;
   readonly waitedMs: number;
 }
@@ -53,7 +38,7 @@ function forkUntilReady(warden: Warden, name: string): Start {
   const event = warden.nextEvent(TIMEOUT_MS);
   if (event?.kind !== 'ready') throw new Error(`the device is not ready: ${JSON.stringify(event)}`);
   const ms = performance.now() - started;
-  const all = [warden.pid, ...withChildren(device.pid)].map(processorMs);
+  const all = [warden.pid, device.pid].map(processorMs);
   const sum = (name: 'ran' | 'waited') => all.reduce((total, time) => total + time[name], -before[name]);
   return { device, ms, ranMs: sum('ran'), waitedMs: sum('waited') };
 }
@@ -74,7 +59,7 @@ async function run(parameters: string[]): Promise<number> {
   const after = memoryOfTree(warden.pid);
   const sorted = (name: 'ms' | 'ranMs' | 'waitedMs') => devices.map((start) => start[name]).toSorted((a, b) => a - b);
   const median = (name: 'ms' | 'ranMs' | 'waitedMs') => rounded(sorted(name)[devices.length >> 1] ?? 0);
-  const oneDevice = withChildren(devices[0]?.device.pid ?? 0).map((pid) => memoryOf(pid).pssKib);
+  const oneDevice = memoryOf(devices[0]?.device.pid ?? 0).pssKib;
   process.stdout.write(
     `${JSON.stringify({
       children: count,
@@ -85,10 +70,10 @@ async function run(parameters: string[]): Promise<number> {
       worstForkToReadyMs: rounded(sorted('ms').at(-1) ?? 0),
       medianOnProcessorMs: median('ranMs'),
       medianWaitingForProcessorMs: median('waitedMs'),
-      // What one device more costs the machine, both of its processes, and the share that /proc gives it.
+      // What one device more costs the machine, and the share that /proc gives it.
       addedPssMibPerDevice: rounded((after.pssKib - before.pssKib) / count / 1024),
       addedPrivateDirtyMibPerDevice: rounded((after.privateDirtyKib - before.privateDirtyKib) / count / 1024),
-      pssMibOfOneDevice: rounded(oneDevice.reduce((sum, kib) => sum + kib, 0) / 1024),
+      pssMibOfOneDevice: rounded(oneDevice / 1024),
       wardenPssMibAlone: rounded(before.pssKib / 1024),
     })}\n`,
   );

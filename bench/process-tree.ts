@@ -33,6 +33,24 @@ export class PeakMemory implements Disposable {
   }
 }
 
+/** A process and all below it. */
+export function withChildren(pid: number): number[] {
+  return [pid, ...children(pid).flatMap(withChildren)];
+}
+
+export interface Memory {
+  /** Its own memory and its share of what it has in common with others, proc(5). */
+  readonly pssKib: number;
+  readonly privateDirtyKib: number;
+}
+
+/** Throws when the process has ended. */
+export function memoryOf(pid: number): Memory {
+  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1');
+  const kib = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(rollup)?.[1] ?? 0);
+  return { pssKib: kib('Pss'), privateDirtyKib: kib('Private_Dirty') };
+}
+
 /** Any thread may have made a child. */
 function children(pid: number): number[] {
   const threads = readProcess(() => readdirSync(`/proc/${pid}/task`)) ?? [];

@@ -1,16 +1,23 @@
 /**
  * npm run bench -- start [--rounds 5] [--crosvm PROGRAM]: from the start of `crosvm run` to the guest's first byte on its console, which comes when all devices are in
- * their jails. The machine has an entropy device, a balloon, a disk, sockets, and a network where passt is installed.
+ * their jails. The machine has an entropy device, a balloon, a disk, sockets, and a network where passt is installed. Then the memory of each of its
+ * device processes, while its guest does nothing.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { code, tinyKernel } from '../test/integration/run/tiny-guest.ts';
 import { type Bench, BenchUsageError } from './bench.ts';
+import { memoryOf, withChildren } from './process-tree.ts';
 
 const PHASES = ['checked', 'machine built', 'devices asked for', 'threads ready', 'devices jailed', 'guest'] as const;
+/** For what a device does after it has told that it is in its jail. */
+const SETTLE_MS = 500;
+const DEVICE_NAME = /^(?:rng|balloon|vsock|block\d|net\d)$/;
 type Phase = (typeof PHASES)[number];
 type Round = ReadonlyMap<Phase, number>;
 
@@ -45,6 +52,36 @@ async function measure(crosvm: string, options: readonly string[], kernel: strin
   return round;
 }
 
+/** By its name, the memory of every device process of a machine whose guest has come to its console and halts. */
+async function measureMemory(
+  crosvm: string,
+  options: readonly string[],
+  kernel: string,
+): Promise<Record<string, { pssMib: number; privateDirtyMib: number }>> {
+  const argv = [crosvm, 'run', '--mem=256', '--hypervisor=software', ...options, kernel];
+  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    await once(child.stdout, 'data');
+    await setTimeout(SETTLE_MS);
+    const threads = withChildren(child.pid ?? 0).map((pid) => ({ pid, name: nameOf(pid) }));
+    const devices = threads.filter(({ name }) => DEVICE_NAME.test(name));
+    const mib = (kib: number) => Number((kib / 1024).toFixed(1));
+    return Object.fromEntries(
+      devices.map(({ pid, name }) => {
+        const { pssKib, privateDirtyKib } = memoryOf(pid);
+        return [name, { pssMib: mib(pssKib), privateDirtyMib: mib(privateDirtyKib) }];
+      }),
+    );
+  } finally {
+    child.kill();
+    await once(child, 'close');
+  }
+}
+
+function nameOf(pid: number): string {
+  return readFileSync(`/proc/${pid}/comm`, 'latin1').trim();
+}
+
 function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 }
@@ -77,8 +114,13 @@ async function run(parameters: string[]): Promise<number> {
       Math.round(median(rounds.slice(1).map((round) => round.get(phase) ?? Number.NaN)));
     const phases = Object.fromEntries(PHASES.map((phase) => [phase, ms(phase)]));
     const best = Math.round(Math.min(...rounds.slice(1).map((round) => round.get('guest') ?? Number.NaN)));
+    const idle = join(folder, 'idle');
+    writeFileSync(idle, tinyKernel([code.print('x'), code.haltForever]));
+    const memory = await measureMemory(values.crosvm, options, idle);
     const host = { cores: cpus().length, load: Number(loadavg()[0]?.toFixed(1)), network: hasPasst };
-    process.stdout.write(`${JSON.stringify({ rounds: count, medianMsUntil: phases, bestGuestMs: best, ...host })}\n`);
+    process.stdout.write(
+      `${JSON.stringify({ rounds: count, medianMsUntil: phases, bestGuestMs: best, memory, ...host })}\n`,
+    );
     return 0;
   } finally {
     rmSync(folder, { recursive: true });
