@@ -1,5 +1,6 @@
 /** The walls of a process that goes on with all of its threads, as main does: no capabilities, no new privileges, a seccomp filter. */
 import { capsetCall, getCapabilities, setCapabilities } from '#sys/credentials.ts';
+import { type DeniedCallTexts, nameDeniedCalls } from '#sys/denied-call.ts';
 import { callOnOtherThreads, threadIds, threadStatus } from '#sys/every-thread.ts';
 import { clearAmbientSet, dropBoundingSet, privilegeCalls, setSecureBits } from '#sys/prctl.ts';
 import { installSeccompFilter, SeccompFlag, setNoNewPrivileges } from '#sys/seccomp.ts';
@@ -33,9 +34,13 @@ export function dropProcessPrivileges(): void {
   throw new JailError({ step: 'capabilities', errno: 0, message });
 }
 
-/** Puts a filter on every thread for the rest of the process's life. `program` is an array of struct sock_filter. Throws JailError. */
-export function installProcessFilter(program: Uint8Array): void {
+/**
+ * Puts a filter on every thread for the rest of the process's life. `program` is an array of struct sock_filter; where it traps, the call is named
+ * with `texts` and the process ends by SIGSYS. Throws JailError.
+ */
+export function installProcessFilter(program: Uint8Array, texts: DeniedCallTexts): void {
   jailStep('seccomp filter', () => {
+    nameDeniedCalls(texts);
     setNoNewPrivileges();
     installSeccompFilter(program, SeccompFlag.TSYNC);
   });
@@ -50,6 +55,16 @@ function threadsWithPrivileges(mustHaveNoBounds: boolean): string[] {
     const status = threadStatus(id);
     if (status === undefined || !(hasCapability.test(status) || /^NoNewPrivs:\s*0/m.test(status))) continue;
     names.push(/^Name:\s*(.*)$/m.exec(status)?.[1] ?? String(id));
+  }
+  return names;
+}
+
+/** The threads of this process by id, with their names, prctl(2), PR_SET_NAME. */
+export function threadNames(): Map<number, string> {
+  const names = new Map<number, string>();
+  for (const id of threadIds()) {
+    const status = threadStatus(id);
+    if (status !== undefined) names.set(id, /^Name:\s*(.*)$/m.exec(status)?.[1] ?? '');
   }
   return names;
 }

@@ -5,9 +5,10 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { assert } from '#util/assert.ts';
-import { bind, bufferOver, lastError } from './ffi.ts';
+import { bufferOver } from './ffi.ts';
 import { MapFlag, mmap, mprotect, PAGE_SIZE_BYTES, Prot } from './memory.ts';
 import { gettid, tgkill } from './signal.ts';
+import { SignalActionFlag, setSignalAction } from './signal-action.ts';
 import { Errno, SyscallError } from './syscall-error.ts';
 
 /**
@@ -15,13 +16,6 @@ import { Errno, SyscallError } from './syscall-error.ts';
  * blocks every other. For the same reason it is installed without them.
  */
 const SIGSETXID = 33;
-
-/** arch/x86/entry/syscalls/syscall_64.tbl */
-const SYS_RT_SIGACTION = 13;
-/** sigaction(2) flags, asm/signal.h. */
-const SA = { RESTORER: 0x0400_0000, RESTART: 0x1000_0000 } as const;
-/** The kernel's `struct sigaction` on x86-64: handler, flags, restorer, mask of 8 bytes. */
-const SIGACTION = { SIZE_BYTES: 32, HANDLER: 0, FLAGS: 8, RESTORER: 16, MASK_BYTES: 8 } as const;
 
 /** handler(): makes the calls of the table on the next page, up to the one of number 0, and counts one up. */
 // biome-ignore format: an instruction a line
@@ -58,10 +52,6 @@ const ARGUMENTS_MAX = 5;
 /** At the end of the page of calls, the counter included. */
 const DATA_MAX_BYTES = 512;
 const CALLS_MAX = (PAGE_SIZE_BYTES - DATA_MAX_BYTES) / ENTRY_BYTES - 1;
-
-const sigaction = bind<(number: number, signal: number, action: Uint8Array, old: Uint8Array, size: number) => number>(
-  'long syscall(long, long, void*, void*, long)',
-);
 
 /** A call and up to five arguments; a Uint8Array is memory whose address is the argument, 512 bytes in all. */
 export interface ThreadCall {
@@ -153,11 +143,5 @@ function mapHandler(calls: readonly ThreadCall[]): { readonly address: number; r
 
 /** It stays: with the default action a signal that comes late would end the process. The C library puts its own in its place when it needs one. */
 function installHandler(handler: number): void {
-  const action = new Uint8Array(SIGACTION.SIZE_BYTES);
-  const view = new DataView(action.buffer);
-  view.setBigUint64(SIGACTION.HANDLER, BigInt(handler), true);
-  view.setBigUint64(SIGACTION.FLAGS, BigInt(SA.RESTORER | SA.RESTART), true);
-  view.setBigUint64(SIGACTION.RESTORER, BigInt(handler + RESTORER_OFFSET), true);
-  const old = new Uint8Array(SIGACTION.SIZE_BYTES);
-  if (sigaction(SYS_RT_SIGACTION, SIGSETXID, action, old, SIGACTION.MASK_BYTES) < 0) throw lastError('rt_sigaction');
+  setSignalAction(SIGSETXID, { handler, restorer: handler + RESTORER_OFFSET, flags: SignalActionFlag.RESTART });
 }

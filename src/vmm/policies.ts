@@ -41,9 +41,9 @@ export class Policies {
     return this.#program(name, 'tell');
   }
 
-  /** That of the main process. Throws ConfigError. */
+  /** That of the main process, which traps where it kills: MainWalls names the call. Throws ConfigError. */
   main(): Uint8Array {
-    return this.#program(MAIN, this.logsFailures ? REFUSED : 'kill-process');
+    return this.#program(MAIN, this.logsFailures ? REFUSED : 'trap');
   }
 
   #program(name: string, defaultAction: Action): Uint8Array {

@@ -257,7 +257,7 @@ async function runGuest(
   const message = run.devices?.waitUntilJailed();
   if (message !== undefined) return { reason: 'device-failed', message };
   log.info('the devices are jailed');
-  walls?.installFilter();
+  walls?.installFilter(run.terminalIsRaw);
   run.runState.begin();
   return await control(run, environment);
 }

@@ -2,6 +2,9 @@ import { Worker, type WorkerOptions } from 'node:worker_threads';
 import { programEntry } from '#util/package-files.ts';
 import type { VcpuThreadData, VcpuThreadReady, VcpuThreadReport } from './vcpu-thread.ts';
 
+/** What the threads are called, prctl(2), with the vCPU's number behind it. */
+export const VCPU_THREAD_NAME = 'vcpu';
+
 /** What a vCPU thread gets to end before its machine is given up. */
 const END_LIMIT_MS = 1000;
 
@@ -27,7 +30,7 @@ export class VcpuWorker implements Disposable {
 
   constructor({ index, threadOptions, onDeath }: VcpuWorkerOptions) {
     const url = programEntry('vmm/vcpu-thread');
-    this.#worker = new Worker(url, { ...threadOptions });
+    this.#worker = new Worker(url, { ...threadOptions, name: `${VCPU_THREAD_NAME}${index}` });
     const isReady = Promise.withResolvers<void>();
     this.ready = isReady.promise;
     this.#worker.on('message', (message: VcpuThreadReady | VcpuThreadReport) => {

@@ -92,10 +92,23 @@ describe("a call that main's policy does not have", limit, () => {
     return guest;
   }
 
-  test('kills it', limit, async (t) => {
+  test('kills it, with a line that names the thread and the call', limit, async (t) => {
     await using guest = await startWithoutAccept(t, []);
     const ended = await guest.end();
     assert.deepEqual([ended.status, ended.signal], [null, 'SIGSYS'], ended.errors);
+    assert.match(
+      ended.errors,
+      /^crosvm: the main thread called accept4, which main\.policy forbids: killed by SIGSYS; .*--seccomp-log-failures.*$/m,
+    );
+  });
+
+  test('is named with the vCPU thread that makes it', { skip: hostRefuses, ...limit }, async (t) => {
+    const policies = changedPolicies(t, 'main.policy', (text) => text.replace(/^sendmsg: 1\n/m, ''));
+    const argv = [`--block=path=${diskImage(t)}`, `--seccomp-policy-dir=${policies}`];
+    await using guest = new TinyGuest([code.readPciDevice(1), code.haltForever], argv);
+    const ended = await guest.end();
+    assert.deepEqual([ended.status, ended.signal], [null, 'SIGSYS'], ended.errors);
+    assert.match(ended.errors, /^crosvm: vCPU thread vcpu0 called sendmsg, which main\.policy forbids: /m);
   });
 
   test('fails with --seccomp-log-failures, and the machine goes on', limit, async (t) => {

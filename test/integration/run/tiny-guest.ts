@@ -38,6 +38,9 @@ export const code = {
   flood: '66baf803 b078 ee ebfd',
   /** The same with so many NOPs in the loop, 0 to 125. */
   slowFlood: (nops: number): string => `66baf803 b078 ee ${'90'.repeat(nops)} eb${(0xfd - nops).toString(16)}`,
+  /** Reads the first register of a function 0 on bus 0: out 0xcf8, in 0xcfc. */
+  readPciDevice: (device: number): string =>
+    `b800${(device * 8).toString(16).padStart(2, '0')}0080 66baf80c ef 66bafc0c ed`,
 } as const;
 
 /** An ELF kernel of such code. */
