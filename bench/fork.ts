@@ -34,7 +34,13 @@ interface Start {
 function forkUntilReady(warden: Warden, name: string): Start {
   const before = processorMs(warden.pid);
   const started = performance.now();
-  const device = warden.fork({ device: 'idle', name, jail: BASE_JAIL, usesGuestMemory: true, parameters: null });
+  const device = warden.fork({
+    device: 'idle',
+    name,
+    jail: BASE_JAIL,
+    usesGuestMemory: true,
+    parameters: new Uint8Array(),
+  });
   const event = warden.nextEvent(TIMEOUT_MS);
   if (event?.kind !== 'ready') throw new Error(`the device is not ready: ${JSON.stringify(event)}`);
   const ms = performance.now() - started;

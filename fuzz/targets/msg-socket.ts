@@ -40,8 +40,13 @@ function generate(random: Random): Message {
 const FAKE_FD = new Fd(1_000_000);
 
 /** A message that was received is the packet, byte for byte; any other is a MsgError. No descriptor is left open. */
-export function checkMessage({ declaration, bytes, fdCount }: Message, receive: Receive): void {
+export function checkMessage({ declaration, ...packet }: Message, receive: Receive): void {
   const { type } = declare(declaration).sample as { type: MessageType<object> };
+  checkPacket(type, packet, receive);
+}
+
+/** The same of one declaration, whose values have one form on the wire each. */
+export function checkPacket(type: MessageType<object>, { bytes, fdCount }: Packet, receive: Receive): void {
   const [near, far] = socketpair(SocketType.SEQPACKET);
   using socket = new MsgSocket(new Fd(near), { send: nothing, recv: type });
   using peer = new Fd(far);

@@ -29,25 +29,26 @@ export interface JailConfig {
   /** 'empty': a read-only tmpfs with nothing in it, which needs 'mount'. 'host': what the caller has. A folder needs 'mount' too. */
   readonly root: 'empty' | 'host' | FolderRoot;
   /** Who root becomes; without it the ids stay. With a user namespace that has no maps of its own, the one user that it has. */
-  readonly user?: { readonly uid: number; readonly gid: number };
+  readonly user?: { readonly uid: number; readonly gid: number } | undefined;
   /**
    * By default the ids map to themselves. With maps the process becomes 0 inside, which they must have; those of more than the
    * caller's own id need CAP_SETUID and CAP_SETGID outside.
    */
-  readonly uidMap?: readonly IdMap[];
-  readonly gidMap?: readonly IdMap[];
+  readonly uidMap?: readonly IdMap[] | undefined;
+  readonly gidMap?: readonly IdMap[] | undefined;
   /** Capabilities over the user namespace that it keeps, as bits; none by default. */
-  readonly capabilities?: number;
+  readonly capabilities?: number | undefined;
   /** Soft and hard limit in one. A host's hard limit that is lower stays. */
   readonly rlimits: Readonly<Partial<Record<RlimitName, number>>>;
   /** Whether a core may be dumped and the process's own user may trace it: for tests and debugging. */
   readonly dumpable: boolean;
   /** A program of `struct sock_filter`, installed last. Absent: no filter. */
-  readonly seccomp?: Uint8Array;
+  readonly seccomp?: Uint8Array | undefined;
   /**
-   * The program returns SECCOMP_RET_USER_NOTIF for what is denied: the parent learns which call it was, and kills the process as the kernel would, or has the call fail with EPERM. A host that gives no listener kills by itself. Absent: nobody is told.
+   * The program returns SECCOMP_RET_USER_NOTIF for what is denied: the parent learns which call it was, and kills the process as the kernel
+   * would, or has the call fail with EPERM. A host that gives no listener kills by itself. Absent: nobody is told.
    */
-  readonly denied?: 'kill' | 'refuse';
+  readonly denied?: 'kill' | 'refuse' | undefined;
 }
 
 /** crosvm's create_base_minijail, with ipc, uts and cgroup namespaces besides, less the device's seccomp program. */

@@ -2,20 +2,28 @@ import type { SyscallError } from '#sys/syscall-error.ts';
 import { CodedError } from '#util/errors.ts';
 
 /** The parts of a jail that a host can refuse, in words for the user. */
-export type JailStep =
-  | 'descriptors'
-  | 'user change'
-  | `${'user' | 'pid' | 'mount' | 'net' | 'ipc' | 'uts' | 'cgroup'} namespace`
-  | 'id maps'
-  | 'preparation'
-  | 'empty root'
-  | 'shared folder as root'
-  | 'host name'
-  | 'capabilities'
-  | 'limits'
-  | 'no new privileges'
-  | 'death of the parent'
-  | 'seccomp filter';
+export const JAIL_STEPS = [
+  'descriptors',
+  'user change',
+  'user namespace',
+  'pid namespace',
+  'mount namespace',
+  'net namespace',
+  'ipc namespace',
+  'uts namespace',
+  'cgroup namespace',
+  'id maps',
+  'preparation',
+  'empty root',
+  'shared folder as root',
+  'host name',
+  'capabilities',
+  'limits',
+  'no new privileges',
+  'death of the parent',
+  'seccomp filter',
+] as const;
+export type JailStep = (typeof JAIL_STEPS)[number];
 
 /** What a failed step was refused with: travels from the child to its parent. */
 export interface JailRefusal {

@@ -2,20 +2,22 @@
  * The warden: a single-threaded process that forks device processes on request. Its entry module imports the device constructors,
  * which this module does not know, and calls `runWarden`.
  */
+import { MsgError } from '#msg-socket/errors.ts';
+import { MsgSocket } from '#msg-socket/msg-socket.ts';
 import { PollContext } from '#poll/poll-context.ts';
 import { encodedTokens } from '#poll/token.ts';
 import { dup2 } from '#sys/descriptors.ts';
 import { Fd, type HasFd } from '#sys/fd.ts';
+import { dup } from '#sys/file.ts';
 import { exitNow } from '#sys/process.ts';
 import { hearCall, refuseCall } from '#sys/seccomp.ts';
 import { Signal } from '#sys/signal.ts';
-import { assert } from '#util/assert.ts';
 import { errorMessage } from '#util/errors.ts';
 import { Forker } from './fork.ts';
 import { ForkError, type ForkedProcess } from './forked-process.ts';
 import type { JailConfig } from './jail-config.ts';
 import { JailError } from './jail-error.ts';
-import { type ForkRequest, receiveMessage, sendMessage, type WardenReply, type WardenRequest } from './warden-wire.ts';
+import { type ForkRequest, WARDEN_TYPES, type WardenReply, type WardenRequest } from './warden-wire.ts';
 
 /** The descriptors that a warden is started with. */
 export const WARDEN_FDS = { CONTROL: 3, GUEST_MEMORY: 4 } as const;
@@ -29,7 +31,8 @@ export interface DeviceResources {
   readonly fds: readonly number[];
   /** The guest memory's memfd, when the request asked for it. */
   readonly guestMemory: number | undefined;
-  readonly parameters: unknown;
+  /** Of the kind's declared type, for `decodeBytes`. */
+  readonly parameters: Uint8Array;
 }
 
 /**
@@ -92,6 +95,10 @@ class WardenProcess {
   readonly #forker: Forker;
   readonly #poll: PollContext<Token>;
   readonly #children = new Map<number, Child>();
+  readonly #messages = new MsgSocket<WardenReply, WardenRequest>(
+    { borrowed: { fd: WARDEN_FDS.CONTROL } },
+    { send: WARDEN_TYPES.recv, recv: WARDEN_TYPES.send },
+  );
 
   constructor(options: WardenOptions) {
     this.#options = options;
@@ -111,39 +118,43 @@ class WardenProcess {
     }
   }
 
-  #reply(reply: WardenReply, fds: readonly number[] = []): void {
-    if (!sendMessage(WARDEN_FDS.CONTROL, reply, fds)) exitNow(0);
+  #reply(reply: WardenReply): void {
+    try {
+      this.#messages.send(reply);
+    } catch (error) {
+      if (error instanceof MsgError && error.code === 'DISCONNECTED') exitNow(0);
+      throw error;
+    }
   }
 
   /** Returns false when main has closed its end. */
   #takeRequest(): boolean {
-    const received = receiveMessage<WardenRequest>(WARDEN_FDS.CONTROL);
-    if (received === undefined) return false;
-    const { message, fds } = received;
+    const request = this.#messages.recv();
+    if (request === null) return false;
     try {
-      if (message.kind === 'fork') this.#tryFork(message, fds);
-      else for (const fd of fds) dup2(fd, WARDEN_FDS.GUEST_MEMORY);
+      if (request.kind === 'fork') this.#tryFork(request);
+      else dup2(request.memfd.fd, WARDEN_FDS.GUEST_MEMORY);
     } finally {
-      for (const fd of fds) new Fd(fd).close();
+      this.#messages.closeReceived();
     }
     return true;
   }
 
-  #tryFork(request: ForkRequest, fds: readonly number[]): void {
+  #tryFork(request: ForkRequest): void {
     try {
-      this.#fork(request, fds);
+      this.#fork(request);
     } catch (error) {
       this.#reply({ kind: 'refused', id: request.id, message: errorMessage(error) });
     }
   }
 
-  #fork(request: ForkRequest, received: readonly number[]): void {
+  #fork(request: ForkRequest): void {
     const { id, name, jail, parameters } = request;
     const { devices } = this.#options;
     const make = Object.hasOwn(devices, request.device) ? devices[request.device] : undefined;
     if (make === undefined) throw new Error(`no device of this name: ${request.device}`);
-    const [socket, ...fds] = received;
-    assert(socket !== undefined, "a request has the device's socket");
+    const socket = request.socket.fd;
+    const fds = request.fds.map(({ fd }) => fd);
     const guestMemory = request.usesGuestMemory ? WARDEN_FDS.GUEST_MEMORY : undefined;
     const resources: DeviceResources = { name, socket, fds, guestMemory, parameters };
     let run: () => number = () => 0;
@@ -159,7 +170,7 @@ class WardenProcess {
     this.#children.set(id, { process: child, denied: jail.denied, told: new Set(), isHeard: false, isKilled: false });
     this.#poll.add(readyOf(child), { event: 'ready', id });
     this.#poll.add(child, { event: 'end', id });
-    this.#reply({ kind: 'forked', id, pid: child.pid }, [child.fd]);
+    this.#reply({ kind: 'forked', id, pid: child.pid, pidfd: new Fd(dup(child.fd)) });
   }
 
   #reportReady(id: number): void {

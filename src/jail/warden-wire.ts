@@ -1,115 +1,88 @@
-/** What the main process and its warden say to each other: JSON and descriptors on a seqpacket socket. The one place to change for another form. */
-import { MESSAGE_FDS_MAX, MessageBuffer } from '#sys/message.ts';
+/** What the main process and its warden say to each other: declared messages with their descriptors on a seqpacket socket. */
+import { arrayUpTo, converted, struct, union } from '#msg-socket/composites.ts';
+import type { MessageType, ValueOf } from '#msg-socket/message-type.ts';
+import { bool, bytesUpTo, descriptor, fitText, oneOf, textUpTo, u32 } from '#msg-socket/scalars.ts';
+import { Fd } from '#sys/fd.ts';
+import { dup } from '#sys/file.ts';
+import { MESSAGE_FDS_MAX } from '#sys/message.ts';
 import type { ChildStatus } from '#sys/process.ts';
-import { Errno, SyscallError } from '#sys/syscall-error.ts';
 import { KiB } from '#util/bits.ts';
 import { CodedError } from '#util/errors.ts';
-import type { JailConfig } from './jail-config.ts';
-import type { JailRefusal } from './jail-error.ts';
+import { JAIL_STEPS } from './jail-error.ts';
+import { JailMessage } from './jail-message.ts';
 
-export class WardenError extends CodedError<'WARDEN_DIED' | 'WARDEN_STUCK' | 'FORK_REFUSED' | 'MESSAGE_TOO_LONG'> {
+export class WardenError extends CodedError<'WARDEN_DIED' | 'WARDEN_STUCK' | 'FORK_REFUSED'> {
   override readonly name = 'WardenError';
 }
 
-/** Main to warden. The descriptors of the message are the device's end of its socket to main, then the device's own. */
-export interface ForkRequest {
-  readonly kind: 'fork';
+/** Names of devices and of their kinds, in UTF-8. */
+const NAME_BYTES_MAX = 64;
+/** What a device's maker gets, as the kind's own declaration has it; this layer passes it on. */
+export const PARAMETERS_BYTES_MAX = 8 * KiB;
+/** Beside the device's socket. */
+export const DEVICE_FDS_MAX = MESSAGE_FDS_MAX - 1;
+/** Why something failed, for the user: what is longer is cut. */
+const REASON_BYTES_MAX = 1000;
+
+const reason = converted(textUpTo(REASON_BYTES_MAX), {
+  toWire: (text: string) => fitText(text, REASON_BYTES_MAX),
+  fromWire: (text) => text,
+});
+
+/** A call's number as the kernel tells it, an int. */
+const callNumber = converted(u32, { toWire: (call: number) => call >>> 0, fromWire: (word) => word | 0 });
+
+const childStatus = converted(union({ exited: struct({ exitCode: u32 }), killed: struct({ signal: u32 }) }), {
+  toWire: (status: ChildStatus) =>
+    'signal' in status ? { kind: 'killed' as const, ...status } : { kind: 'exited' as const, ...status },
+  fromWire: (wire): ChildStatus => (wire.kind === 'killed' ? { signal: wire.signal } : { exitCode: wire.exitCode }),
+});
+
+const forkFields = {
   /** Chosen by main; what the warden says of this device carries it. */
-  readonly id: number;
+  id: u32,
   /** Names what the warden's entry module can make. */
-  readonly device: string;
+  device: textUpTo(NAME_BYTES_MAX),
   /** The thread's name, which messages about the device use too. */
-  readonly name: string;
-  readonly jail: JailConfig;
+  name: textUpTo(NAME_BYTES_MAX),
+  jail: JailMessage,
   /** Whether the device has the guest memory's descriptor. */
-  readonly usesGuestMemory: boolean;
-  /** What the device's constructor gets besides: data that JSON can say. */
-  readonly parameters: unknown;
-}
+  usesGuestMemory: bool,
+  /** What the device's maker gets besides: of the type that its kind declares, `encodeBytes`. */
+  parameters: bytesUpTo(PARAMETERS_BYTES_MAX),
+  /** The device's end of its socket to main. */
+  socket: descriptor,
+  /** The device's own. */
+  fds: arrayUpTo(descriptor, DEVICE_FDS_MAX),
+};
 
-/** Main to warden: the descriptor of the message is the guest memory's. */
-export interface GuestMemoryMessage {
-  readonly kind: 'guestMemory';
-}
+/** Main to warden. */
+export const WardenRequest = union({ fork: struct(forkFields), guestMemory: struct({ memfd: descriptor }) });
+export type WardenRequest = ValueOf<typeof WardenRequest>;
+export type ForkRequest = Extract<WardenRequest, { kind: 'fork' }>;
 
-export type WardenRequest = ForkRequest | GuestMemoryMessage;
-
-/** Warden to main. 'forked' has a descriptor: the device's pidfd. */
-export type WardenReply =
-  | { readonly kind: 'forked'; readonly id: number; readonly pid: number }
-  | { readonly kind: 'refused'; readonly id: number; readonly message: string }
-  | { readonly kind: 'ready'; readonly id: number }
-  | { readonly kind: 'notJailed'; readonly id: number; readonly refusal: JailRefusal }
+/** Warden to main. */
+export const WardenReply = union({
+  forked: struct({ id: u32, pid: u32, pidfd: descriptor }),
+  refused: struct({ id: u32, message: reason }),
+  ready: struct({ id: u32 }),
+  notJailed: struct({ id: u32, refusal: struct({ step: oneOf(JAIL_STEPS), errno: u32, message: reason }) }),
   /** A device's filter denied a call, of this number; each number is told once. */
-  | { readonly kind: 'denied'; readonly id: number; readonly call: number }
-  | { readonly kind: 'ended'; readonly id: number; readonly status: ChildStatus };
+  denied: struct({ id: u32, call: callNumber }),
+  ended: struct({ id: u32, status: childStatus }),
+});
+export type WardenReply = ValueOf<typeof WardenReply>;
 
-export interface Received<Message> {
-  readonly message: Message;
-  /** The receiver's, to be closed. */
-  readonly fds: number[];
-}
+/** The two directions, as main sees them. */
+export const WARDEN_TYPES: { readonly send: MessageType<WardenRequest>; readonly recv: MessageType<WardenReply> } = {
+  send: WardenRequest,
+  recv: WardenReply,
+};
 
-/** The longest message: a seccomp program of 4096 instructions in base64 is 43 KiB. */
-const MESSAGE_MAX_BYTES = 64 * KiB;
-
-/** For one message at a time, of either direction: nothing here waits while it holds one. */
-const buffer = new MessageBuffer(MESSAGE_MAX_BYTES, MESSAGE_FDS_MAX);
-
-/** A seccomp program is bytes. `this` has the value before a Buffer has turned itself into an object. */
-const BYTES_KEY = '$base64';
-function toJson(this: Readonly<Record<string, unknown>>, key: string, value: unknown): unknown {
-  const original = this[key];
-  return original instanceof Uint8Array ? { [BYTES_KEY]: Buffer.from(original).toString('base64') } : value;
-}
-function fromJson(_key: string, value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || !(BYTES_KEY in value)) return value;
-  return new Uint8Array(Buffer.from(String(value[BYTES_KEY]), 'base64'));
-}
-
-function isPeerGone(error: unknown): boolean {
-  return error instanceof SyscallError && (error.errno === Errno.EPIPE || error.errno === Errno.ECONNRESET);
-}
-
-/**
- * Sends; the descriptors stay open here. Returns false when the other has ended. Throws WardenError when the message is too long,
- * and SyscallError.
- */
-export function sendMessage(fd: number, message: WardenRequest | WardenReply, fds: readonly number[] = []): boolean {
-  const body = Buffer.from(JSON.stringify(message, toJson));
-  if (body.length > MESSAGE_MAX_BYTES) {
-    throw new WardenError(
-      'MESSAGE_TOO_LONG',
-      `a message of ${body.length} bytes; at most ${MESSAGE_MAX_BYTES} are taken`,
-    );
-  }
-  buffer.bytes.set(body);
-  const sent = fds.map((number) => ({ fd: number }));
-  try {
-    while (buffer.send({ fd }, body.length, sent, true) === -Errno.EINTR);
-    return true;
-  } catch (error) {
-    if (isPeerGone(error)) return false;
-    throw error;
-  }
-}
-
-/** The next message; waits for it. Undefined when the other has ended. Throws WardenError (too long for us) and SyscallError. */
-export function receiveMessage<Message>(fd: number): Received<Message> | undefined {
-  let sizeBytes: number;
-  try {
-    do sizeBytes = buffer.receive({ fd }, true);
-    while (sizeBytes === -Errno.EINTR);
-  } catch (error) {
-    // It ended without having read all.
-    if (isPeerGone(error)) return undefined;
-    throw error;
-  }
-  if (sizeBytes === 0) return undefined;
-  if (buffer.isTruncated || buffer.isControlTruncated) {
-    buffer.closeReceived();
-    throw new WardenError('MESSAGE_TOO_LONG', 'a message did not fit, or its descriptors into this process');
-  }
-  const text = Buffer.from(buffer.bytes.buffer, 0, sizeBytes).toString();
-  return { message: JSON.parse(text, fromJson) as Message, fds: [...buffer.fds.subarray(0, buffer.fdCount)] };
+/** Second descriptors of the same files, to be sent: those that are given stay their owner's. Throws SyscallError, and has none open then. */
+export function duplicates(fds: readonly number[]): Fd[] {
+  using opened = new DisposableStack();
+  const copies = fds.map((fd) => opened.use(new Fd(dup(fd))));
+  opened.move();
+  return copies;
 }

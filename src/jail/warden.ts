@@ -1,20 +1,22 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { MsgError } from '#msg-socket/errors.ts';
+import { MsgSocket } from '#msg-socket/msg-socket.ts';
 import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { Fd, type HasFd } from '#sys/fd.ts';
-import { type ChildStatus, pidfdOpen, pidfdSendSignal } from '#sys/process.ts';
+import { dup } from '#sys/file.ts';
+import { pidfdOpen, pidfdSendSignal } from '#sys/process.ts';
 import { Signal } from '#sys/signal.ts';
 import { SocketType, socketpair } from '#sys/socket.ts';
 import { assert } from '#util/assert.ts';
 import { FORKABLE_NODE_OPTIONS } from './fork.ts';
-import type { JailRefusal } from './jail-error.ts';
 import {
+  duplicates,
   type ForkRequest,
-  type Received,
-  receiveMessage,
-  sendMessage,
+  WARDEN_TYPES,
   WardenError,
   type WardenReply,
+  type WardenRequest,
 } from './warden-wire.ts';
 
 export interface WardenStart {
@@ -24,7 +26,7 @@ export interface WardenStart {
   readonly guestMemoryFd?: number;
 }
 
-export type DeviceRequest = Omit<ForkRequest, 'kind' | 'id'>;
+export type DeviceRequest = Readonly<Omit<ForkRequest, 'kind' | 'id' | 'socket' | 'fds'>>;
 
 /** A device that the warden has been asked for. */
 export interface RequestedDevice {
@@ -42,14 +44,10 @@ export interface ForkedDevice extends RequestedDevice {
 }
 
 /** What the warden says of a device on its own account. */
-export type WardenEvent =
-  | { readonly kind: 'ready'; readonly id: number }
-  | { readonly kind: 'notJailed'; readonly id: number; readonly refusal: JailRefusal }
-  | { readonly kind: 'denied'; readonly id: number; readonly call: number }
-  | { readonly kind: 'ended'; readonly id: number; readonly status: ChildStatus };
+export type WardenEvent = Exclude<WardenReply, Answer>;
 
 /** What the warden says to a request. */
-type Answer = Received<Extract<WardenReply, { kind: 'forked' | 'refused' }>>;
+type Answer = Extract<WardenReply, { kind: 'forked' | 'refused' }>;
 
 const DIED = 'the warden process has ended';
 
@@ -69,6 +67,7 @@ export class Warden implements HasFd, Disposable {
   /** Readable from the warden's end on. */
   readonly pidfd: Fd;
   readonly #control: Fd;
+  readonly #messages: MsgSocket<WardenRequest, WardenReply>;
   readonly #events: WardenEvent[] = [];
   /** Descriptors of each request that has no answer. */
   readonly #unanswered = new Map<number, number>();
@@ -79,6 +78,7 @@ export class Warden implements HasFd, Disposable {
   constructor({ entry, guestMemoryFd }: WardenStart) {
     const [ours, theirs] = socketpair(SocketType.SEQPACKET);
     this.#control = new Fd(ours);
+    this.#messages = new MsgSocket({ borrowed: this.#control }, WARDEN_TYPES);
     using theirEnd = new Fd(theirs);
     const child = spawn(process.execPath, [...FORKABLE_NODE_OPTIONS, fileURLToPath(entry)], {
       stdio: ['ignore', 'ignore', 'inherit', theirEnd.fd, guestMemoryFd ?? 'ignore'],
@@ -107,7 +107,7 @@ export class Warden implements HasFd, Disposable {
 
   /** Gives the warden a duplicate of the guest memory's memfd, before the first device that uses it. Throws WardenError and SyscallError. */
   giveGuestMemory(fd: number): void {
-    if (!sendMessage(this.fd, { kind: 'guestMemory' }, [fd])) throw new WardenError('WARDEN_DIED', DIED);
+    this.#send({ kind: 'guestMemory', memfd: new Fd(dup(fd)) });
   }
 
   /** Forks a device: `request`, then `forked`. Throws WardenError and SyscallError. */
@@ -130,13 +130,14 @@ export class Warden implements HasFd, Disposable {
     while (pollFd(this.fd, PollFlag.IN, 0) !== 0) this.#take();
     while (this.#unanswered.size > 0 && this.#unansweredFds() + fds.length > UNANSWERED_FDS_MAX) this.#waitAndTake();
     const [ours, theirs] = socketpair(SocketType.SEQPACKET);
-    using theirEnd = new Fd(theirs);
+    using _theirEnd = new Fd(theirs);
     const socket = new Fd(ours);
     try {
       const id = this.#nextId++;
       const { name } = device;
-      if (!sendMessage(this.fd, { kind: 'fork', id, ...device }, [theirEnd.fd, ...fds]))
-        throw new WardenError('WARDEN_DIED', DIED);
+      const [end, ...copies] = duplicates([theirs, ...fds]);
+      assert(end !== undefined, "the device's socket");
+      this.#send({ kind: 'fork', id, ...device, socket: end, fds: copies });
       this.#unanswered.set(id, fds.length);
       return { id, name, socket };
     } catch (error) {
@@ -155,11 +156,8 @@ export class Warden implements HasFd, Disposable {
     const answer = this.#answers.get(id);
     assert(answer !== undefined, 'a device is waited for once');
     this.#answers.delete(id);
-    const { message, fds } = answer;
-    if (message.kind === 'refused') throw new WardenError('FORK_REFUSED', `${name}: ${message.message}`);
-    const [pidfd] = fds;
-    assert(pidfd !== undefined, 'an answer as it has to be');
-    return { ...requested, pid: message.pid, pidfd: new Fd(pidfd) };
+    if (answer.kind === 'refused') throw new WardenError('FORK_REFUSED', `${name}: ${answer.message}`);
+    return { ...requested, pid: answer.pid, pidfd: answer.pidfd };
   }
 
   /** The next event, waiting up to `timeoutMs` (0: not at all; absent: without end). Throws WardenError WARDEN_DIED. */
@@ -198,21 +196,29 @@ export class Warden implements HasFd, Disposable {
     this.#take();
   }
 
+  #send(message: WardenRequest): void {
+    try {
+      this.#messages.send(message);
+    } catch (error) {
+      if (!(error instanceof MsgError && error.code === 'DISCONNECTED')) throw error;
+      throw new WardenError('WARDEN_DIED', DIED, { cause: error });
+    }
+  }
+
   /** Receives one message and keeps it for who asks for it. */
   #take(): void {
-    const received = receiveMessage<WardenReply>(this.fd);
-    if (received === undefined) throw new WardenError('WARDEN_DIED', DIED);
-    const { message, fds } = received;
+    const message = this.#messages.recv();
+    if (message === null) throw new WardenError('WARDEN_DIED', DIED);
     if (message.kind !== 'forked' && message.kind !== 'refused') {
       this.#events.push(message);
       return;
     }
     this.#unanswered.delete(message.id);
-    this.#answers.set(message.id, { message, fds });
+    this.#answers.set(message.id, message);
   }
 
   #closeAnswers(): void {
-    for (const { fds } of this.#answers.values()) for (const fd of fds) new Fd(fd).close();
+    for (const answer of this.#answers.values()) if (answer.kind === 'forked') answer.pidfd.close();
     this.#answers.clear();
   }
 }

@@ -3,7 +3,8 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { Fd } from '#sys/fd.ts';
 import { MESSAGE_FDS_MAX } from '#sys/message.ts';
-import { arrayUpTo, fixedArray, optional, struct, union } from './composites.ts';
+import { decodeBytes, encodeBytes } from './bytes.ts';
+import { arrayUpTo, converted, fixedArray, optional, struct, union } from './composites.ts';
 import { MsgError } from './errors.ts';
 import { HEADER_SIZE_BYTES, MESSAGE_BYTES_MAX, type MessageType, type ValueOf } from './message-type.ts';
 import {
@@ -13,6 +14,7 @@ import {
   fitText,
   fixedBytes,
   nothing,
+  oneOf,
   textUpTo,
   u8,
   u16,
@@ -265,4 +267,62 @@ test('TypeScript types follow from declarations', () => {
   const wrong: ValueOf<typeof Command> = { kind: 'exit', sizeBytes: 1 };
   const sizeOf = (command: ValueOf<typeof Command>): number => (command.kind === 'resize' ? command.sizeBytes : 0);
   assert.deepEqual([exit, resize, wrong].map(sizeOf), [0, 1, 0]);
+});
+
+describe('one of stated values', () => {
+  const type = oneOf(['red', 'green']);
+
+  test('comes as it was sent, in a byte', () => {
+    assert.deepEqual([type.maxBytes, decode(type, encode(type, 'green').bytes)], [1, 'green']);
+  });
+
+  test('another is not sent, and refused', () => {
+    assert.throws(() => encode(type, 'blue' as 'red'), assertion);
+    assert.throws(() => decode(type, packet(type, 2)), { name: 'MsgError', code: 'BAD_VALUE' });
+  });
+
+  test('has another signature than other values', () => {
+    assert.notEqual(type.signature, oneOf(['red', 'blue']).signature);
+  });
+});
+
+describe('a converted type', () => {
+  const percent = converted(u8, {
+    toWire: (fraction: number) => Math.round(fraction * 100),
+    fromWire: (wire) => {
+      if (wire > 100) throw new MsgError('BAD_VALUE', `${wire} percent`);
+      return wire / 100;
+    },
+  });
+
+  test('travels as the other type', () => {
+    const { bytes } = encode(percent, 0.25);
+    assert.deepEqual([...bytes], [...packet(u8, 25)]);
+    assert.equal(decode(percent, bytes), 0.25);
+  });
+
+  test('may refuse what has come', () => {
+    assert.throws(() => decode(percent, packet(u8, 101)), { name: 'MsgError', code: 'BAD_VALUE' });
+  });
+});
+
+describe('a value as bytes of its own', () => {
+  const type = struct({ name: textUpTo(5), size: u32 });
+
+  test('comes as it was', () => {
+    const bytes = encodeBytes(type, { name: 'disk', size: 7 });
+    assert.deepEqual({ ...decodeBytes(type, bytes) }, { name: 'disk', size: 7 });
+  });
+
+  test('is refused as another type, and with more or fewer bytes', () => {
+    const bytes = encodeBytes(type, { name: 'disk', size: 7 });
+    assert.throws(() => decodeBytes(u32, bytes), { name: 'MsgError', code: 'WRONG_KIND' });
+    assert.throws(() => decodeBytes(type, bytes.subarray(0, -1)), { name: 'MsgError', code: 'TOO_SHORT' });
+    assert.throws(() => decodeBytes(type, Uint8Array.from([...bytes, 0])), { name: 'MsgError', code: 'TOO_LONG' });
+    assert.throws(() => decodeBytes(type, new Uint8Array()), { name: 'MsgError', code: 'TOO_SHORT' });
+  });
+
+  test('has no descriptors', () => {
+    assert.throws(() => encodeBytes(descriptor, fakeFds()()), assertion);
+  });
 });

@@ -162,3 +162,22 @@ export function optional<T extends NonNullable<unknown> | null>(type: MessageTyp
     read: (input) => (readBool(input) ? type.read(input) : undefined),
   });
 }
+
+/**
+ * Values that travel as those of another type: `toWire` makes what is sent of a value, and `fromWire` the value of what has come, or throws MsgError
+ * for what is none. The wire has the other type's form and signature.
+ */
+export function converted<T, W>(
+  type: MessageType<W>,
+  { toWire, fromWire }: { readonly toWire: (value: T) => W; readonly fromWire: (wire: W) => T },
+): MessageType<T> {
+  const { maxBytes, maxFds, signature } = define(type);
+  return define<T>({
+    maxBytes,
+    maxFds,
+    signature,
+    ...(type.hasUndefined !== undefined && { hasUndefined: type.hasUndefined }),
+    write: (out, value) => type.write(out, toWire(value)),
+    read: (input) => fromWire(type.read(input)),
+  });
+}

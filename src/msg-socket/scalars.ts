@@ -125,6 +125,27 @@ export const descriptor: MessageType<Fd> = define({
   read: (input) => input.takeFd(),
 });
 
+/** One of up to 256 stated values, by its place among them. */
+export function oneOf<const T extends string | number>(values: readonly T[]): MessageType<T> {
+  assert(values.length > 0 && values.length <= 256, '1 to 256 values');
+  return define<T>({
+    maxBytes: 1,
+    maxFds: 0,
+    signature: signatureOf(`oneOf ${JSON.stringify(values)}`),
+    write(out, value) {
+      const place = values.indexOf(value);
+      assert(place >= 0, 'one of the stated values');
+      out.view.setUint8(out.at++, place);
+    },
+    read(input) {
+      const place = input.view.getUint8(input.take(1));
+      const value = values[place];
+      if (value === undefined) throw new MsgError('BAD_VALUE', `value ${place} where there are ${values.length}`);
+      return value;
+    },
+  });
+}
+
 /** How many bytes a length of up to `max` takes. */
 export function lengthSizeBytes(max: number): 1 | 2 | 4 {
   if (max <= 0xff) return 1;

@@ -15,7 +15,8 @@ const STDOUT_FD = 1;
 const BUFFER_BYTES = 4096;
 
 /** `blocking` is a terminal or pipe that could not be opened anew: a write to it may wait. */
-export type OutputKind = 'file' | 'socket' | 'blocking';
+export const OUTPUT_KINDS = ['file', 'socket', 'blocking'] as const;
+export type OutputKind = (typeof OUTPUT_KINDS)[number];
 
 /** An open output, as plain data for other threads. The descriptor stays the opener's. */
 export interface OutputDescription {

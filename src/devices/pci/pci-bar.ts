@@ -3,15 +3,17 @@ import { assert } from '#util/assert.ts';
 import { isPowerOfTwo, KiB } from '#util/bits.ts';
 import { BAR_COUNT, BAR_FLAG } from './registers.ts';
 
+export const BAR_KINDS = ['io', 'memory32', 'memory64'] as const;
+
 /** A part of memory or port space that a function answers at an address of the guest's choice; PCI 3.0 §6.2.5. */
 export interface PciBar {
   /** 0 to 5. One of 64 bits takes the next register too. */
   readonly index: number;
-  readonly kind: 'io' | 'memory32' | 'memory64';
+  readonly kind: (typeof BAR_KINDS)[number];
   /** A power of two: at least 16 in memory, 4 to 256 in port space. */
   readonly sizeBytes: number;
   /** Reads have no effect and writes may be merged. Memory only. */
-  readonly prefetchable?: boolean;
+  readonly prefetchable?: boolean | undefined;
 }
 
 /** A BAR at the address that it has when the guest starts. Plain data. */

@@ -10,6 +10,7 @@ import type { Vm } from '#hypervisor/vm.ts';
 import { BASE_JAIL, type JailConfig } from '#jail/jail-config.ts';
 import type { RequestedDevice, Warden } from '#jail/warden.ts';
 import type { GuestMemory } from '#memory/guest-memory.ts';
+import { encodeBytes } from '#msg-socket/bytes.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import type { SystemAllocator } from '#resources/system-allocator.ts';
 import { Fd, type HasFd } from '#sys/fd.ts';
@@ -35,7 +36,7 @@ import { rngPlan } from './plans/rng.ts';
 import { serialPlan } from './plans/serial.ts';
 import { vsockPlan } from './plans/vsock.ts';
 import type { WantedDevices } from './start-warden.ts';
-import type { VirtioParameters } from './virtio-process.ts';
+import { VirtioParameters } from './virtio-process.ts';
 
 /** Nobody, on Debian and most others: what root's devices are outside of their user namespace. */
 const NOBODY = { uid: 65534, gid: 65534 } as const;
@@ -168,7 +169,7 @@ export function createDevice(
   const intx = intxOf(address, PCI_INTX_GSIS);
   using irqfd = EventFd.create();
   using resample = EventFd.create();
-  const parameters: VirtioParameters = {
+  const parameters = encodeBytes(VirtioParameters, {
     regions: memory.regions,
     queueCount,
     bars,
@@ -176,7 +177,7 @@ export function createDevice(
     granted: { memory: grants.memory !== undefined, ioevents: grants.ioevents !== undefined },
     logLevel: options.logLevel,
     device: plan.parameters,
-  };
+  });
   const requested = warden.request(
     { device: plan.device, name, jail, usesGuestMemory: true, parameters },
     [irqClient, logClient, irqfd, resample, ...queueEvents, ...granted.clients, ...plan.fds].map(({ fd }) => fd),

@@ -1,12 +1,14 @@
 /** Main's side of serial ports with processes of their own. */
 import { proxyEndOf } from '#devices/proxy/proxied-bus-device.ts';
 import type { JailConfig } from '#jail/jail-config.ts';
+import { encodeBytes } from '#msg-socket/bytes.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { Fd } from '#sys/fd.ts';
 import { dup } from '#sys/file.ts';
 import { SocketType, socketpair } from '#sys/socket.ts';
 import { DeviceLogServer } from '#vm-control/device-log.ts';
 import type { CreateDevicesOptions, CreatedDevice } from './create-devices.ts';
+import { SerialParameters } from './make-serial.ts';
 import type { SerialPlan } from './plans/serial.ts';
 
 /** Asks for the process of one port and does not wait for it; `owned` gets what lives as long as the machine. Throws WardenError, SyscallError. */
@@ -22,7 +24,7 @@ export function createSerial(
   using logClient = new Fd(theirLog);
   using irqfd = EventFd.create();
   const requested = options.warden.request(
-    { device: 'serial', name, jail, usesGuestMemory: false, parameters },
+    { device: 'serial', name, jail, usesGuestMemory: false, parameters: encodeBytes(SerialParameters, parameters) },
     [logClient, report, irqfd, ...ends].map(({ fd }) => fd),
   );
   options.irqRouter.addEdgeIrqfd(gsi, new Fd(dup(irqfd.fd)));

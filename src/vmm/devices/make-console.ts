@@ -1,33 +1,39 @@
 /** How the console is made in its process. */
 import { virtioConsole } from '#devices/virtio/console/console.ts';
-import type { ConsoleOutput, ConsolePort, ConsoleSize } from '#devices/virtio/console/console-port.ts';
+import type { ConsoleOutput, ConsolePort } from '#devices/virtio/console/console-port.ts';
+import { NAME_BYTES_MAX, PORTS_MAX } from '#devices/virtio/console/constants.ts';
 import { FdInput, FdOutput, nullOutput } from '#devices/virtio/console/host-ends.ts';
+import { arrayUpTo, optional, struct } from '#msg-socket/composites.ts';
+import type { ValueOf } from '#msg-socket/message-type.ts';
+import { bool, oneOf, textUpTo, u8, u16 } from '#msg-socket/scalars.ts';
 import type { Fd } from '#sys/fd.ts';
 import { assert } from '#util/assert.ts';
 import type { Log } from '#util/log.ts';
 import { ConsoleControl, ConsoleReport } from '#vm-control/console-control.ts';
 import { WatchedOutput } from '../panic-watch.ts';
-import type { OutputKind } from '../serial-output.ts';
+import { OUTPUT_KINDS } from '../serial-output.ts';
 import type { MadeDevice, OwnResources } from './virtio-process.ts';
 
 /** A port; descriptors are places among those of the request. */
-export interface ConsolePortParameters {
-  readonly name?: string;
-  readonly isConsole: boolean;
-  readonly isTerminal: boolean;
+const ConsolePortParameters = struct({
+  name: optional(textUpTo(NAME_BYTES_MAX)),
+  isConsole: bool,
+  isTerminal: bool,
   /** Main wants to know of a panic that is told there. */
-  readonly isWatched: boolean;
-  readonly input?: number;
+  isWatched: bool,
+  input: optional(u8),
   /** Absent for one that swallows everything. */
-  readonly output?: { readonly place: number; readonly kind: OutputKind };
-}
+  output: optional(struct({ place: u8, kind: oneOf(OUTPUT_KINDS) })),
+});
+export type ConsolePortParameters = ValueOf<typeof ConsolePortParameters>;
 
 /** What main says of a console. Its descriptors begin with the end of ConsoleControl that answers and that of ConsoleReport that tells. */
-export interface ConsoleParameters {
-  readonly ports: readonly ConsolePortParameters[];
-  readonly isMultiport: boolean;
-  readonly size?: ConsoleSize | undefined;
-}
+export const ConsoleParameters = struct({
+  ports: arrayUpTo(ConsolePortParameters, PORTS_MAX),
+  isMultiport: bool,
+  size: optional(struct({ columns: u16, rows: u16 })),
+});
+export type ConsoleParameters = ValueOf<typeof ConsoleParameters>;
 
 /** Main has this long to take a report, for which there is always room. */
 const REPORT_TIMEOUT_MS = 500;

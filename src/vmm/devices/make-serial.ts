@@ -7,7 +7,11 @@ import { serveBusDevice } from '#devices/proxy/proxied-bus-device.ts';
 import type { ConsoleInput, ConsoleOutput } from '#devices/virtio/console/console-port.ts';
 import { FdInput, FdOutput, nullOutput } from '#devices/virtio/console/host-ends.ts';
 import type { DeviceMaker } from '#jail/warden-process.ts';
+import { decodeBytes } from '#msg-socket/bytes.ts';
+import { optional, struct } from '#msg-socket/composites.ts';
+import type { ValueOf } from '#msg-socket/message-type.ts';
 import type { ProtocolServer } from '#msg-socket/protocol.ts';
+import { bool, oneOf } from '#msg-socket/scalars.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { PollContext } from '#poll/poll-context.ts';
 import { namedTokens } from '#poll/token.ts';
@@ -15,25 +19,26 @@ import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { Fd } from '#sys/fd.ts';
 import { assert } from '#util/assert.ts';
 import { hostClock } from '#util/clock.ts';
-import { Logger, type LogLevel } from '#util/log.ts';
+import { LOG_LEVELS, Logger } from '#util/log.ts';
 import { ConsoleReport } from '#vm-control/console-control.ts';
 import { deviceLogSink } from '#vm-control/device-log.ts';
 import { PanicWatch } from '../panic-watch.ts';
-import type { OutputKind } from '../serial-output.ts';
+import { OUTPUT_KINDS } from '../serial-output.ts';
 import { OutputBuffer } from './output-buffer.ts';
 
 /**
  * What main says of a serial port. Its descriptors are the sockets of DeviceLog and of ConsoleReport and the eventfd of its interrupt;
  * the output and the input follow as far as there are any.
  */
-export interface SerialParameters {
+export const SerialParameters = struct({
   /** Absent for one that swallows everything. */
-  readonly output?: { readonly kind: OutputKind };
-  readonly hasInput: boolean;
+  output: optional(struct({ kind: oneOf(OUTPUT_KINDS) })),
+  hasInput: bool,
   /** Main wants to know of a panic that is told there. */
-  readonly isWatched: boolean;
-  readonly logLevel: LogLevel;
-}
+  isWatched: bool,
+  logLevel: oneOf(LOG_LEVELS),
+});
+export type SerialParameters = ValueOf<typeof SerialParameters>;
 
 /** The descriptors before the output. */
 export const SERIAL_FDS_BEFORE_ENDS = 3;
@@ -44,7 +49,7 @@ const REPORT_TIMEOUT_MS = 500;
 const INPUT_BYTES = 16;
 
 export const makeSerial: DeviceMaker = ({ name, socket, fds, parameters }) => {
-  const { output, hasInput, isWatched, logLevel } = parameters as SerialParameters;
+  const { output, hasInput, isWatched, logLevel } = decodeBytes(SerialParameters, parameters);
   const [logSocket, report, irqfd, ...ends] = fds.map((fd) => new Fd(fd));
   assert(logSocket !== undefined && report !== undefined && irqfd !== undefined, 'the ways to main');
   assert(ends.length === Number(output !== undefined) + Number(hasInput), 'a descriptor for each end');

@@ -1,20 +1,28 @@
 /** The devices that have processes: how each is made there. Main knows them by these names. */
+
 import { type Balloon, balloon } from '#devices/virtio/balloon/balloon.ts';
+import { BalloonParameters } from '#devices/virtio/balloon/parameters.ts';
 import { type Block, block } from '#devices/virtio/block/block.ts';
+import { BlockParameters } from '#devices/virtio/block/parameters.ts';
 import { fs } from '#devices/virtio/fs/fs.ts';
+import { FsParameters } from '#devices/virtio/fs/parameters.ts';
 import { input } from '#devices/virtio/input/input.ts';
 import { SocketSource } from '#devices/virtio/input/input-source.ts';
-import { type InputKind, inputTable, type TouchSize } from '#devices/virtio/input/input-table.ts';
+import { inputTable } from '#devices/virtio/input/input-table.ts';
+import { InputParameters } from '#devices/virtio/input/parameters.ts';
 import { net } from '#devices/virtio/net/net.ts';
+import { NetParameters } from '#devices/virtio/net/parameters.ts';
 import { StreamBackend } from '#devices/virtio/net/stream-backend.ts';
 import { TapBackend } from '#devices/virtio/net/tap-backend.ts';
+import { PmemParameters } from '#devices/virtio/pmem/parameters.ts';
 import { pmem } from '#devices/virtio/pmem/pmem.ts';
 import { UrandomSource } from '#devices/virtio/rng/entropy-source.ts';
+import { RngParameters } from '#devices/virtio/rng/parameters.ts';
 import { rng } from '#devices/virtio/rng/rng.ts';
 import { UnixHostSockets } from '#devices/virtio/vsock/host-sockets.ts';
+import { VsockParameters } from '#devices/virtio/vsock/parameters.ts';
 import { vsock } from '#devices/virtio/vsock/vsock.ts';
 import { diskOfChain } from '#disk/image-chain.ts';
-import type { ImageFormat } from '#disk/qcow2/header.ts';
 import { RawDisk } from '#disk/raw.ts';
 import type { DeviceMaker } from '#jail/warden-process.ts';
 import type { ProtocolServer } from '#msg-socket/protocol.ts';
@@ -23,54 +31,13 @@ import { assert } from '#util/assert.ts';
 import { BalloonControl } from '#vm-control/balloon-control.ts';
 import { DiskControl } from '#vm-control/disk-control.ts';
 import { VsockConnect } from '#vm-control/vsock-connect.ts';
-import { type ConsoleParameters, makeConsole } from './make-console.ts';
+import { ConsoleParameters, makeConsole } from './make-console.ts';
 import { makeSerial } from './make-serial.ts';
-import { type FsParameters, openSharedDir } from './shared-dir.ts';
+import { openSharedDir } from './shared-dir.ts';
 import { virtioMaker } from './virtio-process.ts';
-
-/** What main says of a disk; its descriptors are the image, what lies below it, and the end of DiskControl that answers. */
-export interface BlockParameters {
-  /** One for each image. */
-  readonly formats: readonly ImageFormat[];
-  readonly readOnly: boolean;
-  readonly sparse: boolean;
-  readonly blockSizeBytes: number;
-  readonly id: string;
-  readonly queueCount: number;
-}
-
-export interface BalloonParameters {
-  readonly ramSizeBytes: number;
-}
-
-/** Its descriptors: the listening socket, and the end of VsockConnect that asks. */
-export interface VsockParameters {
-  readonly cid: number;
-}
 
 /** Main has this long to connect. */
 const CONNECT_TIMEOUT_MS = 5000;
-/** What main says of a network interface; its descriptors are the queues of its tap, or the one socket. */
-export interface NetParameters {
-  readonly backend: 'tap' | 'stream';
-  /** Six bytes. */
-  readonly mac: readonly number[];
-}
-
-/** What main says of an input device; its connection is the one descriptor. */
-export interface InputParameters {
-  readonly kind: InputKind;
-  /** Among the input devices of the machine. */
-  readonly index: number;
-  /** Of the kinds with a surface. */
-  readonly size?: TouchSize;
-}
-
-/** What main says of persistent memory; its one descriptor is the file, and it has none where the guest cannot write. */
-export interface PmemParameters {
-  readonly start: number;
-  readonly sizeBytes: number;
-}
 
 export type DeviceName = 'rng' | 'balloon' | 'block' | 'console' | 'fs' | 'input' | 'net' | 'pmem' | 'serial' | 'vsock';
 
@@ -81,42 +48,42 @@ function only(fds: readonly Fd[]): Fd {
 }
 
 export const DEVICE_MAKERS: Readonly<Record<DeviceName, DeviceMaker>> = {
-  rng: virtioMaker<null>(({ fds }) => ({ device: rng.create({ entropy: new UrandomSource(only(fds)) }) })),
-  balloon: virtioMaker<BalloonParameters>(({ parameters, fds, log }) => {
+  rng: virtioMaker(RngParameters, ({ fds }) => ({ device: rng.create({ entropy: new UrandomSource(only(fds)) }) })),
+  balloon: virtioMaker(BalloonParameters, ({ parameters, fds, log }) => {
     const device = balloon.create({ log, ramSizeBytes: parameters.ramSizeBytes });
     return { device, control: serveBalloon(only(fds), device) };
   }),
-  block: virtioMaker<BlockParameters>(({ name, parameters, fds, log }) => {
+  block: virtioMaker(BlockParameters, ({ name, parameters, fds, log }) => {
     const { formats, readOnly, ...own } = parameters;
     const disk = diskOfChain(fds.slice(0, formats.length), formats, readOnly);
     const device = block.create({ disk, log, name, ...own });
     return { device, control: serveDisk(only(fds.slice(formats.length)), device) };
   }),
-  console: virtioMaker<ConsoleParameters>(makeConsole),
-  fs: virtioMaker<FsParameters>(({ name, parameters, fds }) => ({
+  console: virtioMaker(ConsoleParameters, makeConsole),
+  fs: virtioMaker(FsParameters, ({ name, parameters, fds }) => ({
     device: fs.create({ ...parameters, ...openSharedDir(fds), name }),
   })),
   serial: makeSerial,
-  vsock: virtioMaker<VsockParameters>(({ parameters: { cid }, fds }) => {
+  vsock: virtioMaker(VsockParameters, ({ parameters: { cid }, fds }) => {
     const [listener, main] = fds;
     assert(listener !== undefined && main !== undefined && fds.length === 2, 'a listening socket and the way to main');
     const timeouts = { sendMs: CONNECT_TIMEOUT_MS, receiveMs: CONNECT_TIMEOUT_MS };
     const host = new UnixHostSockets(listener, VsockConnect.client(main, timeouts));
     return { device: vsock.create({ cid, host, hostFds: host.keepFds() }) };
   }),
-  input: virtioMaker<InputParameters>(({ name, parameters: { kind, index, size }, fds, log }) => {
+  input: virtioMaker(InputParameters, ({ name, parameters: { kind, index, size }, fds, log }) => {
     const source = new SocketSource(only(fds));
     return { device: input.create({ name, table: inputTable(kind, index, size), source, log }) };
   }),
-  pmem: virtioMaker<PmemParameters>(({ name, parameters, fds, log }) => {
+  pmem: virtioMaker(PmemParameters, ({ name, parameters, fds, log }) => {
     // The lock is main's.
     const file = fds.length === 0 ? {} : { file: new RawDisk(only(fds), { readOnly: true, lock: false }) };
     return { device: pmem.create({ ...parameters, ...file, name, log }) };
   }),
-  net: virtioMaker<NetParameters>(({ name, parameters, fds, log }) => {
+  net: virtioMaker(NetParameters, ({ name, parameters, fds, log }) => {
     const backends =
       parameters.backend === 'tap' ? fds.map((fd) => new TapBackend(fd)) : [new StreamBackend(only(fds))];
-    return { device: net.create({ backends, log, name, mac: Uint8Array.from(parameters.mac) }) };
+    return { device: net.create({ backends, log, name, mac: parameters.mac }) };
   }),
 };
 

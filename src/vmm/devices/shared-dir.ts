@@ -10,12 +10,6 @@ import { cloneTree } from '#sys/namespaces.ts';
 import { SyscallError } from '#sys/syscall-error.ts';
 import { assert } from '#util/assert.ts';
 
-/** What main says of a shared directory. Its one descriptor is the directory where there is no jail, whose root it would be. */
-export type FsParameters = Pick<
-  FsResources,
-  'tag' | 'readOnly' | 'cache' | 'timeoutSeconds' | 'writeback' | 'givesAway'
->;
-
 /** As many descriptors as the host lets a process have. */
 export const FS_NOFILE = 2 ** 20;
 /** Of these the device's own, and those that an operation has for its time. */

@@ -2,43 +2,70 @@
 
 import { IrqfdLine } from '#devices/irqfd-line.ts';
 import type { MsixInterrupts } from '#devices/pci/msix.ts';
-import type { PlacedBar } from '#devices/pci/pci-bar.ts';
+import { BAR_KINDS, type PlacedBar } from '#devices/pci/pci-bar.ts';
 import type { PciBusDevice } from '#devices/pci/pci-device.ts';
-import type { InterruptPin } from '#devices/pci/registers.ts';
+import { BAR_COUNT, INTERRUPT_PIN } from '#devices/pci/registers.ts';
 import { serveDevice } from '#devices/proxy/serve-device.ts';
 import type { VirtioDevice } from '#devices/virtio/device.ts';
 import { VirtioPciDevice, virtioVectorCount } from '#devices/virtio/virtio-pci-device.ts';
 import { WorkerLoop } from '#devices/virtio/worker-loop.ts';
 import type { DeviceMaker, DeviceResources } from '#jail/warden-process.ts';
-import { GuestMemory, type GuestMemoryDescription } from '#memory/guest-memory.ts';
+import { GuestMemory, type GuestRegion } from '#memory/guest-memory.ts';
+import { decodeBytes } from '#msg-socket/bytes.ts';
+import { arrayUpTo, optional, struct } from '#msg-socket/composites.ts';
+import type { MessageType, ValueOf } from '#msg-socket/message-type.ts';
 import type { Client, ProtocolServer } from '#msg-socket/protocol.ts';
+import { bool, bytesUpTo, oneOf, u8, u16, u32, u64AsNumber } from '#msg-socket/scalars.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { PollContext } from '#poll/poll-context.ts';
 import { namedTokens } from '#poll/token.ts';
 import { Fd } from '#sys/fd.ts';
 import { dup } from '#sys/file.ts';
 import { assert } from '#util/assert.ts';
+import { KiB } from '#util/bits.ts';
 import { hostClock } from '#util/clock.ts';
 import { CodedError } from '#util/errors.ts';
-import { type Log, Logger, type LogLevel } from '#util/log.ts';
+import { LOG_LEVELS, type Log, Logger } from '#util/log.ts';
 import { deviceLogSink } from '#vm-control/device-log.ts';
 import { VmIoevent } from '#vm-control/vm-ioevent.ts';
 import { VmIrq } from '#vm-control/vm-irq.ts';
 import { VmMemory } from '#vm-control/vm-memory.ts';
 
+/** Of guest memory; a PC has two at most. */
+const REGIONS_MAX = 16;
+/** Of the kind's own. */
+const OWN_PARAMETERS_BYTES_MAX = 4 * KiB;
+
+const regions: MessageType<readonly GuestRegion[]> = arrayUpTo(
+  struct({ guestAddress: u64AsNumber, sizeBytes: u64AsNumber, memfdOffset: u64AsNumber }),
+  REGIONS_MAX,
+);
+
+const bars: MessageType<readonly PlacedBar[]> = arrayUpTo(
+  struct({
+    index: u8,
+    kind: oneOf(BAR_KINDS),
+    sizeBytes: u64AsNumber,
+    prefetchable: optional(bool),
+    address: u64AsNumber,
+  }),
+  BAR_COUNT,
+);
+
 /** What main says of a device besides its descriptors. */
-export interface VirtioParameters<Own = unknown> {
-  readonly regions: GuestMemoryDescription['regions'];
-  readonly queueCount: number;
-  readonly bars: readonly PlacedBar[];
+export const VirtioParameters = struct({
+  regions,
+  queueCount: u16,
+  bars,
   /** INTx: its pin, and the GSI that this arrives at. */
-  readonly intx: { readonly pin: InterruptPin; readonly gsi: number };
+  intx: struct({ pin: oneOf(Object.values(INTERRUPT_PIN)), gsi: u32 }),
   /** Which sockets of DeviceGrants it has. */
-  readonly granted: { readonly memory: boolean; readonly ioevents: boolean };
-  readonly logLevel: LogLevel;
-  /** The kind's own. */
-  readonly device: Own;
-}
+  granted: struct({ memory: bool, ioevents: bool }),
+  logLevel: oneOf(LOG_LEVELS),
+  /** The kind's own, of the type that it declares. */
+  device: bytesUpTo(OWN_PARAMETERS_BYTES_MAX),
+});
+export type VirtioParameters = ValueOf<typeof VirtioParameters>;
 
 /** What a kind of device is made of in its process. */
 export interface OwnResources<Own> {
@@ -69,14 +96,15 @@ export interface MadeDevice {
   readonly control?: ProtocolServer;
 }
 
-/** The maker of a kind of virtio device, for the warden. */
-export function virtioMaker<Own>(create: (own: OwnResources<Own>) => MadeDevice): DeviceMaker {
+/** The maker of a kind of virtio device, for the warden, with the type of its own parameters. */
+export function virtioMaker<Own>(type: MessageType<Own>, create: (own: OwnResources<Own>) => MadeDevice): DeviceMaker {
   return (resources) => {
     const { name, socket, fds, guestMemory } = resources;
-    const parameters = resources.parameters as VirtioParameters<Own>;
-    const { regions, queueCount, bars, intx, logLevel, device: own } = parameters;
+    const parameters = decodeBytes(VirtioParameters, resources.parameters);
+    const { queueCount, intx, logLevel } = parameters;
+    const own = decodeBytes(type, parameters.device);
     assert(guestMemory !== undefined, 'a virtio device uses guest memory');
-    const memory = GuestMemory.borrowing(guestMemory, regions);
+    const memory = GuestMemory.borrowing(guestMemory, parameters.regions);
     const { irq, logSocket, irqfd, resample, queueEvents, granted, ownFds } = sortFds(fds, parameters);
     const log = new Logger(name, { level: logLevel, sink: deviceLogSink(logSocket), clock: hostClock });
     const { device, control } = create({ name, parameters: own, fds: ownFds, log, ...granted });
@@ -86,7 +114,7 @@ export function virtioMaker<Own>(create: (own: OwnResources<Own>) => MadeDevice)
       device,
       memory,
       queueEvents,
-      bars,
+      bars: parameters.bars,
       interrupts: new IrqfdInterrupts(irq, virtioVectorCount(queueCount)),
       intx: { ...intx, line },
       workers,

@@ -2,6 +2,7 @@
 import { INTERRUPT_PIN } from '#devices/pci/registers.ts';
 import { VIRTIO_BAR } from '#devices/virtio/virtio-pci-device.ts';
 import { GuestMemory } from '#memory/guest-memory.ts';
+import { encodeBytes } from '#msg-socket/bytes.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { Fd } from '#sys/fd.ts';
 import { dup } from '#sys/file.ts';
@@ -9,13 +10,13 @@ import { PAGE_SIZE_BYTES } from '#sys/memory.ts';
 import { VmIrq } from '#vm-control/vm-irq.ts';
 import { rngPlan } from './plans/rng.ts';
 import { DEVICE_MAKERS } from './registry.ts';
-import type { VirtioParameters } from './virtio-process.ts';
+import { VirtioParameters } from './virtio-process.ts';
 
 /** Throws SyscallError. */
 export function warmUpDevices(): void {
   using opened = new DisposableStack();
   const memory = opened.use(GuestMemory.create([{ start: 0, sizeBytes: PAGE_SIZE_BYTES }]));
-  const { device: kind, name, queueCount, fds: own } = rngPlan(opened);
+  const { device: kind, name, queueCount, fds: source, parameters: own } = rngPlan(opened);
   const irq = VmIrq.pair();
   const log = VmIrq.pair();
   const bus = VmIrq.pair();
@@ -25,16 +26,16 @@ export function warmUpDevices(): void {
   }
   const events = Array.from({ length: 2 + queueCount }, () => opened.use(EventFd.create()));
   // Its own, as in a process that was forked for it.
-  const fds = [irq.client, log.client, ...events, ...own].map(({ fd }) => dup(fd));
-  const parameters: VirtioParameters = {
+  const fds = [irq.client, log.client, ...events, ...source].map(({ fd }) => dup(fd));
+  const parameters = encodeBytes(VirtioParameters, {
     regions: memory.regions,
     queueCount,
     bars: [{ ...VIRTIO_BAR, address: 0x8000 }],
     intx: { pin: INTERRUPT_PIN.INTA, gsi: 5 },
     granted: { memory: false, ioevents: false },
     logLevel: 'info',
-    device: null,
-  };
+    device: own,
+  });
   const resources = { name, socket: dup(bus.client.fd), fds, guestMemory: memory.fd, parameters };
   const run = DEVICE_MAKERS[kind as 'rng'](resources);
   // Nobody asks it anything: it ends at once.

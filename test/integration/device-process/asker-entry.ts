@@ -1,4 +1,5 @@
 /** A warden whose devices ask main for what the test tells them. They are entropy devices to the bus. */
+import { RngParameters } from '#devices/virtio/rng/parameters.ts';
 import { rng } from '#devices/virtio/rng/rng.ts';
 import { type DeviceMaker, runWarden } from '#jail/warden-process.ts';
 import { SharedMemory } from '#memory/shared-memory.ts';
@@ -29,7 +30,7 @@ function memoryOf(name: string, sizeBytes: number, isSealed: boolean): Fd {
   return new Fd(memory.release());
 }
 
-function asking({ name, fds, vmMemory, vmIoevent }: OwnResources<null>, irqSocket: Fd) {
+function asking({ name, fds, vmMemory, vmIoevent }: OwnResources<void>, irqSocket: Fd) {
   const irq = VmIrq.client(irqSocket, TIMEOUTS);
   let outcome = { code: 'none', value: 0 };
   let event: EventFd | undefined;
@@ -68,7 +69,7 @@ function asking({ name, fds, vmMemory, vmIoevent }: OwnResources<null>, irqSocke
 /** The socket of the interrupts comes first. */
 const asker: DeviceMaker = (resources) => {
   const irqSocket = new Fd(dup(resources.fds[0] ?? -1));
-  return virtioMaker<null>((own) => asking(own, irqSocket))(resources);
+  return virtioMaker(RngParameters, (own) => asking(own, irqSocket))(resources);
 };
 
 runWarden({ devices: { rng: asker }, installSeccomp: installSeccompFilter });

@@ -2,13 +2,14 @@
 import { readFileSync } from 'node:fs';
 import { type DeviceMaker, runWarden } from '#jail/warden-process.ts';
 import { GuestMemory } from '#memory/guest-memory.ts';
+import { decodeBytes } from '#msg-socket/bytes.ts';
 import { functionAt } from '#sys/native-code.ts';
 import { installSeccompFilter } from '#sys/seccomp.ts';
 import { SERIAL_FDS_BEFORE_ENDS } from '#vmm/devices/make-serial.ts';
 import { DEVICE_MAKERS } from '#vmm/devices/registry.ts';
-import { VIRTIO_FDS_BEFORE_QUEUES, type VirtioParameters } from '#vmm/devices/virtio-process.ts';
+import { VIRTIO_FDS_BEFORE_QUEUES, VirtioParameters } from '#vmm/devices/virtio-process.ts';
 import { ATTEMPTS, call, type Tools } from './attempts.ts';
-import { KINDS, type Kind, MADE, ORDERS } from './orders.ts';
+import { KINDS, type Kind, MADE, ORDERS, PrisonSerial } from './orders.ts';
 
 /** The end of the first mapping that can be written and executed. */
 function writableCodeEnd(): number {
@@ -18,9 +19,12 @@ function writableCodeEnd(): number {
 
 function escaping(kind: Kind, make: DeviceMaker): DeviceMaker {
   return (resources) => {
-    make(resources);
-    const { regions, queueCount } = resources.parameters as VirtioParameters;
-    const { fds, socket, guestMemory = -1 } = resources;
+    const { fds, socket, guestMemory = -1, parameters } = resources;
+    const serial = kind === 'serial' ? decodeBytes(PrisonSerial, parameters) : undefined;
+    make({ ...resources, parameters: serial?.own ?? parameters });
+    const { regions, queueCount } = serial
+      ? { regions: serial.regions, queueCount: 0 }
+      : decodeBytes(VirtioParameters, parameters);
     const memory = GuestMemory.borrowing(guestMemory, regions);
     const own = fds[kind === 'serial' ? SERIAL_FDS_BEFORE_ENDS : VIRTIO_FDS_BEFORE_QUEUES + queueCount] ?? -1;
     const victim = memory.readU32(ORDERS.VICTIM);

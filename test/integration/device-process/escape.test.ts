@@ -2,6 +2,7 @@
  * Escapes from inside: each attempt of attempts.ts in a process of each kind of device, with its own jail and policy; with the
  * jail alone, to see what holds if the filter had a hole; and with neither, to see that the attempts are made as they should be.
  */
+
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
@@ -10,12 +11,12 @@ import type { JailConfig } from '#jail/jail-config.ts';
 import { probeJail } from '#jail/probe.ts';
 import { type DeviceRequest, type RequestedDevice, Warden, type WardenEvent } from '#jail/warden.ts';
 import type { GuestMemory } from '#memory/guest-memory.ts';
+import { encodeBytes } from '#msg-socket/bytes.ts';
 import { Signal } from '#sys/signal.ts';
 import { createDevices } from '#vmm/devices/create-devices.ts';
-import type { SerialParameters } from '#vmm/devices/make-serial.ts';
 import { ATTEMPTS, type Attempt } from './attempts.ts';
 import { TestMachine } from './machine.ts';
-import { KINDS, type Kind, MADE, ORDERS } from './orders.ts';
+import { KINDS, type Kind, MADE, ORDERS, PrisonSerial } from './orders.ts';
 
 const ENTRY = new URL('escape-entry.ts', import.meta.url);
 /** Its own descriptor is the socket of its input. */
@@ -169,7 +170,7 @@ class PrisonWarden extends Warden {
 
   override request(device: DeviceRequest, fds: readonly number[] = []): RequestedDevice {
     if (device.device !== 'serial') return super.request(device, fds);
-    const parameters = { ...(device.parameters as SerialParameters), regions: this.regions };
+    const parameters = encodeBytes(PrisonSerial, { own: device.parameters, regions: this.regions });
     return super.request({ ...device, usesGuestMemory: true, parameters }, fds);
   }
 }

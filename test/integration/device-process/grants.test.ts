@@ -1,10 +1,13 @@
 /** Devices in processes of their own that ask main for memory regions, ioevents and interrupts: their own, and another's. */
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { pciFunctionOf } from '#devices/proxy/proxied-function.ts';
+import { RngParameters } from '#devices/virtio/rng/parameters.ts';
 import type { MemoryRegion } from '#hypervisor/memory-region.ts';
 import { Warden } from '#jail/warden.ts';
 import { MemoryMapping } from '#memory/memory-mapping.ts';
+import { encodeBytes } from '#msg-socket/bytes.ts';
 import type { Client } from '#msg-socket/protocol.ts';
 import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { KiB } from '#util/bits.ts';
@@ -48,7 +51,12 @@ class Asking implements Disposable {
       using ends = new DisposableStack();
       const pair = Asker.pair();
       const fds = [ends.use(pair.server)];
-      const common = { device: 'rng', policy: 'rng_device', queueCount: 1, parameters: null } as const;
+      const common = {
+        device: 'rng',
+        policy: 'rng_device',
+        queueCount: 1,
+        parameters: encodeBytes(RngParameters, undefined),
+      } as const;
       const created = createDevice(
         { plan: { ...common, name, fds, grants }, jail: NO_JAIL, slot },
         options,

@@ -1,10 +1,13 @@
 /** Persistent memory as main makes it: the files, and where they lie among the guest's addresses. */
+
 import assert from 'node:assert/strict';
 import { readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { PmemParameters } from '#devices/virtio/pmem/parameters.ts';
 import { BAR } from '#devices/virtio/transport/common-config.ts';
 import type { MemoryRegion } from '#hypervisor/memory-region.ts';
+import { decodeBytes } from '#msg-socket/bytes.ts';
 import { OpenFlag } from '#sys/file.ts';
 import { GiB, MiB } from '#util/bits.ts';
 import { viewOf } from '#util/struct.ts';
@@ -89,7 +92,7 @@ describe('persistent memory among the addresses of the guest', () => {
       const total = parts.reduce((sum, each) => sum + each, 0);
       const starts = [4 * GiB, 4 * GiB + 128 * MiB];
       assert.deepEqual(
-        plans.map(({ parameters }) => parameters),
+        plans.map(({ parameters }) => decodeBytes(PmemParameters, parameters)),
         starts.map((start) => ({ start, sizeBytes: total })),
       );
       assert.deepEqual(

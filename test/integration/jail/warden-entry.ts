@@ -1,13 +1,15 @@
 /** A warden with devices for tests. */
 import { type DeviceResources, runWarden } from '#jail/warden-process.ts';
 import { MemoryMapping } from '#memory/memory-mapping.ts';
+import { decodeBytes } from '#msg-socket/bytes.ts';
 import { OpenFlag, open, read, write } from '#sys/file.ts';
 import { PAGE_SIZE_BYTES } from '#sys/memory.ts';
 import { installSeccompFilter } from '#sys/seccomp.ts';
+import { AdderParameters } from './adder-parameters.ts';
 
 /** Adds its parameter to each byte it gets; ends when main has closed its end, or is told 255. */
 function adder({ socket, parameters }: DeviceResources): () => number {
-  const { add } = parameters as { add: number };
+  const { add } = decodeBytes(AdderParameters, parameters);
   const byte = new Uint8Array(1);
   return () => {
     while (read(socket, byte) > 0) {

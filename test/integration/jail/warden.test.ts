@@ -7,6 +7,7 @@ import { X86_64 } from '#jail/seccomp/architecture.ts';
 import { type DeviceRequest, type ForkedDevice, Warden, type WardenEvent } from '#jail/warden.ts';
 import { WardenError } from '#jail/warden-wire.ts';
 import { SharedMemory } from '#memory/shared-memory.ts';
+import { encodeBytes } from '#msg-socket/bytes.ts';
 import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { openPipe } from '#sys/fd.ts';
 import { read, write } from '#sys/file.ts';
@@ -14,6 +15,7 @@ import { PAGE_SIZE_BYTES } from '#sys/memory.ts';
 import { pidfdSendSignal } from '#sys/process.ts';
 import { Signal } from '#sys/signal.ts';
 
+import { AdderParameters } from './adder-parameters.ts';
 import { killOnOpening, tellOnOpening } from './filters.ts';
 import { runs } from './observe.ts';
 
@@ -24,7 +26,7 @@ const skip = refusals.length === 0 ? false : `the host refuses: ${refusals.map((
 
 function request(device: string, more: Partial<DeviceRequest> = {}): DeviceRequest {
   const jail = { ...BASE_JAIL, seccomp: killOnOpening() };
-  return { device, name: device, jail, usesGuestMemory: false, parameters: null, ...more };
+  return { device, name: device, jail, usesGuestMemory: false, parameters: new Uint8Array(), ...more };
 }
 
 /** What a device answers to a byte. */
@@ -49,8 +51,8 @@ describe('a warden', { skip }, () => {
   const next = (): WardenEvent | undefined => warden.nextEvent(TIMEOUT_MS);
 
   test('forks devices that serve side by side, and tells how each ends', () => {
-    const one = warden.fork(request('adder', { parameters: { add: 1 } }));
-    const ten = warden.fork(request('adder', { parameters: { add: 10 } }));
+    const one = warden.fork(request('adder', { parameters: encodeBytes(AdderParameters, { add: 1 }) }));
+    const ten = warden.fork(request('adder', { parameters: encodeBytes(AdderParameters, { add: 10 }) }));
     const ready = [next(), next()].map((event) => [event?.kind, event?.id]);
     assert.deepEqual(
       ready.toSorted(),
@@ -93,7 +95,7 @@ describe('a warden', { skip }, () => {
   });
 
   test('tells what killed a device', () => {
-    const { id, pidfd } = warden.fork(request('adder', { parameters: { add: 1 } }));
+    const { id, pidfd } = warden.fork(request('adder', { parameters: encodeBytes(AdderParameters, { add: 1 }) }));
     assert.equal(next()?.kind, 'ready');
     pidfdSendSignal(pidfd.fd, Signal.SIGKILL);
     assert.deepEqual(next(), { kind: 'ended', id, status: { signal: Signal.SIGKILL } });
@@ -151,7 +153,7 @@ describe('a warden', { skip }, () => {
 function startWithDevice(): { warden: Warden; device: ForkedDevice } {
   using memory = SharedMemory.create('warden-test', PAGE_SIZE_BYTES);
   const warden = new Warden({ entry: ENTRY, guestMemoryFd: memory.fd });
-  const device = warden.fork(request('adder', { parameters: { add: 1 } }));
+  const device = warden.fork(request('adder', { parameters: encodeBytes(AdderParameters, { add: 1 }) }));
   assert.equal(warden.nextEvent(TIMEOUT_MS)?.kind, 'ready');
   return { warden, device };
 }

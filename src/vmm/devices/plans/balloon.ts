@@ -1,7 +1,8 @@
 import { balloon } from '#devices/virtio/balloon/balloon.ts';
+import { BalloonParameters } from '#devices/virtio/balloon/parameters.ts';
+import { encodeBytes } from '#msg-socket/bytes.ts';
 import type { Client } from '#msg-socket/protocol.ts';
 import { BalloonControl } from '#vm-control/balloon-control.ts';
-import type { BalloonParameters } from '../registry.ts';
 import type { DevicePlan } from './plan.ts';
 
 /** Main's loop waits this long for the balloon: other work of the machine waits with it. */
@@ -20,7 +21,7 @@ export function balloonPlan(
     BalloonControl.client(pair.client, { sendMs: TIMEOUT_MS, receiveMs: TIMEOUT_MS }),
     (each) => each.close(),
   );
-  const parameters: BalloonParameters = { ramSizeBytes };
+  const parameters = encodeBytes(BalloonParameters, { ramSizeBytes });
   const { name, policy, queueSizes } = balloon;
   const fds = [opened.use(pair.server)];
   return { plan: { device: 'balloon', name, policy, queueCount: queueSizes.length, parameters, fds }, client };

@@ -1,13 +1,14 @@
 import { block } from '#devices/virtio/block/block.ts';
+import { BlockParameters } from '#devices/virtio/block/parameters.ts';
 import { DiskError } from '#disk/disk-file.ts';
 import { type ChainImage, openChain } from '#disk/image-chain.ts';
+import { encodeBytes } from '#msg-socket/bytes.ts';
 import type { Client } from '#msg-socket/protocol.ts';
 import { CodedError } from '#util/errors.ts';
 import { quoted } from '#util/quoted.ts';
 import { DiskControl } from '#vm-control/disk-control.ts';
 import { ConfigError, pathMistake } from '../../config.ts';
 import type { DiskConfig } from '../../disk-config.ts';
-import type { BlockParameters } from '../registry.ts';
 import type { DevicePlan } from './plan.ts';
 
 /** Tables that a longer disk needs are brought to the medium meanwhile. Main's loop waits, and other work of the machine with it. */
@@ -25,7 +26,7 @@ export function blockPlan(
   const chain = openDisk(disk);
   const fds = chain.map(({ fd }) => opened.use(fd));
   const formats = chain.map(({ format }) => format);
-  const parameters: BlockParameters = { formats, readOnly, sparse, blockSizeBytes, id, queueCount };
+  const parameters = encodeBytes(BlockParameters, { formats, readOnly, sparse, blockSizeBytes, id, queueCount });
   const pair = DiskControl.pair();
   const timeouts = { sendMs: TIMEOUT_MS, receiveMs: TIMEOUT_MS };
   const client = owned.adopt(DiskControl.client(pair.client, timeouts), (each) => each.close());

@@ -1,6 +1,7 @@
 import type { SerialInput } from '#arch/x86_64/board.ts';
 import { virtioConsole } from '#devices/virtio/console/console.ts';
 import { consoleQueueSizes } from '#devices/virtio/console/constants.ts';
+import { encodeBytes } from '#msg-socket/bytes.ts';
 import { Fd, type HasFd } from '#sys/fd.ts';
 import { setNonBlocking } from '#sys/file.ts';
 import { SocketType, socketpair, trySend } from '#sys/socket.ts';
@@ -11,7 +12,7 @@ import type { SerialConfig } from '../../config.ts';
 import { isTextPort } from '../../console-config.ts';
 import { openOutput } from '../../serial-output.ts';
 import type { TerminalSize } from '../../terminal.ts';
-import type { ConsoleParameters, ConsolePortParameters } from '../make-console.ts';
+import { ConsoleParameters, type ConsolePortParameters } from '../make-console.ts';
 import type { DevicePlan } from './plan.ts';
 
 /** Main's loop waits this long for the console: other work of the machine waits with it. */
@@ -83,7 +84,7 @@ export function consolePlan(
     (each) => each.close(),
   );
   const server = owned.use(ConsoleReport.server(report.server, { panicked: () => host.onPanic?.() }));
-  const parameters: ConsoleParameters = { ports: described, isMultiport, size: host.terminalSize };
+  const parameters = encodeBytes(ConsoleParameters, { ports: described, isMultiport, size: host.terminalSize });
   const { name, policy } = virtioConsole;
   const queueCount = consoleQueueSizes(ports.length, isMultiport).length;
   const plan = { device: 'console', name, policy, queueCount, parameters, fds, server } as const;

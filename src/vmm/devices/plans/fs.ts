@@ -1,12 +1,14 @@
 import { fs } from '#devices/virtio/fs/fs.ts';
+import { FsParameters } from '#devices/virtio/fs/parameters.ts';
 import type { JailConfig } from '#jail/jail-config.ts';
+import { encodeBytes } from '#msg-socket/bytes.ts';
 import { currentIds } from '#sys/credentials.ts';
 import { Fd } from '#sys/fd.ts';
 import { OpenFlag } from '#sys/file.ts';
 import { SyscallError } from '#sys/syscall-error.ts';
 import { ConfigError, pathMistake } from '../../config.ts';
 import { resolvedFolder, type SharedDirConfig } from '../../fs-config.ts';
-import { FS_NOFILE, type FsParameters } from '../shared-dir.ts';
+import { FS_NOFILE } from '../shared-dir.ts';
 import type { DevicePlan } from './plan.ts';
 
 /** Bits of a set, uapi/linux/capability.h. */
@@ -22,7 +24,8 @@ export function fsPlan(
   checkMaps(config, sandbox);
   const folder = openFolder(path);
   const givesAway = config.uidMap !== undefined;
-  const parameters: FsParameters = { tag, readOnly, cache, timeoutSeconds, writeback, givesAway };
+  const own = { tag, readOnly, cache, timeoutSeconds, writeback, givesAway };
+  const parameters = encodeBytes(FsParameters, own);
   const { policy, queueSizes } = fs;
   const plan = { device: 'fs', name: `fs${index}`, policy, queueCount: queueSizes.length, parameters } as const;
   if (!sandbox) return { ...plan, fds: [opened.use(folder)] };

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { MAC_BYTES, queueSizesOf } from '#devices/virtio/net/constants.ts';
 import { net } from '#devices/virtio/net/net.ts';
+import { NetParameters } from '#devices/virtio/net/parameters.ts';
+import { encodeBytes } from '#msg-socket/bytes.ts';
 import type { Fd } from '#sys/fd.ts';
 import { macBytes, type NetConfig, type NetSource } from '../../net-config.ts';
 import { Passt } from '../passt.ts';
-import type { NetParameters } from '../registry.ts';
 import type { DeviceHelper, DevicePlan } from './plan.ts';
 import { openTapQueues } from './tap.ts';
 
@@ -28,10 +29,10 @@ export function netPlan(
 ): DevicePlan {
   const { fds, helper } = source.kind === 'user' ? startPasst(source, owned) : { fds: openTapQueues(source, pairs) };
   for (const fd of fds) opened.use(fd);
-  const parameters: NetParameters = {
+  const parameters = encodeBytes(NetParameters, {
     backend: source.kind === 'user' ? 'stream' : 'tap',
-    mac: [...(mac === undefined ? randomMac() : macBytes(mac))],
-  };
+    mac: mac === undefined ? randomMac() : Uint8Array.from(macBytes(mac)),
+  });
   const queueCount = queueSizesOf(fds.length).length;
   const plan = { device: 'net', name: `net${index}`, policy: net.policy, queueCount, parameters } as const;
   return { ...plan, fds, ...(helper && { helper }) };

@@ -21,8 +21,8 @@ export interface DevicePlan {
   /** What its jail has other than that of most devices; then it stays the user that crosvm runs as. */
   readonly jail?: Partial<JailConfig>;
   readonly queueCount: number;
-  /** Goes to the maker; plain data. */
-  readonly parameters: unknown;
+  /** Goes to the maker: of the type that the kind declares, `encodeBytes`. */
+  readonly parameters: Uint8Array;
   /** The kind's own descriptors, which the process gets copies of; whoever asked for the plan closes them. */
   readonly fds: readonly Fd[];
   /** What it may ask of main besides interrupts; nothing by default. */

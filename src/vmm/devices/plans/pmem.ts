@@ -1,13 +1,14 @@
+import { PmemParameters } from '#devices/virtio/pmem/parameters.ts';
 import { pmem } from '#devices/virtio/pmem/pmem.ts';
 import type { MemoryRegion } from '#hypervisor/memory-region.ts';
 import { SharedMemory } from '#memory/shared-memory.ts';
+import { encodeBytes } from '#msg-socket/bytes.ts';
 import type { SystemAllocator } from '#resources/system-allocator.ts';
 import { Fd } from '#sys/fd.ts';
 import { OpenFlag } from '#sys/file.ts';
 import { PAGE_SIZE_BYTES } from '#sys/memory.ts';
 import { alignUp, MiB } from '#util/bits.ts';
 import type { PmemImage } from '../../pmem-image.ts';
-import type { PmemParameters } from '../registry.ts';
 import type { DevicePlan } from './plan.ts';
 
 /** As in crosvm: Linux adds memory by sections of 128 MiB. */
@@ -33,7 +34,7 @@ export function pmemPlan(image: PmemImage, index: number, host: PmemHost, opened
     const guestAddress = start + fileBytes;
     host.addMemoryRegion({ ...common, guestAddress, sizeBytes: rest.sizeBytes, fd: rest.fd });
   }
-  const parameters: PmemParameters = { start, sizeBytes };
+  const parameters = encodeBytes(PmemParameters, { start, sizeBytes });
   const { policy, queueSizes } = pmem;
   const fds = readOnly ? [] : [opened.use(forFlushes(fd))];
   return { device: 'pmem', name, policy, queueCount: queueSizes.length, parameters, fds };

@@ -1,4 +1,6 @@
+import { VsockParameters } from '#devices/virtio/vsock/parameters.ts';
 import { vsock } from '#devices/virtio/vsock/vsock.ts';
+import { encodeBytes } from '#msg-socket/bytes.ts';
 import type { Fd } from '#sys/fd.ts';
 import { SyscallError } from '#sys/syscall-error.ts';
 import { CodedError } from '#util/errors.ts';
@@ -6,13 +8,12 @@ import { quoted } from '#util/quoted.ts';
 import { VsockConnect, VsockConnectError, vsockConnectHandlers } from '#vm-control/vsock-connect.ts';
 import { ConfigError, pathMistake, type VsockConfig } from '../../config.ts';
 import { connectStream, UnixListener, UnixListenerError } from '../../unix-listener.ts';
-import type { VsockParameters } from '../registry.ts';
 import type { DevicePlan } from './plan.ts';
 
 /** `owned` gets what lives as long as the machine: the socket's file, and main's answers. Throws ConfigError. */
 export function vsockPlan(config: VsockConfig, opened: DisposableStack, owned: DisposableStack): DevicePlan {
   const { cid, socketPath } = config;
-  const parameters: VsockParameters = { cid };
+  const parameters = encodeBytes(VsockParameters, { cid });
   const listener = opened.use(owned.use(listenAt(socketPath)).duplicate());
   const ends = VsockConnect.pair();
   const client = opened.use(ends.client);
