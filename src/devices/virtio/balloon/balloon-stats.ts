@@ -14,6 +14,8 @@ export class StatsQueue {
   readonly #view = viewOf(this.#bytes);
   /** The chain that lies here. */
   #head: number | undefined;
+  /** The driver shall have it back. */
+  #isAskedFor = false;
   #stats: GuestStats = {};
   #sequence = 0;
 
@@ -26,10 +28,11 @@ export class StatsQueue {
     return { sequence: this.#sequence, stats: this.#stats };
   }
 
-  /** Takes the buffer that the driver gave. A second one at the same time goes back unread. */
+  /** Gives the buffer back where new numbers were asked for, and takes what the driver gave. A second one at the same time goes back unread. */
   serve(): void {
     const server = this.#server;
     server.takeKick();
+    this.#giveBack();
     let left = server.queue.size;
     for (; left > 0 && server.next(); left--) {
       if (this.#head !== undefined) server.queue.addUsed(this.#head, 0);
@@ -41,12 +44,19 @@ export class StatsQueue {
     server.signal();
   }
 
-  /** Asks for new numbers: gives the buffer back. */
+  /** Asks for new numbers: the worker's next turn gives the buffer back, which a machine that stands still must not see change. */
   request(): void {
     if (this.#head === undefined) return;
-    this.#server.queue.addUsed(this.#head, 0);
-    this.#head = undefined;
-    this.#server.signal();
+    this.#isAskedFor = true;
+    this.#server.event.write();
+  }
+
+  #giveBack(): void {
+    if (this.#isAskedFor && this.#head !== undefined) {
+      this.#server.queue.addUsed(this.#head, 0);
+      this.#head = undefined;
+    }
+    this.#isAskedFor = false;
   }
 
   #read(sizeBytes: number): void {

@@ -57,6 +57,7 @@ function create(features = STATS_VQ | PAGE_REPORTING) {
     fourth,
     interrupt,
     kick,
+    turn: () => worker.turn(0),
     warnings,
     hostBytes,
     [Symbol.dispose]: dispose,
@@ -206,6 +207,12 @@ describe('the balloon', () => {
     assert.equal(all.third.takeUsed(), undefined, 'the device keeps the buffer');
     const { sequence, stats: said } = all.device.state();
     assert.deepEqual([sequence, said], [1, { freeMemory: 1000, swapIn: 7 }]);
+    assert.equal(
+      all.third.takeUsed(),
+      undefined,
+      'a machine that stands still has no turns, and its memory does not change',
+    );
+    all.turn();
     assert.equal(all.third.takeUsed()?.head, first.head);
     assert.deepEqual(all.interrupt.vectors, [2]);
     all.third.add({ readable: stats([6, 12n]) });
