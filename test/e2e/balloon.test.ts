@@ -1,6 +1,6 @@
 /** Memory that the guest gives back, as the host sees it. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -10,6 +10,7 @@ import { MiB } from '#util/bits.ts';
 import { ControlClient } from '#vm-control/control-client.ts';
 import { writeScriptArchive } from '../../tools/guest/initramfs.ts';
 import { busyboxImage, kernelModules, MODULE_PREFIX, skipWithoutApt, vmlinuz } from './guest-files.ts';
+import { hostMib } from './guest-memory.ts';
 import { TestVm } from './test-vm.ts';
 
 const BOOT = { timeoutMs: 60_000 };
@@ -24,14 +25,6 @@ echo "free $(grep MemFree /proc/meminfo | tr -dc 0-9) KiB"; read answer </dev/co
 echo "squeezed $(grep MemFree /proc/meminfo | tr -dc 0-9) KiB"; read answer </dev/console
 dd if=/dev/zero of=/tmp/fill bs=1M count=90 2>/dev/null; echo "fits $?"
 `;
-
-/** What the guest's memory takes of the host. */
-function hostMib(pid: number): number {
-  const fds = `/proc/${pid}/fd`;
-  const memory = readdirSync(fds).find((fd) => readlinkSync(join(fds, fd)).includes('memfd:'));
-  assert.ok(memory, 'guest memory is a memfd');
-  return (statSync(join(fds, memory)).blocks * 512) / MiB;
-}
 
 async function balloonIs(client: ControlClient, mib: number): Promise<void> {
   const deadlineMs = performance.now() + COMMAND.timeoutMs;

@@ -1,6 +1,7 @@
 /** What /proc shows of the device processes of a machine that runs. */
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { childrenOfThreads, statusOf, type View, viewOf } from '../integration/jail/observe.ts';
 
 /** Of all kinds of today's kernels but `time`, which jails do not unshare: it only sets clocks off. */
@@ -77,4 +78,25 @@ function checkJail(device: ExpectedDevice, view: View, main: View): void {
   assert.equal(filtersOf(status), filtersOf(statusOf(process.pid)) + 2, name);
   assert.deepEqual(rootEntries.toSorted(), expectedEntries, name);
   assert.equal(mounts.length, 1, name);
+}
+
+/** The process of a device itself: in a jail, the one below the process that the warden made. */
+export function processOf(machine: number, device: string): number {
+  const below = (pid: number): number[] => [pid, ...childrenOfThreads(pid).flatMap(below)];
+  const found = below(machine).find((pid) => statusOf(pid)['Name'] === device);
+  assert.ok(found !== undefined, `${device} has a process`);
+  return childrenOfThreads(found)[0] ?? found;
+}
+
+/** How many signals wait at the eventfds that a process watches: those of a device are the guest's kicks, until it takes them. */
+export function signalsAt(pid: number): number {
+  const folder = `/proc/${pid}/fdinfo`;
+  const texts = new Map(readdirSync(folder).map((fd) => [fd, readFileSync(join(folder, fd), 'latin1')]));
+  const watched = [...texts.values()].flatMap((text) =>
+    [...text.matchAll(/^tfd:\s+(\d+) /gm)].map(([, fd]) => fd ?? ''),
+  );
+  return watched.reduce((sum, fd) => {
+    const count = /^eventfd-count:\s+([0-9a-f]+)$/m.exec(texts.get(fd) ?? '')?.[1];
+    return sum + Number.parseInt(count ?? '0', 16);
+  }, 0);
 }
