@@ -151,9 +151,9 @@ async function standStillOften(
   memory: MemoryWatch,
   random: (limit: number) => number,
 ): Promise<void> {
-  using client = ControlClient.connect(control);
   let changes = 0;
   for (let round = 0; round < STANDSTILLS; round++) {
+    using client = ControlClient.connect(control);
     await setTimeout(random(RUN_MAX_MS));
     if (await standStill(client, memory, STANDSTILL_MS)) changes += 1;
     client.resume();
@@ -249,6 +249,7 @@ describe('commands to a machine', { skip: skipWithoutApt || skipWithoutCompiler 
       await using machine = await start(t, options);
       const { vm, content, targets } = machine;
       const output = (): string => `${vm.console.slice(-3000)}\n${vm.errors}`;
+      t.after(() => t.diagnostic(`crosvm said [${vm.errors}]`));
       await pressPowerButton(machine);
       await vm.waitFor(/^now .*\r?\nnow .*\r?\n/m, COMMAND);
       using memory = new MemoryWatch(vm.pid);

@@ -1,6 +1,7 @@
 /**
  * A whole Debian on a virtio disk, with every device that a typical machine has: its own init, logins on the serial port and on hvc0, a
- * shared directory, streams to and from the host, apt over passt, and the processes of its devices, with the jail and without.
+ * shared directory, streams to and from the host, apt over passt, a disk that grows, a balloon, and the processes of its devices, with
+ * the jail and without.
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -11,12 +12,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, type TestContext, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { main } from '#cli/main.ts';
+import { MiB } from '#util/bits.ts';
+import { ControlClient } from '#vm-control/control-client.ts';
 import type { DebianDisk } from '../../tools/guest/debian-image.ts';
 import { searchPath } from '../../tools/guest/host-programs.ts';
 import { missingProgram } from '../host-needs.ts';
 import { checkDeviceProcesses, type ExpectedDevice } from './device-views.ts';
 import { debianDisk, PROMPT, skipWithoutApt } from './guest-files.ts';
+import { hostMib } from './guest-memory.ts';
 import { GREETING, HELLO, servePackages } from './package-server.ts';
 import { Peer } from './peer.ts';
 import { TestVm } from './test-vm.ts';
@@ -37,6 +42,11 @@ function temporaryFolder(t: TestContext): string {
   return folder;
 }
 
+const MEMORY_MIB = 512;
+const BALLOON_MIB = 256;
+/** What a program of the guest fills, which is there only without the balloon. */
+const FILL_MIB = 220;
+const GROWN_BYTES = 64 * MiB;
 const WORD = 'shared';
 const FROM_HOST = 'file of the host';
 const FROM_GUEST = 'file of the guest';
@@ -59,6 +69,8 @@ syswrite $in, "to whom connects\n";
 interface Machine {
   readonly vm: TestVm;
   readonly vsockPath: string;
+  /** Of crosvm. */
+  readonly control: string;
   /** The directory of the host that the guest shares. */
   readonly shared: string;
   /** The other ends of hvc0 and of the port for programs. */
@@ -103,7 +115,7 @@ async function start(folder: string, options: readonly string[], owned: AsyncDis
     owned.use(await Peer.listen(join(folder, 'hvc0'))),
     owned.use(await Peer.listen(join(folder, 'agent'))),
   ];
-  const vsockPath = join(folder, 'vsock');
+  const [vsockPath, control] = [join(folder, 'vsock'), join(folder, 'control')];
   const devices = [
     `--block=${overlay},format=qcow2,root`,
     '--net=user,host-loopback',
@@ -111,15 +123,16 @@ async function start(folder: string, options: readonly string[], owned: AsyncDis
     `--serial=hardware=virtio-console,num=2,type=unix-stream,path=${agent.path},name=agent`,
     `--shared-dir=${shared}:${WORD}`,
     `--vsock=3,socket=${vsockPath}`,
+    `--socket=${control}`,
   ];
   const vm = new TestVm({
     kernel: disk.kernel.image,
     initrds: [disk.initramfs],
-    memoryMib: 512,
+    memoryMib: MEMORY_MIB,
     options: [...devices, ...options],
   });
   owned.use(vm);
-  return { vm, overlay, image: disk.image, shared, vsockPath, console, agent };
+  return { vm, overlay, image: disk.image, shared, vsockPath, control, console, agent };
 }
 
 /** What a command prints. */
@@ -195,6 +208,45 @@ async function talk({ vm, console, agent }: Machine): Promise<void> {
   await agent.expect('to the agent\n');
 }
 
+/** The disk grows, and what is new can be read. */
+async function grow({ vm, control }: Machine): Promise<void> {
+  const size = 'cat /sys/block/vda/size';
+  const before = await ask(vm, size);
+  const after = Number(before) + GROWN_BYTES / 512;
+  assert.equal(await main(['disk', 'resize', '0', String(after * 512), control]), 0);
+  assert.equal(await ask(vm, `while [ $(${size}) = ${before} ]; do sleep 0.1; done; ${size}`), String(after));
+  const read = `dd if=/dev/vda bs=64k skip=${(Number(before) * 512) / 65_536} 2>/dev/null | wc -c`;
+  assert.equal(await ask(vm, read), String(GROWN_BYTES));
+}
+
+/** The balloon takes memory from the guest, which the host gets, and gives it back. */
+async function squeeze(t: TestContext, { vm, control }: Machine): Promise<void> {
+  const fill = `head -c ${FILL_MIB}M /dev/zero >/dev/shm/fill; rm /dev/shm/fill`;
+  assert.equal(await ask(vm, fill), '');
+  const before = hostMib(vm.pid);
+  await setBalloon(control, BALLOON_MIB);
+  const during = hostMib(vm.pid);
+  await setBalloon(control, 0);
+  assert.equal(await ask(vm, fill.split(';')[0] ?? ''), '');
+  const after = hostMib(vm.pid);
+  assert.equal(await ask(vm, 'rm /dev/shm/fill'), '');
+  t.diagnostic(
+    `host: ${[before, during, after].map((mib) => mib.toFixed(0)).join(', ')} MiB before, with and after the balloon`,
+  );
+  assert.ok(during <= MEMORY_MIB - BALLOON_MIB, `${during} MiB`);
+  assert.ok(Math.min(before, after) > FILL_MIB && after > during, `${before}, ${during}, ${after} MiB`);
+}
+
+async function setBalloon(control: string, mib: number): Promise<void> {
+  assert.equal(await main(['balloon', `${mib}M`, control]), 0);
+  using client = ControlClient.connect(control);
+  const deadlineMs = performance.now() + COMMAND.timeoutMs;
+  while (client.balloonStats().actualBytes !== mib * MiB) {
+    assert.ok(performance.now() < deadlineMs, JSON.stringify(client.balloonStats()));
+    await setTimeout(50);
+  }
+}
+
 /** What is on the disk after the guest's end is whole, and nothing has to be done to it. */
 function checkFileSystem(folder: string, { overlay }: Machine): void {
   const flat = join(folder, 'flat');
@@ -224,6 +276,8 @@ describe('Debian on a disk', { skip }, () => {
       await share(machine);
       await stream(t, machine);
       await talk(machine);
+      await grow(machine);
+      await squeeze(t, machine);
       const { port, requests } = await servePackages(t, folder);
       vm.send(`echo 'deb [trusted=yes] http://10.0.2.2:${port} ./' >/etc/apt/sources.list\r`);
       await vm.waitFor(PROMPT, COMMAND);

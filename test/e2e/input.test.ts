@@ -1,4 +1,4 @@
-/** A keyboard and a touch screen whose events come from sockets of the host, as programs of the guest read them; jailed. */
+/** A keyboard and a touch screen whose events come from sockets of the host, as programs of the guest read them; with the jail and without. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -64,43 +64,48 @@ function eventsOf(hex: string): string {
 const report = eventBytes(EventType.SYN, SYN_REPORT, 0);
 
 describe('virtio-input', { skip: skipWithoutApt }, () => {
-  test('events reach /dev/input, and a light the socket', { timeout: 180_000 }, async (t) => {
-    const folder = mkdtempSync(join(tmpdir(), 'crosvm-input-'));
-    t.after(() => rmSync(folder, { recursive: true, force: true }));
-    const archive = join(folder, 'script.cpio');
-    writeScriptArchive(archive, SCRIPT, { programs: await kernelModules(MODULES) });
-    const [keyboard, touch] = [join(folder, 'keyboard'), join(folder, 'touch')];
-    const [fromKeyboard, fromTouch] = [await listenAt(t, keyboard), await listenAt(t, touch)];
-    await using vm = new TestVm({
-      kernel: await vmlinuz(),
-      initrds: [await busyboxImage(), archive],
-      options: [`--input=keyboard[path=${keyboard}]`, `--single-touch=${touch}:640:480`],
+  for (const { name, options } of [
+    { name: 'in their jails', options: [] },
+    { name: 'without a jail', options: ['--disable-sandbox'] },
+  ]) {
+    test(`events reach /dev/input, and a light the socket, ${name}`, { timeout: 180_000 }, async (t) => {
+      const folder = mkdtempSync(join(tmpdir(), 'crosvm-input-'));
+      t.after(() => rmSync(folder, { recursive: true, force: true }));
+      const archive = join(folder, 'script.cpio');
+      writeScriptArchive(archive, SCRIPT, { programs: await kernelModules(MODULES) });
+      const [keyboard, touch] = [join(folder, 'keyboard'), join(folder, 'touch')];
+      const [fromKeyboard, fromTouch] = [await listenAt(t, keyboard), await listenAt(t, touch)];
+      await using vm = new TestVm({
+        kernel: await vmlinuz(),
+        initrds: [await busyboxImage(), archive],
+        options: [`--input=keyboard[path=${keyboard}]`, `--single-touch=${touch}:640:480`, ...options],
+      });
+      const output = (): string => `${vm.console.slice(-3000)}\n${vm.errors}`;
+      const keys = await fromKeyboard.connected;
+      const touches = await fromTouch.connected;
+      t.after(() => {
+        keys.destroy();
+        touches.destroy();
+      });
+      await vm.waitFor(/^reads/m, { timeoutMs: 120_000 });
+      const key = (code: number, value: number): Uint8Array => eventBytes(EventType.KEY, code, value);
+      const bytes = Buffer.concat([key(30, 1), report, key(30, 0), report, key(42, 1), report]);
+      // In parts that are no events.
+      keys.write(bytes.subarray(0, 5));
+      keys.write(bytes.subarray(5));
+      const [light] = (await once(keys, 'data')) as [Buffer];
+      keys.end();
+      await vm.waitFor(/^waits/m, { timeoutMs: 60_000 });
+      const touched = Buffer.concat([eventBytes(EventType.ABS, 0, 320), eventBytes(EventType.ABS, 1, 200), report]);
+      touches.write(touched);
+      assert.deepEqual(await vm.waitForExit({ timeoutMs: 60_000 }), { status: 0, signal: null }, output());
+      const said = (word: string): string | undefined => new RegExp(`^${word} (.*?)\\s*$`, 'm').exec(vm.console)?.[1];
+      const { KEYBOARD, TOUCH } = DEVICES;
+      assert.deepEqual([said('device0'), said('device1')], [KEYBOARD, TOUCH], output());
+      assert.equal(eventsOf(said('keys') ?? ''), bytes.toString('hex'), output());
+      assert.equal(eventsOf(said('touches') ?? ''), touched.toString('hex'), output());
+      assert.deepEqual([...light.subarray(0, 8)], [...eventBytes(EventType.LED, 1, 1)]);
+      assert.match(vm.errors, /input0: no more events come: the connection was closed/);
     });
-    const output = (): string => `${vm.console.slice(-3000)}\n${vm.errors}`;
-    const keys = await fromKeyboard.connected;
-    const touches = await fromTouch.connected;
-    t.after(() => {
-      keys.destroy();
-      touches.destroy();
-    });
-    await vm.waitFor(/^reads/m, { timeoutMs: 120_000 });
-    const key = (code: number, value: number): Uint8Array => eventBytes(EventType.KEY, code, value);
-    const bytes = Buffer.concat([key(30, 1), report, key(30, 0), report, key(42, 1), report]);
-    // In parts that are no events.
-    keys.write(bytes.subarray(0, 5));
-    keys.write(bytes.subarray(5));
-    const [light] = (await once(keys, 'data')) as [Buffer];
-    keys.end();
-    await vm.waitFor(/^waits/m, { timeoutMs: 60_000 });
-    const touched = Buffer.concat([eventBytes(EventType.ABS, 0, 320), eventBytes(EventType.ABS, 1, 200), report]);
-    touches.write(touched);
-    assert.deepEqual(await vm.waitForExit({ timeoutMs: 60_000 }), { status: 0, signal: null }, output());
-    const said = (word: string): string | undefined => new RegExp(`^${word} (.*?)\\s*$`, 'm').exec(vm.console)?.[1];
-    const { KEYBOARD, TOUCH } = DEVICES;
-    assert.deepEqual([said('device0'), said('device1')], [KEYBOARD, TOUCH], output());
-    assert.equal(eventsOf(said('keys') ?? ''), bytes.toString('hex'), output());
-    assert.equal(eventsOf(said('touches') ?? ''), touched.toString('hex'), output());
-    assert.deepEqual([...light.subarray(0, 8)], [...eventBytes(EventType.LED, 1, 1)]);
-    assert.match(vm.errors, /input0: no more events come: the connection was closed/);
-  });
+  }
 });

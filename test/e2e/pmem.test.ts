@@ -1,4 +1,4 @@
-/** Persistent memory with Linux's drivers: what is on it, a file system, what is durable, what cannot be written. */
+/** Persistent memory with Linux's drivers: what is on it, a file system, what is durable, what cannot be written; with the jail and without. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
@@ -68,39 +68,44 @@ function readImage(image: string, name: string, folder: string): Uint8Array {
 const skipWithoutTools = missingProgram('mke2fs', 'e2fsprogs') || missingProgram('debugfs', 'e2fsprogs');
 
 describe('persistent memory', { skip: skipWithoutApt || skipWithoutTools }, () => {
-  test('is a disk of Linux, holds a file system, and keeps what was flushed', limit, async (t) => {
-    const folder = temporaryFolder(t);
-    const image = makeImage(folder);
-    const content = randomBytes(READ_ONLY_BYTES);
-    const readOnly = join(folder, 'read-only');
-    writeFileSync(readOnly, content, { mode: 0o444 });
-    const archive = join(folder, 'script.cpio');
-    writeScriptArchive(archive, SCRIPT, { programs: await kernelModules(MODULES) });
-    await using vm = new TestVm({
-      kernel: await vmlinuz(),
-      initrds: [await busyboxImage(), archive],
-      options: [`--pmem=${image},root`, `--pmem-device=${readOnly}`],
+  for (const { name, options } of [
+    { name: 'in its jail', options: [] },
+    { name: 'without a jail', options: ['--disable-sandbox'] },
+  ]) {
+    test(`is a disk of Linux, holds a file system, and keeps what was flushed, ${name}`, limit, async (t) => {
+      const folder = temporaryFolder(t);
+      const image = makeImage(folder);
+      const content = randomBytes(READ_ONLY_BYTES);
+      const readOnly = join(folder, 'read-only');
+      writeFileSync(readOnly, content, { mode: 0o444 });
+      const archive = join(folder, 'script.cpio');
+      writeScriptArchive(archive, SCRIPT, { programs: await kernelModules(MODULES) });
+      await using vm = new TestVm({
+        kernel: await vmlinuz(),
+        initrds: [await busyboxImage(), archive],
+        options: [`--pmem=${image},root`, `--pmem-device=${readOnly}`, ...options],
+      });
+      const output = (): string => `${vm.console.slice(-3000)}\n${vm.errors}`;
+      const said = (word: string): string | undefined => new RegExp(`^${word} (.*?)\\s*$`, 'm').exec(vm.console)?.[1];
+      await vm.waitFor(/^synced [0-9a-f]{64}/m, { timeoutMs: 120_000 });
+      assert.equal(said('driver'), 'virtio_pmem', output());
+      assert.match(said('cmdline') ?? '', / root=\/dev\/pmem0 rw( |$)/);
+      assert.equal(said('sizes'), `${(32 * MiB) / 512} ${(4 * MiB) / 512}`);
+      assert.deepEqual([said('sum'), said('again')], [sha256(content), sha256(content)], output());
+      assert.deepEqual([said('rest'), said('flush')], ['0', '1'], output());
+      assert.deepEqual([said('mount'), said('found'), said('runs')], ['0 1', 'hello', 'from pmem'], output());
+      const copy = join(folder, 'copy');
+      execFileSync('cp', [image, copy]);
+      // The journal has what the file system's own places do not have yet.
+      spawnSync('e2fsck', ['-fy', copy]);
+      assert.equal(Buffer.from(readImage(copy, 'text', folder)).toString(), `${TEXT}\n`);
+      assert.equal(sha256(readImage(copy, 'random', folder)), said('synced'), 'what was flushed is in the file');
+      vm.send('done\n');
+      assert.deepEqual(await vm.waitForExit({ timeoutMs: 120_000 }), { status: 0, signal: null }, output());
+      assert.equal(said('unmounted'), '0');
+      assert.equal(spawnSync('e2fsck', ['-fn', image]).status, 0, 'the file system is whole');
+      assert.ok(readFileSync(readOnly).equals(content));
+      assert.equal(statSync(readOnly).size, READ_ONLY_BYTES);
     });
-    const output = (): string => `${vm.console.slice(-3000)}\n${vm.errors}`;
-    const said = (word: string): string | undefined => new RegExp(`^${word} (.*?)\\s*$`, 'm').exec(vm.console)?.[1];
-    await vm.waitFor(/^synced [0-9a-f]{64}/m, { timeoutMs: 120_000 });
-    assert.equal(said('driver'), 'virtio_pmem', output());
-    assert.match(said('cmdline') ?? '', / root=\/dev\/pmem0 rw( |$)/);
-    assert.equal(said('sizes'), `${(32 * MiB) / 512} ${(4 * MiB) / 512}`);
-    assert.deepEqual([said('sum'), said('again')], [sha256(content), sha256(content)], output());
-    assert.deepEqual([said('rest'), said('flush')], ['0', '1'], output());
-    assert.deepEqual([said('mount'), said('found'), said('runs')], ['0 1', 'hello', 'from pmem'], output());
-    const copy = join(folder, 'copy');
-    execFileSync('cp', [image, copy]);
-    // The journal has what the file system's own places do not have yet.
-    spawnSync('e2fsck', ['-fy', copy]);
-    assert.equal(Buffer.from(readImage(copy, 'text', folder)).toString(), `${TEXT}\n`);
-    assert.equal(sha256(readImage(copy, 'random', folder)), said('synced'), 'what was flushed is in the file');
-    vm.send('done\n');
-    assert.deepEqual(await vm.waitForExit({ timeoutMs: 120_000 }), { status: 0, signal: null }, output());
-    assert.equal(said('unmounted'), '0');
-    assert.equal(spawnSync('e2fsck', ['-fn', image]).status, 0, 'the file system is whole');
-    assert.ok(readFileSync(readOnly).equals(content));
-    assert.equal(statSync(readOnly).size, READ_ONLY_BYTES);
-  });
+  }
 });
