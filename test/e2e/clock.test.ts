@@ -10,12 +10,17 @@ const SYSFS = '/sys/devices/system/clocksource/clocksource0';
 const WALL_LIMIT_S = 2;
 const SLEEP_S = 3;
 
-for (const suite of ['bookworm', 'trixie'] as const) {
-  test(`Linux of ${suite} has kvm-clock and a TSC, and both keep the host's time`, {
+for (const { suite, release } of [
+  { suite: 'bookworm', release: /\n6\.1\.\d+-\d+-cloud-amd64\r\n/ },
+  { suite: 'trixie', release: /\n6\.12\.\d+\+deb13-cloud-amd64\r\n/ },
+] as const) {
+  test(`Linux of ${suite} boots to a shell, has kvm-clock and a TSC, and both keep the host's time`, {
     skip: skipWithoutApt,
   }, async () => {
     await using vm = new TestVm({ kernel: await vmlinuz(suite), initrds: [await busyboxImage()] });
     await vm.waitFor(PROMPT, BOOT);
+    vm.send('uname -r\r');
+    await vm.waitFor(release, COMMAND);
     vm.send(`cat ${SYSFS}/available_clocksource ${SYSFS}/current_clocksource; dmesg | grep -ci unstable\r`);
     // An invariant TSC is what Linux prefers.
     await vm.waitFor(/\ntsc kvm-clock acpi_pm \r\ntsc\r\n0\r\n/, COMMAND);

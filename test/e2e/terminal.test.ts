@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { EXIT_CODES } from '#vmm/exit-codes.ts';
 import { PROMPT } from './guest-files.ts';
 import { skipWithoutTerminal as skip, TerminalVm } from './terminal-vm.ts';
+import type { TestVm } from './test-vm.ts';
 
 const COMMAND = { timeoutMs: 60_000 };
 const PASTE = { timeoutMs: 240_000 };
@@ -21,23 +22,7 @@ function lines(count: number): string {
   }).join('');
 }
 
-test('on a terminal a guest gives a prompt and runs commands; Ctrl-A x leaves, and the terminal is as before', {
-  skip,
-}, async () => {
-  await using terminal = await TerminalVm.boot();
-  const { vm } = terminal;
-  assert.notEqual(terminal.now, terminal.before, 'every key goes to the guest');
-  vm.send('echo answer $((6 * 7)) $(tty)\r');
-  await vm.waitFor(/\nanswer 42 \/dev\/ttyS0\r\n/, COMMAND);
-  await vm.waitFor(PROMPT, COMMAND);
-  vm.send(`${CTRL_A}x`);
-  assert.deepEqual(await vm.waitForExit(COMMAND), { status: EXIT_CODES.stopped, signal: null });
-  assert.equal(terminal.after, terminal.before);
-});
-
-test('64 KiB pasted into a terminal arrive whole', { skip }, async () => {
-  await using terminal = await TerminalVm.boot();
-  const { vm } = terminal;
+async function paste(vm: TestVm): Promise<void> {
   const text = lines(1024);
   // The shell edits lines with settings of its own: what is pasted comes when those of `cat` are in force.
   vm.send('echo ready; cat >/tmp/pasted\r');
@@ -48,6 +33,22 @@ test('64 KiB pasted into a terminal arrive whole', { skip }, async () => {
   const [, sizeBytes, sum] = await vm.waitFor(/\n(\d+)\r\n([0-9a-f]{32}) {2}\/tmp\/pasted\r\n/, COMMAND);
   assert.equal(Number(sizeBytes), text.length);
   assert.equal(sum, createHash('md5').update(text).digest('hex'));
+}
+
+test('on a terminal a guest runs commands, 64 KiB pasted arrive whole; Ctrl-A x leaves, and the terminal is as before', {
+  skip,
+}, async () => {
+  await using terminal = await TerminalVm.boot();
+  const { vm } = terminal;
+  assert.notEqual(terminal.now, terminal.before, 'every key goes to the guest');
+  vm.send('echo answer $((6 * 7)) $(tty)\r');
+  await vm.waitFor(/\nanswer 42 \/dev\/ttyS0\r\n/, COMMAND);
+  await vm.waitFor(PROMPT, COMMAND);
+  await paste(vm);
+  await vm.waitFor(PROMPT, COMMAND);
+  vm.send(`${CTRL_A}x`);
+  assert.deepEqual(await vm.waitForExit(COMMAND), { status: EXIT_CODES.stopped, signal: null });
+  assert.equal(terminal.after, terminal.before);
 });
 
 test('Ctrl-C on a terminal interrupts a command in the guest, and ends neither its shell nor crosvm', {
