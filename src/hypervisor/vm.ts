@@ -76,6 +76,9 @@ export interface Vm extends Disposable {
   addMemoryRegion(region: MemoryRegion): number;
   /** When it returns, no vCPU reaches the region any more. In the main thread. Throws MemoryRegionError (BUSY). */
   removeMemoryRegion(slot: number): void;
+  /** The guest's own clocks stand still from now on, and go on. In the main thread, while no vCPU runs. */
+  stopClocks(): void;
+  startClocks(): void;
   /** What `attachVm` in another thread of this process needs. */
   describe(): VmDescription;
 }
@@ -90,6 +93,8 @@ export interface VmOptions extends AttachOptions {
   readonly vcpuCount: number;
   /** What memory regions besides RAM may take in all; 0 by default. Some hypervisors set it aside. */
   readonly regionRoomBytes?: number;
+  /** Guest-physical address of four pages below 4 GiB that the machine uses for nothing: some hypervisors need them. */
+  readonly spareAddress?: number;
 }
 
 export interface Hypervisor {

@@ -1,8 +1,8 @@
 /** Signals: masks, signalfd(2), sigaction(2), kill(2). All throw SyscallError. */
 import { constants } from 'node:os';
 import { assert } from '#util/assert.ts';
-import { type Address, addressOf, bind, lastError, type Pointer } from './ffi.ts';
-import { SyscallError } from './syscall-error.ts';
+import { type Address, addressOf, bind, errno, lastError, type Pointer } from './ffi.ts';
+import { Errno, SyscallError } from './syscall-error.ts';
 
 /** A signal's number; those that programs name are `Signal.SIGINT` and so on. */
 export const Signal = constants.signals;
@@ -30,6 +30,9 @@ const c = {
   kill: bind<(pid: number, signal: number) => number>('int kill(int, int)'),
   tgkill: bind<(group: number, thread: number, signal: number) => number>('int tgkill(int, int, int)'),
   gettid: bind<() => number>('int gettid()'),
+  timedwait: bind<(set: Uint8Array, info: null, timeout: Uint8Array | null) => number>(
+    'int sigtimedwait(const void*, void*, const void*)',
+  ),
 };
 
 function sigset(signals: readonly number[]): Uint8Array {
@@ -90,6 +93,39 @@ export function gettid(): number {
 /** Sends a signal to one thread of this process. */
 export function tgkill(threadId: number, signal: number): void {
   if (c.tgkill(process.pid, threadId, signal) < 0) throw lastError('tgkill');
+}
+
+/** Signals that the calling thread blocks, to be taken by itself. */
+export class BlockedSignals {
+  readonly #set: Uint8Array;
+  /** `struct timespec` of no time. */
+  readonly #noTime = new Uint8Array(16);
+
+  constructor(signals: readonly number[]) {
+    this.#set = sigset(signals);
+  }
+
+  /** Takes one that is pending; undefined when none is. */
+  tryTake(): number | undefined {
+    const signal = c.timedwait(this.#set, null, this.#noTime);
+    if (signal > 0) return signal;
+    if (errno() !== Errno.EAGAIN && errno() !== Errno.EINTR) throw lastError('rt_sigtimedwait');
+    return undefined;
+  }
+
+  /** Waits for one and takes it. */
+  wait(): number {
+    for (;;) {
+      const signal = c.timedwait(this.#set, null, null);
+      if (signal > 0) return signal;
+      if (errno() !== Errno.EINTR) throw lastError('rt_sigtimedwait');
+    }
+  }
+}
+
+/** The kernel's form of a set of signals: 8 bytes. */
+export function kernelSigset(signals: readonly number[]): Uint8Array {
+  return sigset(signals).subarray(0, 8);
 }
 
 /** Gives signals their default action. For a child of a fork, whose handlers belong to the parent's event loop. */

@@ -180,6 +180,15 @@ export const MpState = struct({ mpState: u32 });
 
 export const Interrupt = struct({ irq: u32 });
 
+export const Translation = struct({
+  linearAddress: u64,
+  physicalAddress: u64AsNumber,
+  valid: u8,
+  writeable: u8,
+  usermode: u8,
+  pad: bytes(5),
+});
+
 /** `struct kvm_signal_mask` with the kernel's set of 64 signals. */
 export const SignalMask = struct({ len: u32, sigset: bytes(8) });
 

@@ -36,6 +36,7 @@ const REQUESTS = {
   SET_REGS: iow(KVMIO, 0x82, structs.Regs),
   GET_SREGS: ior(KVMIO, 0x83, structs.Sregs),
   SET_SREGS: iow(KVMIO, 0x84, structs.Sregs),
+  TRANSLATE: iowr(KVMIO, 0x85, structs.Translation),
   INTERRUPT: iow(KVMIO, 0x86, structs.Interrupt),
   GET_MSRS: iowr(KVMIO, 0x88, structs.Msrs),
   SET_MSRS: iow(KVMIO, 0x89, structs.Msrs),

@@ -113,6 +113,11 @@ class SoftwareVm implements Vm {
     this.#ownRegions().remove(slot);
   }
 
+  /** All of them follow the machine's clock. */
+  stopClocks(): void {}
+
+  startClocks(): void {}
+
   describe(): SoftwareVmDescription {
     const { vcpuCount, chipState, regionState, regionRoomBytes } = this.#parts;
     const resamples = this.#resamples.map(({ gsi, event }) => ({ gsi, fd: event.fd }));

@@ -63,6 +63,7 @@ const PLACES: Readonly<Record<keyof typeof structs, Place>> = {
   GuestDebug: { ...plain('guest_debug'), names: { debugreg: 'arch.debugreg' } },
   MpState: plain('mp_state'),
   Interrupt: plain('interrupt'),
+  Translation: plain('translation'),
   SignalMask: { ...plain('signal_mask'), sizeDiffers: 'the set follows it' },
   Run: { type: RUN, sizeIsOffsetOf: 'hw' },
   RunIo: partOfRun('io'),

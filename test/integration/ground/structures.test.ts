@@ -15,6 +15,7 @@ import { ChildSiginfo } from '#sys/process.ts';
 import { SeccompNotif, SeccompNotifResp, SockFprog } from '#sys/seccomp.ts';
 import { Ucred } from '#sys/socket.ts';
 import { Termios } from '#sys/terminal.ts';
+import { ThreadSigevent } from '#sys/thread-timer.ts';
 
 interface Declared {
   readonly header: string;
@@ -89,6 +90,17 @@ const DECLARED: readonly Declared[] = [
       'it_interval.tv_nsec': Itimerspec.fields.intervalNsec.offset,
       'it_value.tv_sec': Itimerspec.fields.valueSec.offset,
       'it_value.tv_nsec': Itimerspec.fields.valueNsec.offset,
+    },
+  },
+  {
+    header: 'signal.h',
+    name: 'struct sigevent',
+    size: ThreadSigevent.size,
+    fields: {
+      sigev_value: ThreadSigevent.fields.value.offset,
+      sigev_signo: ThreadSigevent.fields.signo.offset,
+      sigev_notify: ThreadSigevent.fields.notify.offset,
+      '_sigev_un._tid': ThreadSigevent.fields.threadId.offset,
     },
   },
   {
