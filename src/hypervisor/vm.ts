@@ -7,6 +7,7 @@ import type { GuestMemory } from '#memory/guest-memory.ts';
 import type { Clock } from '#util/clock.ts';
 import type { DeadlineSource } from '#util/deadline.ts';
 import type { Logger } from '#util/log.ts';
+import type { IoeventWatcher } from './ioevent-watcher.ts';
 import type { IrqChip } from './irq-chip.ts';
 import type { IrqRouter } from './irq-router.ts';
 import type { MemoryRegion } from './memory-region.ts';
@@ -63,6 +64,8 @@ export interface AttachOptions {
 export interface Vm extends Disposable {
   readonly memory: GuestMemory;
   readonly irqChip: IrqChip;
+  /** Absent where the vCPUs' threads see all writes anyway. */
+  readonly ioeventWatcher?: IoeventWatcher;
   /** Makes the vCPU that this thread runs. At most one vCPU in a thread. */
   createVcpu(index: number, bus: VcpuBus): Vcpu;
   /** Makes `run` of a vCPU return, now or when it is called next. From any thread. */

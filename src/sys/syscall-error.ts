@@ -43,6 +43,7 @@ export const Errno = {
   ERANGE: constants.errno.ERANGE,
   EPROTO: constants.errno.EPROTO,
   E2BIG: constants.errno.E2BIG,
+  ENOSPC: constants.errno.ENOSPC,
 } as const;
 
 /** A system call that failed: its name, errno (positive), the errno's name as `code`, and the path or descriptor. */

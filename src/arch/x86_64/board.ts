@@ -12,6 +12,7 @@ import { PciConfigIo } from '#devices/pci/pci-config-io.ts';
 import { PciConfigMmio } from '#devices/pci/pci-config-mmio.ts';
 import type { PciFunction } from '#devices/pci/pci-device.ts';
 import { PciRoot } from '#devices/pci/pci-root.ts';
+import type { IoeventWatcher } from '#hypervisor/ioevent-watcher.ts';
 import type { IrqChip, IrqChipPart } from '#hypervisor/irq-chip.ts';
 import type { VcpuBus } from '#hypervisor/vm.ts';
 import { assert } from '#util/assert.ts';
@@ -47,6 +48,8 @@ export interface BoardOptions {
   /** BOARD_STATE_WORDS words that all threads share, zeroed when the machine is new. */
   readonly state: Int32Array;
   readonly irqChip: IrqChip;
+  /** Where the hypervisor signals eventfds of PCI functions by itself, if it does. */
+  readonly ioeventWatcher?: IoeventWatcher | undefined;
   readonly clock: Clock;
   /** One for each of the four serial ports. */
   readonly serialOutputs: readonly ByteSink[];
@@ -244,18 +247,20 @@ export class Board implements VcpuBus, DeadlineSource {
   }
 
   /** Port 0xcf9 in the midst of the configuration ports is the reset control's. */
-  #insertPci(configIoState: Int32Array, rootState: Int32Array, { highMmio, pciFunctions = [] }: BoardOptions): PciRoot {
+  #insertPci(configIoState: Int32Array, rootState: Int32Array, options: BoardOptions): PciRoot {
+    const { highMmio, pciFunctions = [], ioeventWatcher } = options;
     const unclaimed = this.#unclaimed;
-    const root = new PciRoot(
-      rootState,
-      unclaimed &&
+    const root = new PciRoot(rootState, {
+      ioeventWatcher,
+      unclaimed:
+        unclaimed &&
         ((access, space, address, data) =>
           unclaimed(
             `${access} ${access === 'read' ? 'of' : 'to'} ${space === 'io' ? 'port' : 'address'}`,
             address,
             data,
           )),
-    );
+    });
     for (const pciFunction of pciFunctions) root.addDevice(pciFunction);
     const configIo = new PciConfigIo(configIoState, root);
     const afterReset = PORT.RESET_CONTROL + 1;

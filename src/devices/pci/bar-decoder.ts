@@ -90,6 +90,16 @@ export class BarDecoder {
     return undefined;
   }
 
+  /** The BARs of a function, with where the guest has put each; `start` is undefined while it is not decoded. For the holder of the function's lock. */
+  placesOf(functionNumber: number): readonly { index: number; space: PciSpace; start: number | undefined }[] {
+    const bars = this.#functions.find((known) => known.functionNumber === functionNumber)?.bars ?? [];
+    return bars.map((bar) => ({
+      index: bar.index,
+      space: spaceOf(bar),
+      start: this.#decodeBar(functionNumber, bar)[0]?.start,
+    }));
+  }
+
   #merge(index: number, writable: number, { value, mask }: { value: number; mask: number }): void {
     const before = this.#state[index]!;
     const after = (before & ~(writable & mask)) | (value & writable & mask);
@@ -109,7 +119,7 @@ export class BarDecoder {
 
   #decodeBar(functionNumber: number, bar: PlacedBar): DecodedBar[] {
     const base = stateIndex(functionNumber);
-    const space = bar.kind === 'io' ? 'io' : 'memory';
+    const space = spaceOf(bar);
     const enabled = space === 'io' ? COMMAND.IO_SPACE : COMMAND.MEMORY_SPACE;
     if ((this.#state[base + FUNCTION.COMMAND]! & enabled) === 0) return [];
     const start = barRegisters(bar).reduce(
@@ -121,6 +131,8 @@ export class BarDecoder {
     return [{ functionNumber, bar, space, start, end: start + bar.sizeBytes }];
   }
 }
+
+const spaceOf = (bar: PlacedBar): PciSpace => (bar.kind === 'io' ? 'io' : 'memory');
 
 function stateIndex(functionNumber: number): number {
   return STATE.FUNCTIONS + functionNumber * FUNCTION.WORDS;

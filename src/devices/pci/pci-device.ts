@@ -23,6 +23,8 @@ export interface PciBusDevice {
 export interface IoEvent {
   readonly bar: number;
   readonly offset: number;
+  /** It gets another place, or none, while the guest runs: no hypervisor watches it. */
+  readonly comesAndGoes?: boolean;
   /** An eventfd, as EventFd has it: a hypervisor may watch the place by itself and write to `fd`. */
   readonly event: { readonly fd: number; write(): void };
 }

@@ -1,12 +1,14 @@
+import type { IoeventWatcher } from '#hypervisor/ioevent-watcher.ts';
 import { assert } from '#util/assert.ts';
 import { SharedMutex } from '#util/shared-mutex.ts';
 import { carver } from '#util/state-words.ts';
 import type { BusDevice } from '../bus-device.ts';
 import { BarDecoder, type DecodedBar, type PciSpace } from './bar-decoder.ts';
 import { HostBridge } from './host-bridge.ts';
+import { IoeventPlacer } from './ioevent-placer.ts';
 import { FUNCTIONS_PER_BUS, functionNumber, pciAddressText } from './pci-address.ts';
 import type { IoEvent, PciBusDevice, PciFunction } from './pci-device.ts';
-import { EXTENDED_CONFIGURATION_BYTES, NOBODY } from './registers.ts';
+import { BAR_COUNT, EXTENDED_CONFIGURATION_BYTES, NOBODY, REGISTER } from './registers.ts';
 
 const NOBODY_BYTE = NOBODY & 0xff;
 
@@ -14,6 +16,13 @@ interface Slot {
   readonly device: PciBusDevice;
   readonly lock: SharedMutex;
   readonly ioevents: readonly IoEvent[];
+}
+
+export interface PciRootOptions {
+  /** Told of accesses to memory and ports that no BAR has. */
+  readonly unclaimed?: UnclaimedAccess | undefined;
+  /** Where the hypervisor signals the functions' ioevents by itself. */
+  readonly ioeventWatcher?: IoeventWatcher | undefined;
 }
 
 export type UnclaimedAccess = (access: 'read' | 'write', space: PciSpace, address: number, data: Uint8Array) => void;
@@ -24,7 +33,8 @@ export type UnclaimedAccess = (access: 'read' | 'write', space: PciSpace, addres
  * a socket has one question at a time. What no function answers reads as all ones and is lost when written.
  */
 export class PciRoot {
-  static readonly STATE_WORDS = FUNCTIONS_PER_BUS + BarDecoder.STATE_WORDS + HostBridge.STATE_WORDS;
+  static readonly STATE_WORDS =
+    FUNCTIONS_PER_BUS + BarDecoder.STATE_WORDS + HostBridge.STATE_WORDS + IoeventPlacer.STATE_WORDS;
 
   /** Memory and ports of the BARs. On the buses with absolute addresses. */
   readonly memory: BusDevice = this.#spaceDevice('pci-memory', 'memory');
@@ -34,18 +44,18 @@ export class PciRoot {
   readonly #slots: (Slot | undefined)[] = new Array<Slot | undefined>(FUNCTIONS_PER_BUS).fill(undefined);
 
   readonly #unclaimed: UnclaimedAccess | undefined;
+  readonly #ioevents: IoeventPlacer | undefined;
 
-  /**
-   * `state` holds STATE_WORDS words, zeroed when the machine is new. The host bridge is at 00:00.0. `unclaimed` is told of accesses
-   * to memory and ports that no BAR has.
-   */
-  constructor(state: Int32Array, unclaimed?: UnclaimedAccess) {
+  /** `state` holds STATE_WORDS words, zeroed when the machine is new. The host bridge is at 00:00.0. */
+  constructor(state: Int32Array, { unclaimed, ioeventWatcher }: PciRootOptions = {}) {
     this.#unclaimed = unclaimed;
     assert(state.length >= PciRoot.STATE_WORDS, 'the state is too small');
     const carve = carver(state);
     this.#locks = carve(FUNCTIONS_PER_BUS);
     this.#decoder = new BarDecoder(carve(BarDecoder.STATE_WORDS));
     const { buffer, byteOffset, length } = carve(HostBridge.STATE_WORDS);
+    const placerState = carve(IoeventPlacer.STATE_WORDS);
+    if (ioeventWatcher !== undefined) this.#ioevents = new IoeventPlacer(placerState, ioeventWatcher);
     const address = { device: 0, function: 0 };
     const lock = new SharedMutex(this.#locks, functionNumber(address));
     const device = lock.run(() => new HostBridge(new Uint32Array(buffer, byteOffset, length)));
@@ -88,6 +98,7 @@ export class PciRoot {
         const bytes = data.subarray(from - offset, to - offset);
         slot.device.writeConfigRegister(register, from & 3, bytes);
         this.#decoder.configWritten(number, register, from & 3, bytes);
+        if (isPlacement(register)) this.#ioevents?.update(number, slot.ioevents, this.#decoder);
       }
     } finally {
       slot.lock.unlock();
@@ -151,6 +162,10 @@ export class PciRoot {
     }
   }
 }
+
+/** Whether what is written to a register can move BARs. */
+const isPlacement = (register: number): boolean =>
+  register === REGISTER.COMMAND_STATUS || (register >= REGISTER.BAR0 && register < REGISTER.BAR0 + BAR_COUNT);
 
 /** The part of an access that the BAR answers: its first byte does, its last may lie beyond the end. */
 function insideBar({ end }: DecodedBar, address: number, data: Uint8Array): Uint8Array {

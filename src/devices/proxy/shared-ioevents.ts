@@ -49,6 +49,7 @@ export class SharedIoevents implements Disposable {
 export function sharedIoeventsOf({ words, fds }: SharedIoeventsDescription): readonly IoEvent[] {
   return fds.map((fd, index) => ({
     event: EventFd.fromFd(new Fd(fd)),
+    comesAndGoes: true,
     get bar(): number {
       return Atomics.load(words, index * WORD.COUNT + WORD.BAR) - 1;
     },

@@ -4,6 +4,7 @@ import { ioctl, ioctlValue } from '#sys/ioctl.ts';
 import { PAGE_SIZE_BYTES } from '#sys/memory.ts';
 import { assert } from '#util/assert.ts';
 import { u64AsNumber, viewOf } from '#util/struct.ts';
+import type { IoeventPlace } from '../ioevent-watcher.ts';
 import {
   KvmCap,
   type KvmCapName,
@@ -46,9 +47,7 @@ export interface MemorySlot {
 }
 
 /** Where a write signals an eventfd. */
-export interface IoeventPlace {
-  readonly space: 'memory' | 'io';
-  readonly address: number;
+export interface KvmIoeventPlace extends IoeventPlace {
   /** 1, 2, 4 or 8; 0 for a write of any length, which needs KVM_CAP_IOEVENTFD_ANY_LENGTH. */
   readonly sizeBytes: number;
   /** Only writes of this value; any by default. */
@@ -163,11 +162,11 @@ export class KvmVmFd implements Disposable {
   }
 
   /** From now on a write at the place signals the eventfd and does nothing else. */
-  addIoevent(place: IoeventPlace, eventFd: number): void {
+  addIoevent(place: KvmIoeventPlace, eventFd: number): void {
     ioctl(this.fd, KvmIoctl.IOEVENTFD, encodeIoevent(place, eventFd, 0));
   }
 
-  removeIoevent(place: IoeventPlace, eventFd: number): void {
+  removeIoevent(place: KvmIoeventPlace, eventFd: number): void {
     ioctl(this.fd, KvmIoctl.IOEVENTFD, encodeIoevent(place, eventFd, KvmIoeventfdFlag.DEASSIGN));
   }
 
@@ -197,7 +196,7 @@ function encodeRoute(route: GsiRoute): Uint8Array {
   return IrqRoutingMsi.encode({ gsi, type: KvmIrqRouting.MSI, addressLo: address, data });
 }
 
-function encodeIoevent({ space, address, sizeBytes, value }: IoeventPlace, fd: number, flags: number): Uint8Array {
+function encodeIoevent({ space, address, sizeBytes, value }: KvmIoeventPlace, fd: number, flags: number): Uint8Array {
   return Ioeventfd.encode({
     addr: address,
     len: sizeBytes,

@@ -14,6 +14,7 @@ import { Kicks } from './kicks.ts';
 import { KvmClock } from './kvm-clock.ts';
 import { KvmDevice } from './kvm-device.ts';
 import { KvmError } from './kvm-error.ts';
+import { KvmIoevents } from './kvm-ioevents.ts';
 import { KvmIrqChip } from './kvm-irq-chip.ts';
 import { KvmIrqRouter } from './kvm-irq-router.ts';
 import { KvmMemory } from './kvm-memory.ts';
@@ -48,6 +49,8 @@ interface KvmVmDescription extends VmDescription {
   readonly vmFd: number;
   readonly vcpuFds: readonly number[];
   readonly runSizeBytes: number;
+  /** Whether ioeventfds can take writes of any size. */
+  readonly watchesWrites: boolean;
   /** Shared by all threads: what KvmIrqChip, GsiRoutes and Kicks need. */
   readonly words: Int32Array;
 }
@@ -57,6 +60,7 @@ interface Parts {
   readonly vm: KvmVmFd;
   readonly vcpuFds: readonly number[];
   readonly runSizeBytes: number;
+  readonly watchesWrites: boolean;
   readonly words: Int32Array;
   readonly clock: Clock;
   readonly log: Logger | undefined;
@@ -68,6 +72,7 @@ interface Parts {
 class KvmVm implements Vm {
   readonly memory: GuestMemory;
   readonly irqChip: KvmIrqChip;
+  readonly ioeventWatcher?: KvmIoevents;
   readonly #parts: Parts;
   readonly #routes: GsiRoutes;
   readonly #kicks: Kicks;
@@ -76,6 +81,7 @@ class KvmVm implements Vm {
     const { vm, words, vcpuFds } = parts;
     this.#parts = parts;
     this.memory = parts.memory;
+    if (parts.watchesWrites) this.ioeventWatcher = new KvmIoevents(vm);
     const carve = carver(words);
     this.irqChip = new KvmIrqChip(carve(KvmIrqChip.WORDS), vm);
     this.#routes = new GsiRoutes(carve(GsiRoutes.WORDS), vm, pinRoutes());
@@ -116,8 +122,9 @@ class KvmVm implements Vm {
   }
 
   describe(): KvmVmDescription {
-    const { vm, vcpuFds, runSizeBytes, words } = this.#parts;
-    return { kind: KIND, memory: this.memory.describe(), vmFd: vm.fd, vcpuFds, runSizeBytes, words };
+    const { vm, vcpuFds, runSizeBytes, watchesWrites, words } = this.#parts;
+    const memory = this.memory.describe();
+    return { kind: KIND, memory, vmFd: vm.fd, vcpuFds, runSizeBytes, watchesWrites, words };
   }
 
   [Symbol.dispose](): void {
@@ -166,6 +173,7 @@ function createVm({ memory, vcpuCount, clock, log, spareAddress }: VmOptions): V
     vm,
     vcpuFds,
     runSizeBytes: device.runSizeBytes,
+    watchesWrites: device.capability('IOEVENTFD_ANY_LENGTH') > 0,
     words: new Int32Array(new SharedArrayBuffer(wordCount * Int32Array.BYTES_PER_ELEMENT)),
     clock,
     log,
@@ -175,9 +183,9 @@ function createVm({ memory, vcpuCount, clock, log, spareAddress }: VmOptions): V
 
 function attachVm(description: VmDescription, { clock, log }: AttachOptions): Vm {
   assert(isKvm(description), 'a description of this hypervisor');
-  const { vmFd, vcpuFds, runSizeBytes, words } = description;
   const memory = GuestMemory.borrowing(description.memory.fd, description.memory.regions);
-  return new KvmVm({ memory, vm: new KvmVmFd({ fd: vmFd }), vcpuFds, runSizeBytes, words, clock, log, own: undefined });
+  const vm = new KvmVmFd({ fd: description.vmFd });
+  return new KvmVm({ ...description, memory, vm, clock, log, own: undefined });
 }
 
 let addressBits: number | undefined;
