@@ -9,7 +9,7 @@ const good: HostFacts = {
   arch: 'x64',
   ffi: { worked: true, value: 'koffi loads' },
   memfd: { worked: true, value: 'sealed memfd' },
-  hypervisor: { kvmDevice: { opens: true }, hardware: 'svm', kvmBuiltIn: true },
+  hypervisor: { kvmDevice: { opens: true }, hardware: 'svm' },
   kvmApi: { worked: true, value: '12' },
   root: false,
   proc: {

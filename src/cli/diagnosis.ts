@@ -74,7 +74,7 @@ export function diagnose(facts: HostFacts): Diagnosis {
   const hypervisor =
     'hypervisor' in decision
       ? { name: decision.hypervisor, reason: decision.reason }
-      : { name: 'none', reason: 'mistake' in decision ? decision.mistake : decision.obstacle };
+      : { name: 'none', reason: decision.obstacle };
   return { findings, hypervisor, usable: findings.every(({ status }) => status !== 'fail') };
 }
 

@@ -40,8 +40,7 @@ export async function run(argv: readonly string[], host: RunHost): Promise<numbe
   const { config } = request;
   const decision = selectHypervisor(config.hypervisor, (host.facts ?? hypervisorFacts)());
   const mistakes: Mistake[] = [...request.mistakes, ...configMistakes(config, host.files ?? hostFiles)];
-  if ('mistake' in decision) mistakes.push({ option: '--hypervisor', message: decision.mistake });
-  if (mistakes.length > 0 || 'mistake' in decision) return reportMistakes(io, mistakes);
+  if (mistakes.length > 0) return reportMistakes(io, mistakes);
   if ('obstacle' in decision) {
     io.err(`crosvm: --hypervisor ${config.hypervisor}: ${decision.obstacle}\n`);
     return EXIT_CODES['host-error'];

@@ -212,13 +212,13 @@ const portIndex = (port: SerialConfig | undefined): number | undefined => port &
 function startThread(
   index: number,
   { runState, exit }: Pick<Run, 'runState' | 'exit'>,
-  { threadOptions }: RunEnvironment,
+  { threadOptions, hypervisor }: RunEnvironment,
 ): VcpuWorker {
   const onDeath = (): void => {
     runState.end('host-error');
     exit.write();
   };
-  return new VcpuWorker({ index, threadOptions, onDeath });
+  return new VcpuWorker({ index, hypervisor, threadOptions, onDeath });
 }
 
 function vcpuThreadData(run: Run, index: number): VcpuThreadData {
@@ -310,7 +310,18 @@ function createControls(run: Run, board: Board, { hypervisor }: RunEnvironment):
   const kick = (): void => {
     for (const index of machine.vcpuStates.keys()) machine.vm.kick(index);
   };
-  const suspension = new Suspension({ runState, standing, clock, kick, vcpuCount: machine.vcpuStates.length });
+  const clocks = {
+    stop: () => {
+      machine.vm.stopClocks();
+      clock.stop();
+    },
+    go: () => {
+      clock.go();
+      machine.vm.startClocks();
+    },
+  };
+  const vcpuCount = machine.vcpuStates.length;
+  const suspension = new Suspension({ runState, standing, clock: clocks, kick, vcpuCount });
   const { balloon, disks = [] } = run.devices ?? {};
   return clients.use(new VmControls({ listener: controlSocket, board, facts, suspension, balloon, disks }));
 }

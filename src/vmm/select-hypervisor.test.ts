@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type HypervisorFacts, selectHypervisor, virtualizationFlag } from './select-hypervisor.ts';
 
-const able: HypervisorFacts = { kvmDevice: { opens: true }, hardware: 'vmx', kvmBuiltIn: true };
+const able: HypervisorFacts = { kvmDevice: { opens: true }, hardware: 'vmx' };
 const without = (code: string): HypervisorFacts => ({ ...able, kvmDevice: { opens: false, code } });
 
 describe('selectHypervisor auto', () => {
-  test('takes kvm where the device opens, the hardware is there and kvm is built in', () => {
+  test('takes kvm where the device opens and the hardware is there', () => {
     assert.deepEqual(selectHypervisor('auto', able), {
       hypervisor: 'kvm',
       reason: '/dev/kvm opens and the processor has vmx',
@@ -18,7 +18,6 @@ describe('selectHypervisor auto', () => {
     ['/dev/kvm may not be opened', without('EACCES'), /^no permission to open \/dev\/kvm$/],
     ['/dev/kvm has no driver', without('ENODEV'), /^\/dev\/kvm does not open: ENODEV$/],
     ['the processor shows neither vmx nor svm', { ...able, hardware: undefined }, /no hardware behind it/],
-    ['kvm is not built in', { ...able, kvmBuiltIn: false }, /^kvm is not built in yet$/],
   ];
   for (const [name, facts, reason] of software) {
     test(`takes the software CPU and says so when ${name}`, () => {
@@ -40,12 +39,6 @@ describe('selectHypervisor with a wish', () => {
     assert.deepEqual(selectHypervisor('kvm', able), {
       hypervisor: 'kvm',
       reason: 'asked for with --hypervisor kvm',
-    });
-  });
-
-  test('kvm that is not built in is a mistake, whatever the host has', () => {
-    assert.deepEqual(selectHypervisor('kvm', { ...without('ENOENT'), kvmBuiltIn: false }), {
-      mistake: 'kvm is not built in yet; use auto or software',
     });
   });
 

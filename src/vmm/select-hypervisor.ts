@@ -11,8 +11,6 @@ export interface HypervisorFacts {
   readonly kvmDevice: { readonly opens: true } | { readonly opens: false; readonly code: string };
   /** Undefined when the processor shows neither; /dev/kvm then runs only paravirtual guests, and a real kernel hangs. */
   readonly hardware: VirtualizationFlag | undefined;
-  /** Whether this version has a KVM hypervisor. */
-  readonly kvmBuiltIn: boolean;
 }
 
 export interface HypervisorChoice {
@@ -21,26 +19,19 @@ export interface HypervisorChoice {
   readonly reason: string;
 }
 
-/** The answer to the user's wish, or why it cannot be granted: `mistake` when no host could, else the host's `obstacle`. */
-export type HypervisorDecision = HypervisorChoice | { readonly mistake: string } | { readonly obstacle: string };
-
-/** False until `hypervisor/kvm` exists. */
-export const KVM_BUILT_IN = false;
+/** The answer to the user's wish, or what on this host keeps it from being granted. */
+export type HypervisorDecision = HypervisorChoice | { readonly obstacle: string };
 
 export function selectHypervisor(wish: HypervisorWish, facts: HypervisorFacts): HypervisorDecision {
   if (wish === 'software') return { hypervisor: 'software', reason: 'asked for with --hypervisor software' };
   const obstacle = kvmObstacle(facts);
   if (wish === 'auto') {
     if (obstacle !== undefined) return { hypervisor: 'software', reason: obstacle };
-    if (!facts.kvmBuiltIn) return { hypervisor: 'software', reason: NOT_BUILT_IN };
     return { hypervisor: 'kvm', reason: `/dev/kvm opens and the processor has ${facts.hardware}` };
   }
-  if (!facts.kvmBuiltIn) return { mistake: `${NOT_BUILT_IN}; use auto or software` };
   if (obstacle !== undefined) return { obstacle };
   return { hypervisor: 'kvm', reason: 'asked for with --hypervisor kvm' };
 }
-
-const NOT_BUILT_IN = 'kvm is not built in yet';
 
 /** What on this host keeps KVM from running an unmodified kernel. */
 function kvmObstacle({ kvmDevice, hardware }: HypervisorFacts): string | undefined {
@@ -55,7 +46,7 @@ function kvmObstacle({ kvmDevice, hardware }: HypervisorFacts): string | undefin
 
 /** Looks at this host. Throws nothing: what cannot be read counts as absent. */
 export function hypervisorFacts(): HypervisorFacts {
-  return { kvmDevice: tryOpenKvm(), hardware: virtualizationFlag(readCpuInfo()), kvmBuiltIn: KVM_BUILT_IN };
+  return { kvmDevice: tryOpenKvm(), hardware: virtualizationFlag(readCpuInfo()) };
 }
 
 function tryOpenKvm(): HypervisorFacts['kvmDevice'] {

@@ -14,8 +14,8 @@ export interface SuspensionOptions {
   readonly runState: RunState;
   /** An eventfd: each vCPU's thread writes it when it stands still. */
   readonly standing: HasFd & { read(): unknown };
-  /** The machine's. */
-  readonly clock: PausableClock;
+  /** The machine's clocks. */
+  readonly clock: Pick<PausableClock, 'stop' | 'go'>;
   readonly vcpuCount: number;
   /** Makes the vCPUs' threads look at the run state. */
   readonly kick: () => void;

@@ -1,5 +1,5 @@
 /** A vCPU's thread: makes its own view of the machine from shared memory and descriptors, and runs the vCPU to its end. */
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import type { BoardDescription } from '#arch/runnable-linux-vm.ts';
 import { Board } from '#arch/x86_64/board.ts';
 import { SERIAL_PORTS } from '#arch/x86_64/layout.ts';
@@ -12,11 +12,16 @@ import { Fd } from '#sys/fd.ts';
 import { clockSince, PausableClock } from '#util/clock.ts';
 import { errorMessage } from '#util/errors.ts';
 import { Logger, type LogLevel } from '#util/log.ts';
-import { hypervisorOf, loadVcpus } from './hypervisors.ts';
+import { hypervisorOf } from './hypervisors.ts';
 import { PanicWatch } from './panic-watch.ts';
 import { RunState } from './run-state.ts';
 import { FdSink, type OutputDescription } from './serial-output.ts';
 import { stderrSink } from './stderr-sink.ts';
+
+/** What the thread gets when it starts. */
+export interface VcpuThreadStart {
+  readonly hypervisor: string;
+}
 
 export interface VcpuThreadData {
   readonly index: number;
@@ -107,6 +112,7 @@ function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<
   const board = new Board({
     ...data.board,
     irqChip: vm.irqChip,
+    ioeventWatcher: vm.ioeventWatcher,
     clock,
     log: log.child('board'),
     pciFunctions: data.pciFunctions.map((described) => pciFunctionOf(described, deviceFailed)),
@@ -172,5 +178,5 @@ function eventFdOf(fd: number): EventFd {
 }
 
 // The thread is started before its machine is there, for it takes a while to load.
-if (parentPort !== null) await loadVcpus();
+if (parentPort !== null) await hypervisorOf((workerData as VcpuThreadStart).hypervisor).loadVcpus();
 parentPort?.once('message', (data: VcpuThreadData) => runVcpuThread(data));

@@ -1,6 +1,6 @@
 import { Worker, type WorkerOptions } from 'node:worker_threads';
 import { programEntry } from '#util/package-files.ts';
-import type { VcpuThreadData, VcpuThreadReady, VcpuThreadReport } from './vcpu-thread.ts';
+import type { VcpuThreadData, VcpuThreadReady, VcpuThreadReport, VcpuThreadStart } from './vcpu-thread.ts';
 
 /** What the threads are called, prctl(2), with the vCPU's number behind it. */
 export const VCPU_THREAD_NAME = 'vcpu';
@@ -10,6 +10,7 @@ const END_LIMIT_MS = 1000;
 
 export interface VcpuWorkerOptions {
   readonly index: number;
+  readonly hypervisor: string;
   readonly threadOptions: WorkerOptions | undefined;
   /** The thread ended without a report while its machine ran: its own code could not say that the machine has ended. */
   readonly onDeath: () => void;
@@ -28,9 +29,11 @@ export class VcpuWorker implements Disposable {
   #report: VcpuThreadReport | undefined;
   #ending = false;
 
-  constructor({ index, threadOptions, onDeath }: VcpuWorkerOptions) {
+  constructor({ index, hypervisor, threadOptions, onDeath }: VcpuWorkerOptions) {
     const url = programEntry('vmm/vcpu-thread');
-    this.#worker = new Worker(url, { ...threadOptions, name: `${VCPU_THREAD_NAME}${index}` });
+    const name = `${VCPU_THREAD_NAME}${index}`;
+    const workerData: VcpuThreadStart = { hypervisor };
+    this.#worker = new Worker(url, { ...threadOptions, name, workerData });
     const isReady = Promise.withResolvers<void>();
     this.ready = isReady.promise;
     this.#worker.on('message', (message: VcpuThreadReady | VcpuThreadReport) => {

@@ -8,7 +8,7 @@ import type { Clock } from '#util/clock.ts';
 import type { RunnableLinuxVm } from '../runnable-linux-vm.ts';
 import { BOARD_STATE_WORDS } from './board.ts';
 import { bootMsrs, LOCAL_APIC_BOOT_REGISTERS } from './boot-registers.ts';
-import { COMMAND_LINE_MAX_BYTES, highMmioRange, memoryRanges, PHYSICAL_ADDRESS_BITS_MAX } from './layout.ts';
+import { COMMAND_LINE_MAX_BYTES, highMmioRange, KVM_IDENTITY_MAP_ADDRESS, memoryRanges } from './layout.ts';
 import { writeBootStructures } from './write-boot-structures.ts';
 
 export interface VmComponents {
@@ -47,10 +47,18 @@ export function buildVm(components: VmComponents, hypervisor: Hypervisor, clock:
     fillRandom: (target) => void randomFillSync(target),
     version: components.version,
   });
-  const vm = owned.use(hypervisor.createVm({ memory, vcpuCount: cpuCount, clock, regionRoomBytes }));
+  const vm = owned.use(
+    hypervisor.createVm({
+      memory,
+      vcpuCount: cpuCount,
+      clock,
+      regionRoomBytes,
+      spareAddress: KVM_IDENTITY_MAP_ADDRESS,
+    }),
+  );
   const state: VcpuState = {
     ...registers,
-    msrs: bootMsrs(PHYSICAL_ADDRESS_BITS_MAX),
+    msrs: bootMsrs(hypervisor.physicalAddressBits),
     localApic: LOCAL_APIC_BOOT_REGISTERS,
   };
   const [low, high] = ranges;
