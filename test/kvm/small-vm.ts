@@ -124,7 +124,16 @@ export class RecordingBus implements VcpuBus {
   flushes = 0;
   answer = 0;
   onAccess: (access: string) => void = () => {};
-  readonly timers = { nextDeadlineNs: () => Infinity, advance: () => {} };
+  /** When `onLate` is called, of `hostClock`. */
+  lateNs = Infinity;
+  onLate: () => void = () => {};
+  readonly timers = {
+    nextDeadlineNs: () => this.lateNs,
+    advance: () => {
+      this.lateNs = Infinity;
+      this.onLate();
+    },
+  };
 
   readPort(port: number, data: Uint8Array): void {
     this.#answer(data);
@@ -164,6 +173,9 @@ const hex = (data: Uint8Array): string =>
     .map((byte) => byte.toString(16).padStart(2, '0'))
     .join('');
 
+/** Far longer than any test's code takes, also on a loaded machine. */
+const LIMIT_NS = 10e9;
+
 /** A machine of one processor, which has run nothing. */
 export class SmallVm implements Disposable {
   readonly memory: GuestMemory;
@@ -184,11 +196,19 @@ export class SmallVm implements Disposable {
 
   /** Runs it until this access, after which it is kicked. */
   runTo(last: string): void {
+    let isLate = false;
+    this.bus.lateNs = hostClock.nowNs() + LIMIT_NS;
+    this.bus.onLate = () => {
+      isLate = true;
+      this.vm.kick(0);
+    };
     this.bus.onAccess = (access) => {
       if (access === last) this.vm.kick(0);
     };
     const exit = this.vcpu.run();
+    this.bus.lateNs = Infinity;
     if (exit.reason !== 'kicked') throw new Error(`the vCPU stopped: ${exit.reason}: ${exit.detail}`);
+    if (isLate) throw new Error(`no "${last}" came; there were: ${this.bus.accesses.join(', ')}`);
   }
 
   [Symbol.dispose](): void {
