@@ -1,5 +1,7 @@
 /** What tests need of the host besides Node.js. */
 import { spawnSync } from 'node:child_process';
+import { hypervisorFacts } from '#vmm/select-hypervisor.ts';
+import { LAB_VARIABLE } from '../tools/kvm-lab/script.ts';
 
 export { missingProgram } from '../tools/guest/host-programs.ts';
 
@@ -8,4 +10,14 @@ export function missingTap(): string | false {
   const probe = ['-n', 'ip', 'tuntap', 'add', 'dev', 'crosvm0', 'mode', 'tap', 'vnet_hdr'];
   const { status, error, stderr } = spawnSync('unshare', probe, { encoding: 'utf8' });
   return status === 0 ? false : `no tap can be made here: ${error?.message ?? stderr.trim()}`;
+}
+
+/** Whether this runs in the lab that `npm run test:kvm` boots, where whatever the tests of KVM need must be there. */
+const IN_LAB = process.env[LAB_VARIABLE] === '1';
+
+/** Why tests that make virtual machines by /dev/kvm are skipped; false when it opens, and in the lab. */
+export function missingKvm(): string | false {
+  if (IN_LAB) return false;
+  const { kvmDevice } = hypervisorFacts();
+  return kvmDevice.opens ? false : `/dev/kvm does not open here: ${kvmDevice.code}`;
 }

@@ -1,0 +1,134 @@
+/**
+ * npm run test:kvm -- [--lab|--host] [--limit SECONDS] [--shell COMMAND | TEST-FILE…]
+ *
+ * The tests of the KVM hypervisor, `test/kvm/*.test.ts` unless files are named: on this host where its KVM has hardware behind
+ * it, else in the lab, a Linux under QEMU's TCG that emulates AMD's SVM. `--shell` runs a command there instead, in the
+ * project's folder. The exit status is that of the tests; 2 for bad arguments, 3 when the lab could not be made, hung or took too long.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, rmSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { hypervisorFacts } from '#vmm/select-hypervisor.ts';
+import { openCache, temporaryPath } from '../guest/cache-folder.ts';
+import { GuestFilesError } from '../guest/guest-error.ts';
+import { needProgram } from '../guest/host-programs.ts';
+import { buildLabImage, concatenate } from './image.ts';
+import { type LabEnd, QEMU, runLab, SETPRIV } from './machine.ts';
+import { TIMED_OUT_STATUS } from './script.ts';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+const STATUS = { USAGE: 2, NO_RESULT: 3, INTERRUPTED: 130 } as const;
+const LIMIT_S = 540;
+/** Booting and ending, which are not the tests' time. */
+const AROUND_S = 45;
+
+interface Request {
+  readonly place: 'lab' | 'host' | undefined;
+  readonly limitS: number;
+  readonly command: string;
+}
+
+const say = (line: string): void => void process.stderr.write(`kvm lab: ${line}\n`);
+
+function request(argv: readonly string[]): Request | string {
+  let parsed: ReturnType<typeof parse>;
+  try {
+    parsed = parse(argv);
+  } catch (error) {
+    return (error as Error).message;
+  }
+  const { values, positionals } = parsed;
+  const limitS = Number(values.limit ?? LIMIT_S);
+  if (!Number.isInteger(limitS) || limitS <= AROUND_S) return `--limit takes a whole number above ${AROUND_S}`;
+  if (values.lab && values.host) return '--lab and --host exclude each other';
+  if (values.shell !== undefined && positionals.length > 0) return '--shell takes no test files besides';
+  const files = positionals.length > 0 ? positionals : ['test/kvm/*.test.ts'];
+  const bad = files.find((file) => !/^[\w./*-]+$/.test(file));
+  if (bad !== undefined) return `'${bad}' is not the name of a test file`;
+  const command = values.shell ?? `exec node --test --test-concurrency=1 ${files.map((file) => `"${file}"`).join(' ')}`;
+  return { place: values.lab ? 'lab' : values.host ? 'host' : undefined, limitS, command };
+}
+
+function parse(argv: readonly string[]) {
+  return parseArgs({
+    args: [...argv],
+    allowPositionals: true,
+    options: {
+      lab: { type: 'boolean' },
+      host: { type: 'boolean' },
+      limit: { type: 'string' },
+      shell: { type: 'string' },
+    },
+  });
+}
+
+function onHost({ command, limitS }: Request): number {
+  const { status, signal, error } = spawnSync('timeout', ['-k', '10', `${limitS}`, 'sh', '-c', command], {
+    cwd: ROOT,
+    stdio: 'inherit',
+  });
+  if (error) throw error;
+  if (status === TIMED_OUT_STATUS) say(`the tests did not end within ${limitS} s`);
+  return status ?? (signal === 'SIGINT' ? STATUS.INTERRUPTED : STATUS.NO_RESULT);
+}
+
+async function inLab({ command, limitS }: Request): Promise<number> {
+  const started = performance.now();
+  const seconds = (): string => `${((performance.now() - started) / 1000).toFixed(1)} s`;
+  for (const { program, debianPackage } of [QEMU, SETPRIV]) needProgram(program, debianPackage, say);
+  const interrupt = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => interrupt.abort());
+  const apt = { cache: openCache(), suite: 'bookworm', progress: say } as const;
+  // In the cache, where the files of a run that was killed are removed by the next.
+  const folder = temporaryPath(apt.cache);
+  mkdirSync(folder);
+  try {
+    const script = { command, limitS: limitS - AROUND_S };
+    const { kernel, archives } = await buildLabImage({ apt, root: ROOT, script }, join(folder, 'project.cpio'));
+    const initrd = join(folder, 'lab.cpio');
+    concatenate(archives, initrd);
+    say(`booting QEMU after ${seconds()}`);
+    const onLog = (text: string): void => void process.stdout.write(text);
+    const end = await runLab({ kernel, initrd, limitMs: limitS * 1000, onLog }, interrupt.signal);
+    return interrupt.signal.aborted ? STATUS.INTERRUPTED : report(end, { limitS, seconds: seconds() });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function report(end: LabEnd, { limitS, seconds }: { limitS: number; seconds: string }): number {
+  if ('failure' in end) {
+    say(`${end.failure}. The end of its console:\n${end.console}`);
+    return STATUS.NO_RESULT;
+  }
+  const { status } = end;
+  if (status === TIMED_OUT_STATUS) {
+    say(`the command in the lab did not end within ${limitS - AROUND_S} s`);
+    return STATUS.NO_RESULT;
+  }
+  say(`${status === 0 ? 'ok' : `FAILED with status ${status}`} (${seconds})`);
+  return status;
+}
+
+async function main(): Promise<number> {
+  const wanted = request(process.argv.slice(2));
+  if (typeof wanted === 'string') {
+    say(wanted);
+    return STATUS.USAGE;
+  }
+  const { kvmDevice, hardware } = hypervisorFacts();
+  const place = wanted.place ?? (kvmDevice.opens && hardware !== undefined ? 'host' : 'lab');
+  say(
+    place === 'host' ? `on this host, whose KVM has ${hardware ?? 'no hardware'} behind it` : 'in QEMU, emulating SVM',
+  );
+  try {
+    return place === 'host' ? onHost(wanted) : await inLab(wanted);
+  } catch (error) {
+    if (!(error instanceof GuestFilesError)) throw error;
+    say(error.message);
+    return STATUS.NO_RESULT;
+  }
+}
+
+process.exitCode = await main();
