@@ -21,3 +21,10 @@ export function missingKvm(): string | false {
   const { kvmDevice } = hypervisorFacts();
   return kvmDevice.opens ? false : `/dev/kvm does not open here: ${kvmDevice.code}`;
 }
+
+/** The same for tests that boot an unmodified kernel: it hangs where no hardware is behind the device. */
+export function missingKvmHardware(): string | false {
+  const { hardware } = hypervisorFacts();
+  if (IN_LAB || hardware !== undefined) return missingKvm();
+  return missingKvm() || '/dev/kvm has no hardware behind it: the processor shows neither vmx nor svm';
+}

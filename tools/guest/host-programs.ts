@@ -2,7 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { GuestFilesError, type Progress } from './guest-error.ts';
 
-const INSTALL_TIMEOUT_MS = 120_000;
+/** QEMU with what it needs is 300 MB unpacked. */
+const INSTALL_TIMEOUT_MS = 300_000;
 
 /** Where programs for the administrator are, which is not in the search path of every user. */
 const ADMINISTRATOR_PATH = '/usr/local/sbin:/usr/sbin:/sbin';

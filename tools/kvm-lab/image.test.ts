@@ -27,12 +27,12 @@ test('the lab gets what the program needs, for this system, and no tools of deve
   assert.deepEqual(found, ['node_modules/ffi', 'node_modules/@ffi/this', 'node_modules/fast-check']);
 });
 
-test('archives are put one behind another, over what was there', (context) => {
+test('archives are put one behind another, never over what is there', (context) => {
   const root = folder(context);
   const [one, two, all] = [join(root, 'one'), join(root, 'two'), join(root, 'all')];
   writeFileSync(one, 'first');
   writeFileSync(two, 'second');
-  writeFileSync(all, 'something longer than both');
   concatenate([one, two], all);
   assert.equal(readFileSync(all, 'utf8'), 'firstsecond');
+  assert.throws(() => concatenate([one], all), { code: 'EEXIST' });
 });

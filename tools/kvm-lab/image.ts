@@ -3,8 +3,9 @@
  * `tools/guest`), Node.js with kernel modules and the guest files of the tests, and the project as it is now. The first two
  * are made once for each content; the last is small.
  */
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { appendFileSync, copyFileSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import { basename, join, relative } from 'node:path';
 import type { AptOptions } from '../guest/apt.ts';
 import { cached } from '../guest/cache-folder.ts';
@@ -25,6 +26,7 @@ const LAB_MODULES = ['kvm_amd', 'tun'];
 const GUEST_MODULES = /virtio/;
 /** Part of the name of a cached archive: to be raised when the same inputs would give another one. */
 const ARCHIVE_VERSION = 1;
+const DIGEST_CHUNK_BYTES = 2 ** 20;
 
 /** The parts of the project that programs and tests of the lab need. */
 const PROJECT_FOLDERS = ['bin', 'src', 'seccomp', 'test', 'tools', 'bench'];
@@ -54,12 +56,15 @@ export async function buildLabImage(options: LabImageOptions, projectArchive: st
   return { kernel: kernel.image, archives: [base, node, projectArchive] };
 }
 
-/** One file of all archives: the kernel takes one. */
+/** One file of all archives: the kernel takes one. `path` must not exist yet; the caller owns it. */
 export function concatenate(archives: readonly string[], path: string): void {
-  const [first = '', ...others] = archives;
-  rmSync(path, { force: true });
-  copyFileSync(first, path);
-  for (const archive of others) appendFileSync(path, readFileSync(archive));
+  const fd = openSync(path, 'wx');
+  try {
+    // Copies within the kernel, which hundreds of megabytes are worth.
+    execFileSync('cat', ['--', ...archives], { stdio: ['ignore', fd, 'inherit'] });
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Node.js as it runs here, the lab's modules, and a cache of guest files like the host's, with what tests of KVM boot. */
@@ -82,10 +87,23 @@ async function buildNodeArchive(apt: AptOptions, kernel: GuestKernel): Promise<s
 function digest(files: ReadonlyMap<string, string>): string {
   const hash = createHash('sha256').update(`${ARCHIVE_VERSION}`);
   for (const [to, from] of files) {
-    const content = createHash('sha256').update(readFileSync(from)).digest('hex');
-    hash.update(`${to}\0${content}\n`);
+    hash.update(`${to}\0${digestOfFile(from)}\n`);
   }
   return hash.digest('hex').slice(0, 16);
+}
+
+function digestOfFile(path: string): string {
+  const hash = createHash('sha256');
+  const chunk = new Uint8Array(DIGEST_CHUNK_BYTES);
+  const fd = openSync(path, 'r');
+  try {
+    for (let sizeBytes = readSync(fd, chunk); sizeBytes > 0; sizeBytes = readSync(fd, chunk)) {
+      hash.update(chunk.subarray(0, sizeBytes));
+    }
+    return hash.digest('hex');
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Paths in the cache: the kernel with its virtio modules, busybox and its image, and the answers that name their packages. */
