@@ -7,6 +7,7 @@ import { ExceptionUnit } from './exceptions.ts';
 import { FarTransfer } from './far-transfer.ts';
 import { createHelpers } from './helpers.ts';
 import { CC, CODE_KEY, FLAG, GPR, RAM_BASE, RECORD, SEGMENT, STATE, STOP } from './layout.ts';
+import { LockedAccess, type WideLocks } from './locked-access.ts';
 import { MemoryUnit, type PhysicalDevices } from './memory-unit.ts';
 import { SegmentUnit } from './segments.ts';
 import { Stack } from './stack.ts';
@@ -54,6 +55,8 @@ export interface CpuOptions {
   readonly random: (target: Uint8Array) => void;
   /** The leaves of CPUID as [eax, ebx, ecx, edx]. */
   readonly cpuid: (leaf: number, subleaf: number) => readonly [number, number, number, number];
+  /** Where other processors run over the same memory. */
+  readonly wideLocks?: WideLocks | undefined;
   /** False decodes each instruction whenever it runs: what tests compare the code cache with. True when left out. */
   readonly keepsBlocks?: boolean;
 }
@@ -79,6 +82,7 @@ export const memoryPages = (sizeBytes: number): number => Math.ceil((RAM_BASE + 
 export class Cpu {
   readonly system = new SystemState();
   readonly mmu: MemoryUnit;
+  readonly locked: LockedAccess;
   readonly code: CodeCache;
   readonly engine: Engine;
   readonly exceptions: ExceptionUnit;
@@ -105,6 +109,7 @@ export class Cpu {
     const { buffer } = options.memory;
     const map = new AddressMap(options.ramSizeBytes, options.regionRoomBytes ?? 0);
     this.mmu = new MemoryUnit(buffer, map, this.system, options.devices);
+    this.locked = new LockedAccess(this.mmu, options.wideLocks);
     this.words = this.mmu.words;
     this.bytes = this.mmu.bytes;
     this.quads = new BigInt64Array(buffer, 0, 0x800 / 8);
@@ -121,6 +126,7 @@ export class Cpu {
       slowLoad: (_record, sizeBytes) => this.mmu.load(sizeBytes, false),
       slowLoadForWrite: (_record, sizeBytes) => this.mmu.load(sizeBytes, true),
       slowStore: (record, sizeBytes) => (this.mmu.store(sizeBytes, record) ? 0 : STOP.FAULT),
+      slowLocked: (record, what) => this.locked.run(record, what),
       helper: (number, record) => (helpers[number] as (record: number) => number)(record),
     });
     this.flags = 2;

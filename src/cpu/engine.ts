@@ -14,6 +14,8 @@ export interface EngineImports {
   slowLoadForWrite(record: number, sizeBytes: number): number;
   /** Stores what is at STATE.BOUNCE; a stop code, or 0. */
   slowStore(record: number, sizeBytes: number): number;
+  /** See Routines of uops/emit.ts. */
+  slowLocked(record: number, what: number): number;
   helper(number: number, record: number): number;
 }
 
@@ -183,6 +185,7 @@ export function encodeEngine(): Uint8Array<ArrayBuffer> {
   const slowLoad = module.importFunction('env', 'slowLoad', ['i32', 'i32'], ['i32']);
   const slowLoadForWrite = module.importFunction('env', 'slowLoadForWrite', ['i32', 'i32'], ['i32']);
   const slowStore = module.importFunction('env', 'slowStore', ['i32', 'i32'], ['i32']);
+  const slowLocked = module.importFunction('env', 'slowLocked', ['i32', 'i32'], ['i32']);
   const helper = module.importFunction('env', 'helper', ['i32', 'i32'], ['i32']);
   const flags = module.define([], ['i32']);
   writeFlagsRoutine(flags.body);
@@ -197,6 +200,7 @@ export function encodeEngine(): Uint8Array<ArrayBuffer> {
     slowLoad,
     slowLoadForWrite,
     slowStore,
+    slowLocked,
     helper,
   };
   const functionType = module.type(['i32'], ['i32']);

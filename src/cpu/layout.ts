@@ -52,6 +52,11 @@ export const STATE = {
   X87_MEMORY: 0x600,
 } as const;
 
+/** Where a locked operation that is not done in place has its operand and, 8 bytes further, what CMPXCHG compares with. */
+export const LOCKED_OPERANDS: number = STATE.BOUNCE + 8;
+/** A locked operation's number: its kind, and its size in so many bits below. */
+export const LOCKED_SIZE_BITS = 2;
+
 /** Data TLB: one entry per virtual page, direct mapped; one table per access mode. That of legacy code is emptied when its mode changes. */
 export const TLB = {
   BASE: 0x10000,

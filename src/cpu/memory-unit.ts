@@ -21,9 +21,10 @@ export const ACCESS = { READ: 0, WRITE: PF.WRITE, USER: PF.USER, FETCH: PF.FETCH
 const PAGE_MASK = ~0xfff;
 const TWO_32 = 0x100000000;
 
-/** Told before bytes of a page with decoded code change. */
+/** Told of changes of pages with decoded code. */
 export interface CodeWatcher {
   hasCode(physicalPage: number): boolean;
+  /** Bytes are about to change. */
   written(physicalAddress: number, sizeBytes: number, record: number): void;
 }
 
@@ -429,13 +430,21 @@ export class MemoryUnit {
 
   writePhysical(address: number, from: number, sizeBytes: number, record: number): void {
     if (address + sizeBytes <= this.memoryEnd && this.map.isWritable(address)) {
-      const page = address - (address % 4096);
-      if (this.watcher.hasCode(page)) this.watcher.written(address, sizeBytes, record);
+      this.changing(address, sizeBytes, record);
       this.bytes.copyWithin(RAM_BASE + address, from, from + sizeBytes);
+      this.changed(address, sizeBytes, record);
       return;
     }
     this.#eachPiece(address, from, sizeBytes, false);
   }
+
+  /** Bytes of one page of memory are about to change: what is decoded of them is forgotten. */
+  changing(address: number, sizeBytes: number, record: number): void {
+    if (this.watcher.hasCode(address - (address % 4096))) this.watcher.written(address, sizeBytes, record);
+  }
+
+  /** They have changed. */
+  changed(_address: number, _sizeBytes: number, _record: number): void {}
 
   /** Writes bytes from outside to RAM, where all of them must lie; when, says `externalWrite`. */
   writeRam(address: number, data: Uint8Array): void {

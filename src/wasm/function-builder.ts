@@ -1,5 +1,7 @@
 import { ByteWriter } from './byte-writer.ts';
 import {
+  ATOMIC,
+  type AtomicOp,
   MEMORY,
   type MemoryOp,
   PLAIN,
@@ -69,6 +71,21 @@ export class FunctionBuilder {
     this.#code.unsigned(SIMD_MEMORY[name]);
     this.#code.unsigned(0);
     this.#code.unsigned(offset);
+    return this;
+  }
+
+  /** A read-modify-write; the address and operands are on the stack. An address that is not a multiple of the access's size traps. */
+  atomic(name: AtomicOp, offset = 0): this {
+    this.#code.byte(0xfe);
+    this.#code.unsigned(ATOMIC[name]);
+    this.#code.unsigned(alignmentOf(name));
+    this.#code.unsigned(offset);
+    return this;
+  }
+
+  /** No load or store after it comes before any that stands before it. */
+  fence(): this {
+    this.#code.bytes([0xfe, 0x03, 0]);
     return this;
   }
 
@@ -212,4 +229,10 @@ export class FunctionBuilder {
     this.#code.unsigned(index);
     return this;
   }
+}
+
+/** Of an atomic access, as a power of two: the only one that is valid. */
+function alignmentOf(name: AtomicOp): number {
+  const bits = /rmw(8|16|32)?\./.exec(name)?.[1];
+  return bits === undefined ? 3 : Math.log2(Number(bits) / 8);
 }

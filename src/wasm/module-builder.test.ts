@@ -72,3 +72,17 @@ test('an unbalanced function is refused before it is encoded', () => {
   body.block();
   assert.throws(() => module.encode(), /1 blocks are still open/);
 });
+
+test('an atomic operation runs on a memory that is not shared, and traps where it is not aligned', () => {
+  const module = new ModuleBuilder();
+  module.importMemory('env', 'memory', 1);
+  const { index, body } = module.define(['i32'], ['i64']);
+  body.get(0).i64(5n).atomic('i64.atomic.rmw16.add_u').fence();
+  module.export('add', index);
+  const memory = new WebAssembly.Memory({ initial: 1 });
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(module.encode()), { env: { memory } });
+  const add = exports['add'] as (at: number) => bigint;
+  assert.equal(add(2), 0n);
+  assert.equal(add(2), 5n);
+  assert.throws(() => add(3), { name: 'RuntimeError' });
+});

@@ -248,7 +248,43 @@ export const SIMD_LANE = {
   'i64x2.replace_lane': 0x1e,
 } as const;
 
+/**
+ * Atomic read-modify-writes of i64 (prefix 0xfe; threads proposal, binary format): sub-opcode, then the natural alignment and offset.
+ * They may be used on memories that are not shared.
+ */
+export const ATOMIC = {
+  'i64.atomic.rmw.add': 0x1f,
+  'i64.atomic.rmw8.add_u': 0x22,
+  'i64.atomic.rmw16.add_u': 0x23,
+  'i64.atomic.rmw32.add_u': 0x24,
+  'i64.atomic.rmw.sub': 0x26,
+  'i64.atomic.rmw8.sub_u': 0x29,
+  'i64.atomic.rmw16.sub_u': 0x2a,
+  'i64.atomic.rmw32.sub_u': 0x2b,
+  'i64.atomic.rmw.and': 0x2d,
+  'i64.atomic.rmw8.and_u': 0x30,
+  'i64.atomic.rmw16.and_u': 0x31,
+  'i64.atomic.rmw32.and_u': 0x32,
+  'i64.atomic.rmw.or': 0x34,
+  'i64.atomic.rmw8.or_u': 0x37,
+  'i64.atomic.rmw16.or_u': 0x38,
+  'i64.atomic.rmw32.or_u': 0x39,
+  'i64.atomic.rmw.xor': 0x3b,
+  'i64.atomic.rmw8.xor_u': 0x3e,
+  'i64.atomic.rmw16.xor_u': 0x3f,
+  'i64.atomic.rmw32.xor_u': 0x40,
+  'i64.atomic.rmw.xchg': 0x42,
+  'i64.atomic.rmw8.xchg_u': 0x45,
+  'i64.atomic.rmw16.xchg_u': 0x46,
+  'i64.atomic.rmw32.xchg_u': 0x47,
+  'i64.atomic.rmw.cmpxchg': 0x49,
+  'i64.atomic.rmw8.cmpxchg_u': 0x4c,
+  'i64.atomic.rmw16.cmpxchg_u': 0x4d,
+  'i64.atomic.rmw32.cmpxchg_u': 0x4e,
+} as const;
+
 export type PlainOp = keyof typeof PLAIN;
+export type AtomicOp = keyof typeof ATOMIC;
 export type MemoryOp = keyof typeof MEMORY;
 export type SimdMemoryOp = keyof typeof SIMD_MEMORY;
 export type SimdOp = keyof typeof SIMD;

@@ -128,6 +128,14 @@ export function arithmeticHelpers(h: HelperContext) {
       if (((h.cpu.flags & FLAG.ZF) !== 0) === (h.c(record) === 1)) h.set(h.a(record), h.low(h.b(record)), 0);
       return 0;
     },
+    /** Begins the instruction again when a and b differ, the carry flag as it was, in the byte at c. */
+    retryUnlessSame: (record: number) => {
+      const size = h.high(record) as Size;
+      if (h.get64(h.a(record), size) === h.get64(h.b(record), size)) return 0;
+      if (h.c(record) !== 0) h.cpu.arithmeticFlags = h.cpu.bytes[h.c(record)] === 0 ? 0 : FLAG.CF;
+      h.cpu.setRipOf(record, 0);
+      return STOP.LOOKUP;
+    },
     ahFlags: (record: number) => {
       const { bytes } = h.cpu;
       if (h.a(record) === 1) bytes[RAX + 1] = (h.cpu.flags & 0xd5) | 2;

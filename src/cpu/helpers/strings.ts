@@ -1,6 +1,7 @@
 /** String instructions, in bulk within pages where nothing can tell the difference, and bit strings in memory. */
 import { FLAG, GPR, RAM_BASE, SEGMENT, type Size, STATE, STOP } from '../layout.ts';
 import { ACCESS } from '../memory-unit.ts';
+import type { RmwKind } from '../uops/locked.ts';
 import type { Helper, HelperContext } from './context.ts';
 import { mayUsePorts } from './ports.ts';
 
@@ -151,12 +152,13 @@ class StringUnit {
     // Overlapping upward copies repeat what they have just written: only element by element does that.
     const distance = RAM_BASE + target - host;
     if (step.kind === KIND.MOVS && distance > 0 && distance < count) return 0;
-    if (mmu.watcher.hasCode(target - (target % 4096))) mmu.watcher.written(target, count, record);
+    mmu.changing(target, count, record);
     const at = RAM_BASE + target;
     if (step.kind === KIND.MOVS) {
       bytes.copyWithin(at, host, host + count);
       this.#advance(RSI, step, count);
     } else this.#fill(at, count, step.size);
+    mmu.changed(target, count, record);
     this.#advance(RDI, step, count);
     return elements;
   }
@@ -261,12 +263,15 @@ class StringUnit {
   }
 }
 
+/** What BTS, BTR and BTC do to their operand, by their kind. */
+const BIT_RMW: readonly (RmwKind | undefined)[] = [undefined, 'or', 'and', 'xor'];
+
 /**
  * BT, BTS, BTR and BTC of a bit string: the bit number in the register reaches beyond the operand. c: kind, address size above
  * bit 4, one more than the number of the segment whose base is added above bit 8.
  */
 function bitMemory(h: HelperContext): Helper {
-  const { mmu } = h.cpu;
+  const { mmu, locked } = h.cpu;
   return (record) => {
     const size = h.high(record) as Size;
     const bits = 8 << size;
@@ -281,17 +286,17 @@ function bitMemory(h: HelperContext): Helper {
     const address = BigInt.asUintN(mmu.isLegacy ? 32 : 64, offset + base);
     const low = Number(address & 0xffffffffn) | 0;
     const high = Number(address >> 32n) | 0;
-    if (kind !== 0 && mmu.translate(low, high, mmu.userBit | ACCESS.WRITE) < 0) return STOP.FAULT;
-    if (!mmu.readVirtual(low, high, PLACE.SOURCE, 1 << size, mmu.userBit)) return STOP.FAULT;
-    const value = h.get64(PLACE.SOURCE, size);
     const mask = 1n << (number & BigInt(bits - 1));
-    if (kind !== 0) {
-      h.set64(
-        PLACE.SOURCE,
-        size === 2 ? 3 : size,
-        kind === 1 ? value | mask : kind === 2 ? value & ~mask : value ^ mask,
-      );
-      if (!mmu.writeVirtual(low, high, PLACE.SOURCE, 1 << size, record, mmu.userBit)) return STOP.FAULT;
+    let value: bigint;
+    if (kind === 0) {
+      if (!mmu.readVirtual(low, high, PLACE.SOURCE, 1 << size, mmu.userBit)) return STOP.FAULT;
+      value = h.get64(PLACE.SOURCE, size);
+    } else {
+      // Without the prefix nobody minds that it is locked.
+      h.set(STATE.ADDRESS, low, high);
+      const old = locked.change(BIT_RMW[kind] as RmwKind, size, kind === 2 ? ~mask : mask, record);
+      if (old === null) return STOP.FAULT;
+      value = old;
     }
     h.cpu.arithmeticFlags = (h.cpu.flags & ~FLAG.CF) | (value & mask ? FLAG.CF : 0);
     return 0;

@@ -1,6 +1,6 @@
 /** Privileged and control-transfer operations (SDM vol. 2 and 3). */
-import { FLAG, GPR, type Size, STATE, STOP } from '../layout.ts';
-import { ACCESS } from '../memory-unit.ts';
+import { FLAG, GPR, LOCKED_OPERANDS, type Size, STATE, STOP } from '../layout.ts';
+import { EXCHANGE_BLOCK } from '../locked-access.ts';
 import { CR0, CR4, VECTOR } from '../system-state.ts';
 import type { Helper, HelperContext } from './context.ts';
 import { controlRegisters, debugRegisters } from './control.ts';
@@ -100,31 +100,50 @@ function identification(h: HelperContext) {
   } satisfies Record<string, Helper>;
 }
 
-/** CMPXCHG8B and CMPXCHG16B: the old value goes back when it differs, so that the page must be writable. */
+/** CMPXCHG8B and CMPXCHG16B, always locked: the prefix makes no difference to one processor alone. */
 function compareExchangeWide(h: HelperContext): Helper {
-  const { mmu } = h.cpu;
-  return (record) => {
-    const wide = h.high(record) === 3;
-    const size: Size = wide ? 3 : 2;
-    const [low, high] = [h.low(h.a(record)), h.highOf(h.a(record))];
-    if (wide && (low & 15) !== 0) return h.gp();
-    const width = wide ? 16 : 8;
-    if (mmu.translate(low, high, mmu.userBit | ACCESS.WRITE) < 0) return STOP.FAULT;
-    if (!mmu.readVirtual(low, high, SCRATCH, width, mmu.userBit)) return STOP.FAULT;
-    const memory = [h.get64(SCRATCH, size), h.get64(SCRATCH + width / 2, size)] as const;
-    const equal = memory[0] === h.get64(RAX, size) && memory[1] === h.get64(RDX, size);
-    if (equal) {
-      h.cpu.bytes.copyWithin(SCRATCH, RBX, RBX + width / 2);
-      h.cpu.bytes.copyWithin(SCRATCH + width / 2, RCX, RCX + width / 2);
-      if (!mmu.writeVirtual(low, high, SCRATCH, width, record, mmu.userBit)) return STOP.FAULT;
-    } else {
-      // The old value goes back, so that a page that may not be written faults.
-      if (!mmu.writeVirtual(low, high, SCRATCH, width, record, mmu.userBit)) return STOP.FAULT;
-      h.set64(RAX, size, memory[0]);
-      h.set64(RDX, size, memory[1]);
-    }
-    h.cpu.arithmeticFlags = (h.cpu.flags & ~FLAG.ZF) | (equal ? FLAG.ZF : 0);
+  const { locked, words } = h.cpu;
+  const setAddress = (record: number): void => {
+    words[STATE.ADDRESS >> 2] = h.low(h.a(record));
+    words[(STATE.ADDRESS >> 2) + 1] = h.highOf(h.a(record));
+  };
+  const finish = (isEqual: boolean): number => {
+    h.cpu.arithmeticFlags = (h.cpu.flags & ~FLAG.ZF) | (isEqual ? FLAG.ZF : 0);
     return 0;
+  };
+  const exchange8 = (record: number): number => {
+    h.set(LOCKED_OPERANDS, h.low(RBX), h.low(RCX));
+    h.set(LOCKED_OPERANDS + 8, h.low(RAX), h.low(RDX));
+    const [expectedLow, expectedHigh] = [h.low(RAX), h.low(RDX)];
+    const old = locked.exchange8(record);
+    if (old === null) return STOP.FAULT;
+    const low = Number(BigInt.asIntN(32, old));
+    const high = Number(BigInt.asIntN(32, old >> 32n));
+    const isEqual = low === expectedLow && high === expectedHigh;
+    if (!isEqual) {
+      h.set(RAX, low, 0);
+      h.set(RDX, high, 0);
+    }
+    return finish(isEqual);
+  };
+  const exchange16 = (record: number): number => {
+    const registers = [RAX, RDX, RBX, RCX];
+    registers.forEach((place, index) => {
+      h.set(EXCHANGE_BLOCK + 8 * index, h.low(place), h.highOf(place));
+    });
+    if (!locked.exchange16(record)) return STOP.FAULT;
+    const isOld = (place: number, index: number): boolean =>
+      h.low(place) === h.low(EXCHANGE_BLOCK + 8 * index) && h.highOf(place) === h.highOf(EXCHANGE_BLOCK + 8 * index);
+    const isEqual = isOld(RAX, 0) && isOld(RDX, 1);
+    h.set(RAX, h.low(EXCHANGE_BLOCK), h.highOf(EXCHANGE_BLOCK));
+    h.set(RDX, h.low(EXCHANGE_BLOCK + 8), h.highOf(EXCHANGE_BLOCK + 8));
+    return finish(isEqual);
+  };
+  return (record) => {
+    const isWide = h.high(record) === 3;
+    if (isWide && (h.low(h.a(record)) & 15) !== 0) return h.gp();
+    setAddress(record);
+    return isWide ? exchange16(record) : exchange8(record);
   };
 }
 

@@ -88,6 +88,7 @@ export const HELPER_NAMES = [
   'decimalAdjust',
   'accessRights',
   'checkSegment',
+  'retryUnlessSame',
 ] as const;
 export type HelperName = (typeof HELPER_NAMES)[number];
 export const helperNumber = (name: HelperName): number => HELPER_NAMES.indexOf(name);

@@ -23,7 +23,6 @@ import {
   extensionKey,
   LEA,
   LOAD,
-  LOAD_FOR_WRITE,
   LOAD_ZX,
   MOV,
   MOV_IMM,
@@ -34,9 +33,11 @@ import {
   XCHG,
 } from '../uops/data.ts';
 import { DIV, IDIV } from '../uops/divide.ts';
+import { FENCE } from '../uops/locked.ts';
 import {
   BIT,
   BIT_IMM,
+  BIT_KINDS,
   type BitKind,
   BSF,
   BSR,
@@ -51,6 +52,17 @@ import {
   STC,
 } from '../uops/wide.ts';
 import { helper, type Lowering, sizeOf, undefinedInstruction, zRegister } from './lower-common.ts';
+import {
+  isLocked,
+  lockedAlu,
+  lockedBit,
+  lockedCompareExchange,
+  lockedExchange,
+  lockedExchangeAdd,
+  lockedIncrement,
+  lockedNegate,
+  lockedNot,
+} from './lower-locked.ts';
 import { SIMD_LOWERINGS } from './lower-simd.ts';
 import { STACK_LOWERINGS } from './lower-stack.ts';
 import { SYSTEM_LOWERINGS } from './lower-system.ts';
@@ -58,6 +70,7 @@ import type { Encoding } from './table.ts';
 import { TEMP_ADDRESS, TEMP0, TEMP1, type Translator } from './translator.ts';
 
 const RAX = STATE.GPR + GPR.RAX;
+const MFENCE_DIGIT = 6;
 
 function alu(kind: AluKind): Lowering {
   return (t, row) => {
@@ -65,6 +78,11 @@ function alu(kind: AluKind): Lowering {
     const size = sizeOf(t, first);
     const keeps = kind === 'cmp' || kind === 'test';
     const immediate = second[0] === 'I';
+    const value = size === 0 ? (t.d.immediate << 24) >> 24 : size === 1 ? (t.d.immediate << 16) >> 16 : t.d.immediate;
+    if (first[0] === 'E' && !keeps && isLocked(t)) {
+      lockedAlu(t, kind, size, immediate ? null : t.gRegister(size), value);
+      return;
+    }
     let a: number;
     let b = 0;
     if (first[0] === 'E') {
@@ -74,7 +92,6 @@ function alu(kind: AluKind): Lowering {
       a = t.gRegister(size);
       b = t.readRm(size);
     } else a = RAX;
-    const value = size === 0 ? (t.d.immediate << 24) >> 24 : size === 1 ? (t.d.immediate << 16) >> 16 : t.d.immediate;
     const op = (immediate ? ALU_IMM : ALU)[kind][size];
     const write = kind === 'adc' || kind === 'sbb' ? t.put : t.setsFlags;
     const record = write.call(t, op, a, b, 0, immediate ? value : 0);
@@ -84,10 +101,14 @@ function alu(kind: AluKind): Lowering {
 }
 
 const oneOperand =
-  (ops: readonly number[], full: boolean): Lowering =>
+  (ops: readonly number[], full: boolean, locked: (t: Translator, size: Size) => void): Lowering =>
   (t, row) => {
     const operand = row.operands[0] as string;
     const size = sizeOf(t, operand);
+    if (isLocked(t)) {
+      locked(t, size);
+      return;
+    }
     if (operand[0] === 'Z') {
       t.put(ops[size] as number, zRegister(t, size));
       return;
@@ -204,9 +225,7 @@ function xchg(t: Translator, row: Encoding): void {
     t.pure(XCHG[size], t.rmRegister(size), g);
     return;
   }
-  t.memory(LOAD_FOR_WRITE[size], TEMP0);
-  t.memory(STORE[size], g);
-  t.pure(MOV[size], g, TEMP0);
+  lockedExchange(t, size);
 }
 
 function bit(kind: BitKind): Lowering {
@@ -219,9 +238,13 @@ function bit(kind: BitKind): Lowering {
       helper(t, 'bitMemory', {
         a: TEMP_ADDRESS,
         b: t.gRegister(size),
-        c: ['bt', 'bts', 'btr', 'btc'].indexOf(kind) | (t.d.addressSize << 4) | (segment << 8),
+        c: BIT_KINDS.indexOf(kind) | (t.d.addressSize << 4) | (segment << 8),
         high: size,
       });
+      return;
+    }
+    if (kind !== 'bt' && isLocked(t)) {
+      lockedBit(t, kind, size);
       return;
     }
     const a = t.readRm(size, kind !== 'bt');
@@ -254,6 +277,10 @@ const fromRm =
 /** CMPXCHG: the destination is always written, with its old value when the comparison fails. */
 function cmpxchg(t: Translator, row: Encoding): void {
   const size = sizeOf(t, row.operands[0] as string);
+  if (isLocked(t)) {
+    lockedCompareExchange(t, size);
+    return;
+  }
   const a = t.readRm(size, true);
   t.pure(MOV[size], TEMP1, a);
   t.put(ALU.cmp[size], RAX, TEMP1);
@@ -267,6 +294,10 @@ function cmpxchg(t: Translator, row: Encoding): void {
 
 function xadd(t: Translator, row: Encoding): void {
   const size = sizeOf(t, row.operands[0] as string);
+  if (isLocked(t)) {
+    lockedExchangeAdd(t, size);
+    return;
+  }
   const a = t.readRm(size, true);
   const g = t.gRegister(size);
   t.pure(MOV[size], TEMP1, a);
@@ -287,10 +318,10 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
   XOR: alu('xor'),
   CMP: alu('cmp'),
   TEST: alu('test'),
-  INC: oneOperand(INC, false),
-  DEC: oneOperand(DEC, false),
-  NEG: oneOperand(NEG, true),
-  NOT: oneOperand(NOT, false),
+  INC: oneOperand(INC, false, (t, size) => lockedIncrement(t, size, 1)),
+  DEC: oneOperand(DEC, false, (t, size) => lockedIncrement(t, size, -1)),
+  NEG: oneOperand(NEG, true, lockedNegate),
+  NOT: oneOperand(NOT, false, lockedNot),
   MUL: wideOperand(MUL_WIDE),
   IMUL1: wideOperand(IMUL_WIDE),
   DIV: divide('div', DIV),
@@ -351,7 +382,10 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
   CLD: (t) => helper(t, 'setDirection', { a: 0 }),
   STD: (t) => helper(t, 'setDirection', { a: 1 }),
   NOP: () => undefined,
-  FENCE: () => undefined,
+  // Loads and stores come in the order that x86 gives them; only MFENCE keeps loads behind stores.
+  FENCE: (t, row) => {
+    if (row.digit === MFENCE_DIGIT) t.put(FENCE);
+  },
   UD: undefinedInstruction,
   ...STACK_LOWERINGS,
   ...SYSTEM_LOWERINGS,

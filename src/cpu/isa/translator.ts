@@ -11,6 +11,8 @@ type ByForm = { readonly bd: number; readonly bx: number };
 
 export const TEMP0 = STATE.TEMP;
 export const TEMP1 = STATE.TEMP + 8;
+export const TEMP2 = STATE.TEMP + 16;
+export const TEMP3 = STATE.TEMP + 24;
 /** Holds the effective address for helpers. */
 export const TEMP_ADDRESS = STATE.TEMP + 40;
 const TEMP_EA = STATE.TEMP + 48;

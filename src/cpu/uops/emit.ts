@@ -29,6 +29,11 @@ export interface Routines {
   readonly slowLoadForWrite: number;
   /** (record, size in bytes) → 0, or 1 on a fault. The value is in STATE.BOUNCE. */
   readonly slowStore: number;
+  /**
+   * (record, kind of RMW × 4 + size) → place on which the operation is to be done, or 0 on a fault. Operands are in STATE.BOUNCE + 8
+   * and + 16; where the operation is done already, the place is STATE.BOUNCE, which holds the old value.
+   */
+  readonly slowLocked: number;
   /** (helper, record) → stop code, or 0 to go on with the next record. */
   readonly helper: number;
 }
@@ -248,6 +253,27 @@ export class Emit {
     store(() => f.i32(0), STATE.BOUNCE);
     f.get(this.record).i32(sizeBytes).call(this.routines.slowStore).set(s.y1);
     this.stopWith(s.y1);
+    f.end();
+  }
+
+  /**
+   * From the virtual address in x0 to the place for an atomic operation of this size, in y1: writable, aligned memory. `spill` puts
+   * the operands where slowLocked finds them; `what` is its second argument.
+   */
+  hostLocked(size: Size, what: number, spill: () => void): void {
+    const { f, s } = this;
+    this.#lookup(1 << size, true);
+    if (size > 0) {
+      const unaligned = BigInt((1 << size) - 1);
+      f.get(s.x0).i64(unaligned).op('i64.and').op('i64.eqz').op('i32.and');
+    }
+    f.if();
+    this.#hostPlace();
+    f.set(s.y1).else();
+    this.setState64(STATE.ADDRESS, () => f.get(s.x0));
+    spill();
+    f.get(this.record).i32(what).call(this.routines.slowLocked).tee(s.y1).op('i32.eqz');
+    this.stopIf(STOP.FAULT);
     f.end();
   }
 

@@ -3,6 +3,7 @@ import './alu.ts';
 import './data.ts';
 import './control.ts';
 import './divide.ts';
+import './locked.ts';
 import './simd.ts';
 import './simd-packed.ts';
 import './wide.ts';
