@@ -23,7 +23,9 @@ function createForgetful(): ProgramMachine {
   mmu.watcher = {
     hasCode: (page) => code.hasCode(page),
     // Writes from outside, between programs, have no record.
+    mayWriteUnseen: (page) => code.mayWriteUnseen(page),
     written: (address, sizeBytes, record) => record === 0 && code.written(address, sizeBytes, record),
+    changed: () => undefined,
   };
   return machine;
 }

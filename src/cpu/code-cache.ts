@@ -1,15 +1,19 @@
 /** Decoded code, by physical page: finds it, makes it, and forgets it when its bytes change. */
 import { assert } from '#util/assert.ts';
+import { type CodePage, isBranchLink, isMarked } from './code-page.ts';
+import type { CodeWatcher } from './code-watcher.ts';
 import type { Engine } from './engine.ts';
 import { MAX_LENGTH, NEED_MORE, TOO_LONG } from './isa/decoder.ts';
 import { helperNumber } from './isa/helper-names.ts';
 import { LOWERINGS } from './isa/lower.ts';
 import { endBlock } from './isa/lower-common.ts';
 import { Translator } from './isa/translator.ts';
-import { CODE, CODE_CHUNK_SHIFT, CODE_KEY, CODE_TLB, GPR, RAM_BASE, RECORD, STATE } from './layout.ts';
-import { ACCESS, type CodeWatcher, type MemoryUnit } from './memory-unit.ts';
+import { CODE, CODE_CHUNK_SHIFT, CODE_KEY, CODE_TLB, RAM_BASE, RECORD, STATE } from './layout.ts';
+import { ACCESS, type MemoryUnit } from './memory-unit.ts';
+import type { GroupMember, ProcessorGroup } from './processor-group.ts';
+import { isStackFault } from './stack-fault.ts';
 import { VECTOR } from './system-state.ts';
-import { CALL, CMP_JCC, CMP_JCC_IMM, HELPER, JCC, JMP, TEST_JCC, TEST_JCC_IMM } from './uops/control.ts';
+import { HELPER, JMP } from './uops/control.ts';
 
 /** Most instructions of a block without a branch: bounds the time to the next look at interrupts. */
 const MAX_BLOCK = 64;
@@ -20,31 +24,15 @@ const CODE_TLB_END = CODE_TLB.BASE + CODE_TLB.MODES * CODE_TLB.MODE_SIZE;
 /** A block goes as far as it may and is found again; or it is one instruction, and is not. */
 type BlockKind = 'whole' | 'single';
 
-/** Instructions that use the stack without a memory operand saying so, and how far from the stack pointer. */
-const IMPLIED_STACK: ReadonlySet<string> = new Set([
-  ...['PUSH', 'POP', 'PUSHF', 'POPF', 'PUSH_SREG', 'POP_SREG', 'CALL', 'RET', 'CALLF', 'RETF', 'IRET'],
-]);
-const STACK_REACH = 64;
-
-interface CodePage {
-  /** Physical address. */
-  readonly page: number;
-  readonly table: number;
-  /** Two words, one bit per 64 bytes that were decoded. */
-  readonly chunks: Int32Array;
-  /** What those bytes were, as words. Both are in the engine's memory. */
-  readonly copy: Int32Array;
-  /** Pages whose last instruction ends here. */
-  readonly dependents: Set<CodePage>;
-}
-
 export interface CodeCacheOptions {
   /** False has every instruction decoded alone each time that it runs. */
   readonly keepsBlocks: boolean;
   readonly samePage: Engine['samePage'];
+  /** Where other processors run over the same memory. */
+  readonly group: ProcessorGroup | undefined;
 }
 
-export class CodeCache implements CodeWatcher {
+export class CodeCache implements CodeWatcher, GroupMember {
   readonly #kind: BlockKind;
   readonly #mmu: MemoryUnit;
   readonly #translator: Translator;
@@ -59,21 +47,66 @@ export class CodeCache implements CodeWatcher {
   readonly #secondPage = new Map<number, number>();
   /** Whether the invalidation under way has reached the page that code runs in. */
   #currentIsGone = false;
+  readonly #group: ProcessorGroup | undefined;
+  /** The code that runs has changed by another processor's doing: `settle` is to be called before the instruction after this one. */
+  isStale = false;
   /** Decoded instructions and flushes of everything, for statistics. */
   decoded = 0;
   flushes = 0;
 
-  constructor(memory: ArrayBuffer, mmu: MemoryUnit, { keepsBlocks, samePage }: CodeCacheOptions) {
+  constructor(memory: ArrayBuffer, mmu: MemoryUnit, { keepsBlocks, samePage, group }: CodeCacheOptions) {
     this.#kind = keepsBlocks ? 'whole' : 'single';
     this.#samePage = samePage;
     this.#mmu = mmu;
     this.#translator = new Translator(memory);
     this.#hasCode = new Uint8Array(Math.ceil(mmu.memoryEnd / 4096));
     mmu.watcher = this;
+    this.#group = group;
+    group?.join(this);
   }
 
   hasCode(physicalPage: number): boolean {
     return this.#hasCode[physicalPage / 4096] === 1;
+  }
+
+  mayWriteUnseen(physicalPage: number): boolean {
+    return !this.hasCode(physicalPage) && (this.#group === undefined || this.#group.mayWriteUnseen(physicalPage));
+  }
+
+  changed(physicalAddress: number, sizeBytes: number): void {
+    const end = physicalAddress + sizeBytes;
+    for (let at = physicalAddress; this.#group !== undefined && at < end; ) {
+      const offset = at % 4096;
+      const next = Math.min(end, at - offset + 4096);
+      this.#group.wrote(at - offset, offset, offset + next - at);
+      at = next;
+    }
+  }
+
+  pageTouched(page: number): void {
+    this.#mmu.tlb.protect(page);
+    for (let key = 0; key < CODE_KEY.COUNT; key++) {
+      const code = this.#pages.get(page + key);
+      if (code !== undefined) this.#compare(code);
+    }
+  }
+
+  allTouched(): void {
+    this.#mmu.tlb.flush();
+    for (const code of this.#pages.values()) this.#compare(code);
+  }
+
+  #compare(code: CodePage): void {
+    if (this.#unchanged(code)) return;
+    this.#currentIsGone = false;
+    this.#invalidate(code.page);
+    this.isStale ||= this.#currentIsGone;
+  }
+
+  /** Has the instruction after the one at a record looked up again. */
+  settle(record: number): void {
+    this.isStale = false;
+    this.#resyncAfter(record);
   }
 
   written(physicalAddress: number, sizeBytes: number, record: number): void {
@@ -99,11 +132,37 @@ export class CodeCache implements CodeWatcher {
    */
   lookup(): number {
     const { words } = this.#mmu;
+    this.isStale = false;
+    const inTlb = this.#lookupInTlb();
+    if (inTlb !== 0) return inTlb;
     const low = words[STATE.RIP >> 2] as number;
     const code = this.#enterPage();
     if (code === null) return 0;
     const known = words[(code.table >> 2) + (low & 0xfff)] as number;
     return known !== 0 ? known : this.#translate(code, low & 0xfff, this.#kind);
+  }
+
+  /** The record at RIP where the code TLB leads to one, as the engine finds it itself; else 0. */
+  #lookupInTlb(): number {
+    const { words } = this.#mmu;
+    const low = words[STATE.RIP >> 2] as number;
+    const high = this.#mmu.isLegacy ? 0 : (words[(STATE.RIP >> 2) + 1] as number);
+    const entry = this.#codeTlbEntry(low);
+    if (words[entry] !== (low & ~0xfff) || words[entry + 1] !== high) return 0;
+    const table = words[entry + (CODE_TLB.TABLE >> 2)] as number;
+    const record = words[(table >> 2) + (low & 0xfff)] as number;
+    if (record === 0) return 0;
+    words[(STATE.RIP >> 2) + 1] = high;
+    words[STATE.CODE_PAGE >> 2] = low & ~0xfff;
+    words[(STATE.CODE_PAGE >> 2) + 1] = high;
+    words[STATE.CODE_TABLE >> 2] = table;
+    return record;
+  }
+
+  /** The word at which an address's entry of the code TLB in force begins. */
+  #codeTlbEntry(low: number): number {
+    const base = this.#mmu.words[STATE.CODE_TLB >> 2] as number;
+    return (base + (((low >>> 12) & (CODE_TLB.ENTRIES - 1)) << CODE_TLB.ENTRY_SHIFT)) >> 2;
   }
 
   /** As `lookup`, for a block of one instruction that nobody else runs. */
@@ -132,42 +191,9 @@ export class CodeCache implements CodeWatcher {
     return false;
   }
 
-  /**
-   * Whether the access to an address that is not canonical was one through the stack pointer, implied or as the base of the
-   * memory operand, or through RBP (SDM vol. 1 table 3-5).
-   */
+  /** Whether the access to an address that is not canonical was one to the stack. */
   faultIsOfStack(record: number): boolean {
-    const { d } = this.#translator;
-    const { words, nonCanonicalLow, nonCanonicalHigh } = this.#mmu;
-    d.key = CODE_KEY.LONG;
-    if (!this.#decodeAgain(this.place(record))) return false;
-    const sp = (STATE.GPR + GPR.RSP) >> 2;
-    const borrow = nonCanonicalLow >>> 0 < (words[sp] as number) >>> 0 ? 1 : 0;
-    const distance = (nonCanonicalLow - (words[sp] as number)) | 0;
-    const distanceHigh = (nonCanonicalHigh - (words[sp + 1] as number) - borrow) | 0;
-    const nearStack = distanceHigh === distance >> 31 && distance >= -STACK_REACH && distance < STACK_REACH;
-    if (d.row.mnemonic === 'LEAVE' || d.row.mnemonic === 'ENTER' || (IMPLIED_STACK.has(d.row.mnemonic) && nearStack))
-      return true;
-    return d.row.modrm && d.mod !== 3 && d.segment < 0 && (d.base === sp << 2 || d.base === STATE.GPR + GPR.RBP);
-  }
-
-  /** Decodes the instruction at an offset of the current page once more. */
-  #decodeAgain(start: number): boolean {
-    const { words, bytes, userBit } = this.#mmu;
-    const pageLow = words[STATE.CODE_PAGE >> 2] as number;
-    const high = words[(STATE.CODE_PAGE >> 2) + 1] as number;
-    const { d } = this.#translator;
-    const page = this.#mmu.translate(pageLow, high, ACCESS.FETCH | userBit);
-    if (page < 0) return false;
-    const inFirst = Math.min(16, 4096 - start);
-    this.#crossing.set(bytes.subarray(RAM_BASE + page + start, RAM_BASE + page + start + inFirst));
-    if (d.decode(0, inFirst, this.#crossing) > 0) return true;
-    const nextLow = (pageLow + 0x1000) | 0;
-    const nextHigh = this.#mmu.highAfter(pageLow, high, 0x1000);
-    const next = this.#mmu.translate(nextLow, nextHigh, ACCESS.FETCH | userBit);
-    if (next < 0) return false;
-    this.#crossing.set(bytes.subarray(RAM_BASE + next, RAM_BASE + next + 16 - inFirst), inFirst);
-    return d.decode(0, 16, this.#crossing) > 0;
+    return isStackFault(this.#mmu, this.#translator.d, this.place(record));
   }
 
   /** Page offset of the instruction that a record belongs to. */
@@ -203,7 +229,7 @@ export class CodeCache implements CodeWatcher {
   /** Forgets all decoded code. */
   flush(): void {
     this.flushes++;
-    for (const code of this.#pages.values()) this.#hasCode[code.page / 4096] = 0;
+    for (const code of this.#pages.values()) this.#disown(code.page);
     this.#mmu.bytes.fill(0, CODE.TABLES, CODE.TABLES + this.#pages.size * CODE.TABLE_SIZE);
     this.#pages.clear();
     this.#byTable.length = 0;
@@ -259,8 +285,7 @@ export class CodeCache implements CodeWatcher {
 
   #enter(code: CodePage, low: number, high: number): void {
     const { words } = this.#mmu;
-    const entry =
-      ((words[STATE.CODE_TLB >> 2] as number) + (((low >>> 12) & (CODE_TLB.ENTRIES - 1)) << CODE_TLB.ENTRY_SHIFT)) >> 2;
+    const entry = this.#codeTlbEntry(low);
     const pageLow = low & ~0xfff;
     if (words[entry] !== pageLow || words[entry + 1] !== high || words[entry + 2] !== code.table) {
       // Devices and other processes write RAM unseen: their writes are noticed here, when the page is mapped anew.
@@ -290,7 +315,7 @@ export class CodeCache implements CodeWatcher {
 
   /** Forgets what was decoded from this physical page, in every mode. */
   #invalidate(page: number): void {
-    this.#hasCode[page / 4096] = 0;
+    this.#disown(page);
     for (let key = 0; key < CODE_KEY.COUNT; key++) {
       const code = this.#pages.get(page + key);
       if (code === undefined) continue;
@@ -300,6 +325,22 @@ export class CodeCache implements CodeWatcher {
       const dependents = [...code.dependents];
       code.dependents.clear();
       for (const other of dependents) this.#invalidate(other.page);
+    }
+  }
+
+  #disown(page: number): void {
+    if (this.#hasCode[page / 4096] === 0) return;
+    this.#hasCode[page / 4096] = 0;
+    this.#group?.release(page);
+  }
+
+  /** Code of this physical page is about to be decoded: from now on nobody writes it unseen. */
+  #own(page: number): void {
+    // What others ask meanwhile may have this page disowned.
+    while (this.#hasCode[page / 4096] === 0) {
+      this.#hasCode[page / 4096] = 1;
+      this.#mmu.tlb.protect(page);
+      this.#group?.claim(page);
     }
   }
 
@@ -322,10 +363,6 @@ export class CodeCache implements CodeWatcher {
   }
 
   #mark(code: CodePage, from: number, to: number): void {
-    if (this.#hasCode[code.page / 4096] === 0) {
-      this.#hasCode[code.page / 4096] = 1;
-      this.#mmu.tlb.protect(code.page);
-    }
     for (let chunk = from >> CHUNK_SHIFT; chunk <= (to - 1) >> CHUNK_SHIFT; chunk++) {
       if (isMarked(code, chunk)) continue;
       code.chunks[chunk >> 5] = (code.chunks[chunk >> 5] as number) | (1 << (chunk & 31));
@@ -340,9 +377,11 @@ export class CodeCache implements CodeWatcher {
     const { words } = this.#mmu;
     const first = t.next;
     const host = RAM_BASE + code.page;
+    this.#own(code.page);
     t.begin(this.#mmu.codeKey);
     t.offset = start;
     while (!t.ended) {
+      this.#group?.reads(code.page, t.offset, Math.min(4096, t.offset + MAX_LENGTH));
       const result = t.d.decode(host + t.offset, host + 4096, this.#mmu.bytes);
       t.count++;
       if (result === NEED_MORE) {
@@ -400,6 +439,10 @@ export class CodeCache implements CodeWatcher {
       return 0;
     }
     const inFirst = 4096 - start;
+    this.#own(second);
+    this.#own(code.page);
+    this.#group?.reads(code.page, start, 4096);
+    this.#group?.reads(second, 0, MAX_LENGTH);
     this.#crossing.set(bytes.subarray(RAM_BASE + code.page + start, RAM_BASE + code.page + 4096));
     this.#crossing.set(bytes.subarray(RAM_BASE + second, RAM_BASE + second + 16), inFirst);
     const result = t.d.decode(0, inFirst + 16, this.#crossing);
@@ -432,20 +475,4 @@ export class CodeCache implements CodeWatcher {
     t.offset = offset;
     t.d.length = length;
   }
-}
-
-/** Whether a record's immediate is a link to another record: it is one in direct branches only. */
-function isBranchLink(operation: number): boolean {
-  return LINKED.has(operation & 0xffff);
-}
-
-const LINKED: ReadonlySet<number> = new Set([
-  JMP,
-  CALL,
-  ...JCC,
-  ...[CMP_JCC, TEST_JCC, CMP_JCC_IMM, TEST_JCC_IMM].flatMap((table) => [...table.values()]),
-]);
-
-function isMarked({ chunks }: CodePage, chunk: number): boolean {
-  return (((chunks[chunk >> 5] as number) >>> (chunk & 31)) & 1) !== 0;
 }

@@ -2,13 +2,15 @@
 import type { Clock } from '#util/clock.ts';
 import { AddressMap } from './address-map.ts';
 import { CodeCache } from './code-cache.ts';
-import { createEngine, type Engine } from './engine.ts';
+import { createEngine, type Engine, type EngineImports } from './engine.ts';
 import { ExceptionUnit } from './exceptions.ts';
 import { FarTransfer } from './far-transfer.ts';
+import type { Helper } from './helpers/context.ts';
 import { createHelpers } from './helpers.ts';
 import { CC, CODE_KEY, FLAG, GPR, RAM_BASE, RECORD, SEGMENT, STATE, STOP } from './layout.ts';
 import { LockedAccess, type WideLocks } from './locked-access.ts';
 import { MemoryUnit, type PhysicalDevices } from './memory-unit.ts';
+import type { ProcessorGroup } from './processor-group.ts';
 import { SegmentUnit } from './segments.ts';
 import { Stack } from './stack.ts';
 import { SystemState, VECTOR } from './system-state.ts';
@@ -55,7 +57,9 @@ export interface CpuOptions {
   readonly random: (target: Uint8Array) => void;
   /** The leaves of CPUID as [eax, ebx, ecx, edx]. */
   readonly cpuid: (leaf: number, subleaf: number) => readonly [number, number, number, number];
-  /** Where other processors run over the same memory. */
+  /** Where other processors run over the same memory: what they owe each other. */
+  readonly group?: ProcessorGroup | undefined;
+  /** The group's unless it is given. */
   readonly wideLocks?: WideLocks | undefined;
   /** False decodes each instruction whenever it runs: what tests compare the code cache with. True when left out. */
   readonly keepsBlocks?: boolean;
@@ -109,29 +113,40 @@ export class Cpu {
     const { buffer } = options.memory;
     const map = new AddressMap(options.ramSizeBytes, options.regionRoomBytes ?? 0);
     this.mmu = new MemoryUnit(buffer, map, this.system, options.devices);
-    this.locked = new LockedAccess(this.mmu, options.wideLocks);
+    this.locked = new LockedAccess(this.mmu, options.wideLocks ?? options.group);
     this.words = this.mmu.words;
     this.bytes = this.mmu.bytes;
     this.quads = new BigInt64Array(buffer, 0, 0x800 / 8);
     this.code = new CodeCache(buffer, this.mmu, {
       keepsBlocks: options.keepsBlocks ?? true,
       samePage: (page, copy, chunks) => this.engine.samePage(page, copy, chunks),
+      group: options.group,
     });
     this.exceptions = new ExceptionUnit(this);
     this.segments = new SegmentUnit(this);
     this.stack = new Stack(this);
     this.farTransfer = new FarTransfer(this);
-    const helpers = createHelpers(this);
-    this.engine = createEngine(options.memory, {
-      slowLoad: (_record, sizeBytes) => this.mmu.load(sizeBytes, false),
-      slowLoadForWrite: (_record, sizeBytes) => this.mmu.load(sizeBytes, true),
-      slowStore: (record, sizeBytes) => (this.mmu.store(sizeBytes, record) ? 0 : STOP.FAULT),
-      slowLocked: (record, what) => this.locked.run(record, what),
-      helper: (number, record) => (helpers[number] as (record: number) => number)(record),
-    });
+    this.engine = createEngine(options.memory, this.#engineImports());
     this.flags = 2;
     this.words[STATE.SSE_UNCHECKED >> 2] = 1;
     this.mmu.selectMode();
+  }
+
+  /** What may wait for other processors may find that they have changed the code that runs. */
+  #engineImports(): EngineImports {
+    const helpers = createHelpers(this);
+    const { code, mmu, locked } = this;
+    const settled = (record: number, result: number): number => {
+      if (code.isStale) code.settle(record);
+      return result;
+    };
+    return {
+      slowLoad: (record, sizeBytes) => settled(record, mmu.load(sizeBytes, false)),
+      slowLoadForWrite: (record, sizeBytes) => settled(record, mmu.load(sizeBytes, true)),
+      slowStore: (record, sizeBytes) => settled(record, mmu.store(sizeBytes, record) ? 0 : STOP.FAULT),
+      slowLocked: (record, what) => settled(record, locked.run(record, what)),
+      helper: (number, record) => settled(record, (helpers[number] as Helper)(record)),
+    };
   }
 
   /** Instructions executed so far, to within a block. */

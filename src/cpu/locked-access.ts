@@ -79,11 +79,11 @@ export class LockedAccess {
     if (place === STATE.BOUNCE || !this.#mmu.map.isWritable(physical)) {
       return this.#piecewise(operation, record) ? STATE.BOUNCE : 0;
     }
-    const isWatched = this.#mmu.watcher.hasCode(physical - (physical % PAGE_SIZE));
-    if (!isWatched && (place & (sizeBytes - 1)) === 0) return place;
+    const mayWriteUnseen = this.#mmu.watcher.mayWriteUnseen(physical - (physical % PAGE_SIZE));
+    if (mayWriteUnseen && (place & (sizeBytes - 1)) === 0) return place;
     this.#mmu.changing(physical, sizeBytes, record);
     const old = this.#inMemory(place, operation);
-    this.#mmu.changed(physical, sizeBytes, record);
+    this.#mmu.watcher.changed(physical, sizeBytes);
     this.#quads[BOUNCE_QUAD] = BigInt.asIntN(64, old);
     return STATE.BOUNCE;
   }
@@ -119,7 +119,7 @@ export class LockedAccess {
     this.#mmu.changing(physical, 16, record);
     if (this.#wide !== undefined) this.#wide.compareExchange16(place, EXCHANGE_BLOCK);
     else this.#plainExchange16(place);
-    this.#mmu.changed(physical, 16, record);
+    this.#mmu.watcher.changed(physical, 16);
     return true;
   }
 

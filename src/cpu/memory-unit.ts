@@ -5,8 +5,18 @@
 import { assert } from '#util/assert.ts';
 import type { AddressMap, MappedRegion } from './address-map.ts';
 import { codeKey, isChecked } from './code-key.ts';
+import { type CodeWatcher, NO_WATCHER } from './code-watcher.ts';
 import { ACCESS_MODE, CODE_KEY, CODE_TLB, FLAG, RAM_BASE, STATE, TLB } from './layout.ts';
-import { ADDRESS_HIGH, isCanonical, NX_HIGH, PTE, RESERVED_4M, RESERVED_HIGH, RESERVED_LARGE } from './page-entry.ts';
+import {
+  ADDRESS_HIGH,
+  isCanonical,
+  markEntry,
+  NX_HIGH,
+  PTE,
+  RESERVED_4M,
+  RESERVED_HIGH,
+  RESERVED_LARGE,
+} from './page-entry.ts';
 import { CR0, CR4, EFER, PF, type SystemState, VECTOR } from './system-state.ts';
 import { Tlb } from './tlb.ts';
 
@@ -21,13 +31,6 @@ export const ACCESS = { READ: 0, WRITE: PF.WRITE, USER: PF.USER, FETCH: PF.FETCH
 const PAGE_MASK = ~0xfff;
 const TWO_32 = 0x100000000;
 
-/** Told of changes of pages with decoded code. */
-export interface CodeWatcher {
-  hasCode(physicalPage: number): boolean;
-  /** Bytes are about to change. */
-  written(physicalAddress: number, sizeBytes: number, record: number): void;
-}
-
 export class MemoryUnit {
   readonly words: Int32Array;
   readonly bytes: Uint8Array;
@@ -39,7 +42,7 @@ export class MemoryUnit {
   readonly #system: SystemState;
   readonly #devices: PhysicalDevices;
   readonly #deviceData: Readonly<Record<number, Uint8Array>>;
-  watcher: CodeWatcher = { hasCode: () => false, written: () => undefined };
+  watcher: CodeWatcher = NO_WATCHER;
   /** Whether the exception that was raised last is that of an address that is not canonical, and the address. */
   nonCanonical = false;
   nonCanonicalLow = 0;
@@ -217,14 +220,14 @@ export class MemoryUnit {
       }
       const base = (entryHigh & ADDRESS_HIGH) * TWO_32 + ((entryLow & PAGE_MASK) >>> 0);
       if (level === 0 || large) {
-        if (!this.#leaf(at, access, rights, noExecute, 12 + 9 * level)) {
-          return this.#pageFault(low, high, fault | PF.PRESENT);
-        }
+        if (!this.#mayAccess(access, rights, noExecute)) return this.#pageFault(low, high, fault | PF.PRESENT);
+        if (!this.#leaf(at, entryLow, access, 12 + 9 * level)) return this.#walk(low, high, access, top, topEntry);
         if (level === 0) return base + (low & 0xfff);
         if (level === 1) return base - (base % 0x200000) + (low & 0x1fffff);
         return base - (base % 0x40000000) + (low & 0x3fffffff);
       }
-      if ((entryLow & PTE.ACCESSED) === 0) words[at] = entryLow | PTE.ACCESSED;
+      // Changed by another processor meanwhile: from the start.
+      if (!markEntry(words, at, entryLow, PTE.ACCESSED)) return this.#walk(low, high, access, top, topEntry);
       const index =
         level === 3 ? ((high & 0x7f) << 2) | (low >>> 30) : level === 2 ? (low >>> 21) & 0x1ff : (low >>> 12) & 0x1ff;
       entryAddress = base + (index << 3);
@@ -238,15 +241,19 @@ export class MemoryUnit {
     return place < this.memoryEnd && this.map.isWritable(place) ? place : -1;
   }
 
-  /** Checks the entry at a word that maps a page, marks it, and notes what the TLB keeps. False when the access is not allowed. */
-  #leaf(at: number, access: number, rights: number, noExecute: number, shift: number): boolean {
-    if (!this.#allowed(access, rights, noExecute)) return false;
-    const entry = this.words[at] as number;
-    const dirty = entry | PTE.ACCESSED | (access & PF.WRITE ? PTE.DIRTY : 0);
-    if (dirty !== entry) this.words[at] = dirty;
+  /** Whether a page may be accessed so; notes whether it may be written then. */
+  #mayAccess(access: number, rights: number, noExecute: number): boolean {
+    this.#writable = this.#allowed(access | PF.WRITE, rights, noExecute);
+    return this.#allowed(access, rights, noExecute);
+  }
+
+  /** Marks the entry at a word that maps a page, and notes what the TLB keeps. False when it has changed meanwhile. */
+  #leaf(at: number, entry: number, access: number, shift: number): boolean {
+    const bits = PTE.ACCESSED | (access & PF.WRITE ? PTE.DIRTY : 0);
+    if (!markEntry(this.words, at, entry, bits)) return false;
     this.#pageShift = shift;
     this.#isGlobal = (entry & PTE.GLOBAL) !== 0;
-    this.#writable = (dirty & PTE.DIRTY) !== 0 && this.#allowed(access | PF.WRITE, rights, noExecute);
+    this.#writable &&= ((entry | bits) & PTE.DIRTY) !== 0;
     return true;
   }
 
@@ -282,13 +289,12 @@ export class MemoryUnit {
       if (large && (entry & RESERVED_4M) !== 0) return this.#pageFault(low, 0, fault | PF.PRESENT | PF.RESERVED);
       if (level === 0 || large) {
         const shift = large ? 22 : 12;
-        if (!this.#leaf(at, access, rights, 0, shift)) {
-          return this.#pageFault(low, 0, fault | PF.PRESENT);
-        }
+        if (!this.#mayAccess(access, rights, 0)) return this.#pageFault(low, 0, fault | PF.PRESENT);
+        if (!this.#leaf(at, entry, access, shift)) return this.#translate32(low, access);
         const inside = 2 ** shift - 1;
         return ((entry & ~inside) | (low & inside)) >>> 0;
       }
-      if ((entry & PTE.ACCESSED) === 0) words[at] = entry | PTE.ACCESSED;
+      if (!markEntry(words, at, entry, PTE.ACCESSED)) return this.#translate32(low, access);
       entryAddress = ((entry & PAGE_MASK) >>> 0) + (((low >>> 12) & 0x3ff) << 2);
     }
   }
@@ -324,7 +330,7 @@ export class MemoryUnit {
     const pageLow = low & PAGE_MASK;
     words[at] = pageLow;
     words[at + 1] = high;
-    const write = this.#writable && this.map.isWritable(page) && !this.watcher.hasCode(page);
+    const write = this.#writable && this.map.isWritable(page) && this.watcher.mayWriteUnseen(page);
     words[at + 2] = write ? pageLow : -1;
     words[at + 3] = write ? high : -1;
     words[at + (TLB.PAGE_SHIFT >> 2)] = this.#pageShift;
@@ -432,7 +438,7 @@ export class MemoryUnit {
     if (address + sizeBytes <= this.memoryEnd && this.map.isWritable(address)) {
       this.changing(address, sizeBytes, record);
       this.bytes.copyWithin(RAM_BASE + address, from, from + sizeBytes);
-      this.changed(address, sizeBytes, record);
+      this.watcher.changed(address, sizeBytes);
       return;
     }
     this.#eachPiece(address, from, sizeBytes, false);
@@ -443,14 +449,12 @@ export class MemoryUnit {
     if (this.watcher.hasCode(address - (address % 4096))) this.watcher.written(address, sizeBytes, record);
   }
 
-  /** They have changed. */
-  changed(_address: number, _sizeBytes: number, _record: number): void {}
-
   /** Writes bytes from outside to RAM, where all of them must lie; when, says `externalWrite`. */
   writeRam(address: number, data: Uint8Array): void {
     assert(address >= 0 && address + data.length <= this.ramSizeBytes, 'what is written is RAM');
     this.externalWrite(address, data.length);
     this.bytes.set(data, RAM_BASE + address);
+    this.watcher.changed(address, data.length);
   }
 
   /**

@@ -22,3 +22,11 @@ export const NX_HIGH = 1 << 31;
 
 /** Whether bits 63 to 47 of an address are alike, from its upper half. */
 export const isCanonical = (high: number): boolean => high >> 15 === 0 || high >> 15 === -1;
+
+/**
+ * Sets bits of the entry at a word, whose lower half has been seen as `seen`, as one step (SDM vol. 3 §4.8): another processor may
+ * change it meanwhile. False: it has, and nothing is set.
+ */
+export function markEntry(words: Int32Array, at: number, seen: number, bits: number): boolean {
+  return (seen & bits) === bits || Atomics.compareExchange(words, at, seen, seen | bits) === seen;
+}

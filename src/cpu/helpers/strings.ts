@@ -158,7 +158,7 @@ class StringUnit {
       bytes.copyWithin(at, host, host + count);
       this.#advance(RSI, step, count);
     } else this.#fill(at, count, step.size);
-    mmu.changed(target, count, record);
+    mmu.watcher.changed(target, count);
     this.#advance(RDI, step, count);
     return elements;
   }
