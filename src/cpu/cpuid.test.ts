@@ -27,3 +27,27 @@ test('the TSC is invariant and its frequency is known: 1 GHz', () => {
   const [denominator, numerator, crystalHz] = cpuid(0x15, 0);
   assert.equal((crystalHz * numerator) / denominator, 1e9);
 });
+
+test('each of several processors tells its id, and how many there are', () => {
+  for (const apicId of [0, 2]) {
+    const cpuid = createCpuid({ localApic: true, paravirtualClock: true, apicId, count: 3 });
+    const [, ebx, , edx] = cpuid(1, 0);
+    assert.equal(ebx >>> 24, apicId);
+    // Room for ids: a power of two.
+    assert.equal((ebx >>> 16) & 0xff, 4);
+    assert.equal((edx >>> 28) & 1, 1);
+    assert.deepEqual(cpuid(0xb, 0), [0, 1, 1 << 8, apicId]);
+    assert.deepEqual(cpuid(0xb, 1), [2, 3, (2 << 8) | 1, apicId]);
+    assert.deepEqual(cpuid(0xb, 2), [0, 0, 2, apicId]);
+    const sharing = [0, 1, 2, 3].map((subleaf) => ((cpuid(4, subleaf)[0] >>> 14) & 0xfff) + 1);
+    assert.deepEqual(sharing, [1, 1, 1, 4]);
+    assert.equal((cpuid(4, 0)[0] >>> 26) + 1, 4);
+    assert.equal(cpuid(4, 4)[0], 0);
+  }
+});
+
+test('a processor alone has no siblings', () => {
+  const cpuid = createCpuid({ localApic: true, paravirtualClock: true });
+  assert.equal((cpuid(1, 0)[3] >>> 28) & 1, 0);
+  assert.deepEqual(cpuid(0xb, 1), [0, 1, (2 << 8) | 1, 0]);
+});

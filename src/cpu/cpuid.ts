@@ -20,6 +20,8 @@ const EDX1 = {
   SSE: 1 << 25,
   SSE2: 1 << 26,
 } as const;
+/** There may be several ids in the package, as many as EBX says. */
+const HTT = 1 << 28;
 /** Leaf 1 ECX. */
 const ECX1 = {
   SSE3: 1 << 0,
@@ -73,17 +75,50 @@ export interface CpuidOptions {
   /** Which optional parts of the machine stand beside the core. */
   readonly localApic: boolean;
   readonly paravirtualClock: boolean;
+  /** Which of the machine's processors it is, by its local APIC's id, and how many there are; the only one when left out. */
+  readonly apicId?: number;
+  readonly count?: number;
 }
+
+/** Leaf 4: caches of the processor, and one that all share. Sizes are usual ones; nothing is cached here. */
+const CACHES = [
+  { type: 1, level: 1, ways: 8, sets: 64, isShared: false },
+  { type: 2, level: 1, ways: 8, sets: 64, isShared: false },
+  { type: 3, level: 2, ways: 8, sets: 2048, isShared: false },
+  { type: 3, level: 3, ways: 16, sets: 16384, isShared: true },
+] as const;
+const CACHE_LINE_BYTES = 64;
+const SELF_INITIALISING = 1 << 8;
+
+function cacheLeaf(subleaf: number, count: number): CpuidLeaf {
+  const cache = CACHES[subleaf];
+  if (cache === undefined) return NONE;
+  const sharing = cache.isShared ? 2 ** idBits(count) - 1 : 0;
+  const eax = cache.type | (cache.level << 5) | SELF_INITIALISING | (sharing << 14) | ((2 ** idBits(count) - 1) << 26);
+  return [eax, (CACHE_LINE_BYTES - 1) | ((cache.ways - 1) << 22), cache.sets - 1, 0];
+}
+
+/** Leaf 0xb: one thread in each core, all cores in one package. */
+function topologyLeaf(subleaf: number, apicId: number, count: number): CpuidLeaf {
+  const level = subleaf === 0 ? 1 : subleaf === 1 ? 2 : 0;
+  const kind = (level << 8) | (subleaf & 0xff);
+  if (level === 0) return [0, 0, kind, apicId];
+  return level === 1 ? [0, 1, kind, apicId] : [idBits(count), count, kind, apicId];
+}
+
+/** Bits that tell the processors' ids apart. */
+const idBits = (count: number): number => 32 - Math.clz32(count - 1);
 
 /** The answer function for one processor whose TSC counts nanoseconds. */
 export function createCpuid(options: CpuidOptions): (leaf: number, subleaf: number) => CpuidLeaf {
+  const { apicId = 0, count = 1 } = options;
   const fixed = new Map<number, CpuidLeaf>([
     [0, [MAX_BASIC, word(VENDOR, 0), word(VENDOR, 8), word(VENDOR, 4)]],
     [
       1,
       [
         0x000806f8,
-        (8 << 8) | (1 << 16),
+        (CACHE_LINE_BYTES << 5) | ((2 ** idBits(count)) << 16) | (apicId << 24),
         ECX1.SSE3 |
           ECX1.SSSE3 |
           ECX1.CX16 |
@@ -94,7 +129,8 @@ export function createCpuid(options: CpuidOptions): (leaf: number, subleaf: numb
           ECX1.RDRAND |
           ECX1.HYPERVISOR |
           (options.localApic ? ECX1.X2APIC | ECX1.TSC_DEADLINE : 0),
-        Object.values(EDX1).reduce((all, bit) => all | bit, 0) & (options.localApic ? -1 : ~EDX1.APIC),
+        (Object.values(EDX1).reduce((all, bit) => all | bit, 0) & (options.localApic ? -1 : ~EDX1.APIC)) |
+          (count > 1 ? HTT : 0),
       ],
     ],
     [6, [1 << 2, 0, 0, 0]],
@@ -141,6 +177,8 @@ export function createCpuid(options: CpuidOptions): (leaf: number, subleaf: numb
     ]);
   }
   return (leaf, subleaf) => {
+    if (leaf === 4) return cacheLeaf(subleaf, count);
+    if (leaf === 0xb) return topologyLeaf(subleaf, apicId, count);
     if (leaf === 0xd && subleaf !== 0) return NONE;
     if (leaf === 7 && subleaf !== 0) return subleaf === MAX_SUBLEAF_7 ? LEAF_7_2 : NONE;
     return fixed.get(leaf >>> 0) ?? NONE;

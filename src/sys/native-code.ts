@@ -1,6 +1,6 @@
 /**
  * Machine code of this process's own making: executable mappings at chosen addresses, calls into them, and signal
- * handlers that are machine code. For test harnesses and measurements; nothing here keeps a mistake from ending the
+ * handlers that are machine code. Nothing here keeps a mistake from ending the
  * process.
  */
 import koffi from 'koffi';
@@ -77,9 +77,12 @@ export function createMemoryFile(name: string, sizeBytes: number): number {
   return fd;
 }
 
-/** A function without parameters or result (System V ABI) at this address. */
-export function functionAt(address: number): () => void {
-  return koffi.decode(BigInt(address), koffi.proto('void ()')) as () => void;
+/** The function at this address (System V ABI), by its prototype without a name. The type parameter states what that says. */
+export function functionAt<F extends (...args: never[]) => unknown = () => void>(
+  address: number,
+  prototype = 'void ()',
+): F {
+  return koffi.decode(BigInt(address), koffi.proto(prototype)) as F;
 }
 
 /** Gives this thread an alternate signal stack. Throws SyscallError. */

@@ -2,8 +2,12 @@ import { randomFillSync } from 'node:crypto';
 import { Cpu, type CpuStop, memoryPages } from '#cpu/cpu.ts';
 import { createCpuid } from '#cpu/cpuid.ts';
 import { FLAG, RAM_BASE, STATE } from '#cpu/layout.ts';
+import { ProcessorGroup } from '#cpu/processor-group.ts';
+import { initialise, startUp } from '#cpu/reset.ts';
 import type { GuestMemory } from '#memory/guest-memory.ts';
 import { overlayGuestMemory } from '#memory/wasm-overlay.ts';
+import { compareExchange16 } from '#sys/exchange16.ts';
+import { addressOf } from '#sys/ffi.ts';
 import type { Clock } from '#util/clock.ts';
 import type { Logger } from '#util/log.ts';
 import type { Vcpu, VcpuBus, VcpuExit, VcpuState } from '../vm.ts';
@@ -25,6 +29,12 @@ const SLICE_INSTRUCTIONS = 30_000;
 const NS_PER_INSTRUCTION = 4;
 const SHORTEST_SLICE = 1_000;
 
+/**
+ * Where there are several processors, instructions between two looks at what the others want: they wait for it, and for the answers to
+ * their interrupts.
+ */
+const GROUP_INSTRUCTIONS = 4_000;
+
 /** A sleep's length is bounded, so that a clock that is set wrong cannot make it endless. */
 const LONGEST_SLEEP_NS = 60e9;
 
@@ -43,6 +53,8 @@ export interface SoftwareVcpuOptions {
   /** See MemoryRegions. */
   readonly regionState: Int32Array;
   readonly regionRoomBytes: number;
+  /** Of the ProcessorGroup; undefined for the only vCPU of its machine. */
+  readonly groupState: Int32Array | undefined;
   readonly log: Logger | undefined;
 }
 
@@ -56,6 +68,8 @@ export class SoftwareVcpu implements Vcpu {
   readonly #irqSink: IrqSink;
   /** Undefined where the machine has no room for regions besides RAM. */
   readonly #regions: RegionFollower | undefined;
+  /** Undefined for the only processor. */
+  readonly #group: ProcessorGroup | undefined;
   #sleepNs = 0;
   #seenDeviceWrites = 0;
 
@@ -76,6 +90,7 @@ export class SoftwareVcpu implements Vcpu {
     const pages = memoryPages(ramSizeBytes + regionRoomBytes);
     const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages });
     overlayGuestMemory(wasmMemory, RAM_BASE, memory);
+    this.#group = groupOf(options, wasmMemory);
     const bus = this.#outside(options.bus);
     this.#cpu = new Cpu({
       memory: wasmMemory,
@@ -94,17 +109,26 @@ export class SoftwareVcpu implements Vcpu {
       msrs: this.#msrs,
       clock,
       random: (target) => void randomFillSync(target),
-      cpuid: createCpuid({ localApic: true, paravirtualClock: true }),
+      cpuid: createCpuid({
+        localApic: true,
+        paravirtualClock: true,
+        apicId: localApic.id,
+        count: irqChip.localApics.length,
+      }),
+      group: this.#group,
     });
     const { mmu } = this.#cpu;
     const follower = { vcpuIndex: index, memory: wasmMemory, ramBase: RAM_BASE, mmu };
     if (regionRoomBytes > 0) this.#regions = new RegionFollower(options.regionState, follower);
   }
 
+  /** Application processors begin as INIT leaves them, whatever the registers say. */
   setState(state: VcpuState): void {
     const cpu = this.#cpu;
-    loadSpecialRegisters(cpu, state.special);
-    loadGeneralRegisters(cpu, state.general);
+    if (this.#localApic.isBootProcessor) {
+      loadSpecialRegisters(cpu, state.special);
+      loadGeneralRegisters(cpu, state.general);
+    } else initialise(cpu);
     loadFpuControl(cpu, state.fpu);
     this.#msrs.set(state.msrs);
     for (const { offset, value } of state.localApic) this.#localApic.writeRegister(offset, value);
@@ -116,7 +140,14 @@ export class SoftwareVcpu implements Vcpu {
       irqfds?.turn(this.#irqSink);
       const deadlineNs = this.#advanceTimers();
       if (this.#localApic.inbox.take(PENDING.KICK)) return KICKED;
-      if (this.#localApic.takeInit()) return INITIALISED;
+      if (this.#localApic.takeInit()) {
+        if (this.#localApic.isBootProcessor) return INITIALISED;
+        initialise(this.#cpu);
+      }
+      if (!this.#isStarted()) {
+        this.#sleep();
+        continue;
+      }
       const stop = this.#runGuest(this.#slice(deadlineNs));
       bus.flush();
       if (stop.reason === 'triple-fault') {
@@ -133,6 +164,7 @@ export class SoftwareVcpu implements Vcpu {
       decodedInstructions: code.decoded,
       codeFlushes: code.flushes,
       tlbMisses: mmu.misses,
+      groupRequests: this.#group?.requests ?? 0,
       sleepMs: Math.round(this.#sleepNs / 1e6),
     };
   }
@@ -141,25 +173,59 @@ export class SoftwareVcpu implements Vcpu {
     // The WebAssembly memory and the overlay in it go when they are collected.
   }
 
-  #runGuest(budget: number): CpuStop {
-    if (this.#regions === undefined) return this.#cpu.run(budget);
-    this.#regions.enter();
-    try {
-      return this.#cpu.run(budget);
-    } finally {
-      this.#regions.leave();
+  /** Whether the processor has been started; takes the message that starts it. */
+  #isStarted(): boolean {
+    const localApic = this.#localApic;
+    if ((localApic.pending() & PENDING.STARTUP) !== 0) {
+      const page = localApic.takeStartup();
+      if (page >= 0) startUp(this.#cpu, page);
     }
+    return !localApic.isWaitingForStartup();
+  }
+
+  #runGuest(budget: number): CpuStop {
+    if (this.#isUnshared) return this.#cpu.run(budget);
+    this.#enter();
+    try {
+      return this.#group === undefined ? this.#cpu.run(budget) : this.#runInGroup(budget, this.#group);
+    } finally {
+      this.#leave();
+    }
+  }
+
+  #runInGroup(budget: number, group: ProcessorGroup): CpuStop {
+    for (let left = budget; ; left -= GROUP_INSTRUCTIONS) {
+      const stop = this.#cpu.run(Math.min(left, GROUP_INSTRUCTIONS));
+      if (stop.reason !== 'budget' || left <= GROUP_INSTRUCTIONS) return stop;
+      if ((this.#localApic.pending() & (PENDING.KICK | PENDING.INIT)) !== 0) return stop;
+      group.poll();
+    }
+  }
+
+  /** Whether nobody waits for this processor to run no guest code. */
+  get #isUnshared(): boolean {
+    return this.#regions === undefined && this.#group === undefined;
+  }
+
+  #enter(): void {
+    this.#group?.enter();
+    this.#regions?.enter();
+  }
+
+  #leave(): void {
+    this.#regions?.leave();
+    this.#group?.leave();
   }
 
   /** The bus, whose devices may make the processor wait: no guest code runs meanwhile. */
   #outside(bus: VcpuBus): BusAccess {
-    if (this.#options.regionRoomBytes === 0) return bus;
+    if (this.#options.regionRoomBytes === 0 && this.#group === undefined) return bus;
     const leaving = (access: (at: number, data: Uint8Array) => void) => (at: number, data: Uint8Array) => {
-      this.#regions?.leave();
+      this.#leave();
       try {
         access(at, data);
       } finally {
-        this.#regions?.enter();
+        this.#enter();
       }
     };
     return {
@@ -199,20 +265,38 @@ export class SoftwareVcpu implements Vcpu {
     return Math.max(SHORTEST_SLICE, Math.min(SLICE_INSTRUCTIONS, untilNs / NS_PER_INSTRUCTION)) | 0;
   }
 
-  /** HLT: until an interrupt that would be taken, a timer or a kick. */
+  /** HLT: until an interrupt that would be taken, a timer or a kick. Before the start: until the message that starts it. */
   #sleep(): void {
     const { clock } = this.#options;
     const startNs = clock.nowNs();
     const interruptible = ((this.#cpu.words[STATE.FLAGS >> 2] as number) & FLAG.IF) !== 0;
     // What would not be taken must not end the sleep either.
     const nmi = this.#cpu.system.nmiBlocked ? 0 : PENDING.NMI;
-    const mask = PENDING.KICK | PENDING.INIT | nmi | (interruptible ? PENDING.INTERRUPT : 0);
+    const events = this.#localApic.isWaitingForStartup()
+      ? PENDING.STARTUP
+      : nmi | (interruptible ? PENDING.INTERRUPT : 0);
+    const mask = PENDING.KICK | PENDING.INIT | events;
     const untilNs = Math.min(Math.max(0, this.#advanceTimers() - startNs), LONGEST_SLEEP_NS);
     const { irqfds } = this.#options;
     if (irqfds === undefined) this.#localApic.waitPending(mask, untilNs / 1e6);
     else irqfds.sleep(this.#localApic, mask, untilNs);
     this.#sleepNs += clock.nowNs() - startNs;
   }
+}
+
+function groupOf(
+  { index, memory, irqChip, regionRoomBytes, groupState }: SoftwareVcpuOptions,
+  wasmMemory: WebAssembly.Memory,
+): ProcessorGroup | undefined {
+  if (groupState === undefined) return undefined;
+  const exchange = compareExchange16();
+  const base = addressOf(wasmMemory.buffer);
+  return new ProcessorGroup(groupState, {
+    index,
+    count: irqChip.localApics.length,
+    memoryBytes: memory.endAddress + regionRoomBytes,
+    compareExchange16: (place, block) => exchange(base + place, base + block),
+  });
 }
 
 /** Devices in other processes write guest memory before they tell. */

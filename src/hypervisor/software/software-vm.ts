@@ -1,5 +1,6 @@
 import { PHYSICAL_BITS } from '#cpu/cpuid.ts';
 import { RAM_BASE } from '#cpu/layout.ts';
+import { ProcessorGroup } from '#cpu/processor-group.ts';
 import { GuestMemory, type GuestMemoryDescription } from '#memory/guest-memory.ts';
 import { EventFd } from '#poll/event-fd.ts';
 import { Fd } from '#sys/fd.ts';
@@ -32,6 +33,8 @@ interface SoftwareVmDescription extends VmDescription {
   readonly irqfds: IrqfdsDescription | undefined;
   readonly regionState: Int32Array;
   readonly regionRoomBytes: number;
+  /** Of the ProcessorGroup; undefined for a machine with one vCPU. */
+  readonly groupState: Int32Array | undefined;
 }
 
 /** An eventfd, the main thread's, to be signalled when the service of the GSI ends. */
@@ -48,6 +51,7 @@ interface Parts {
   readonly irqfds: IrqfdsDescription | undefined;
   readonly regionState: Int32Array;
   readonly regionRoomBytes: number;
+  readonly groupState: Int32Array | undefined;
   readonly clock: Clock;
   readonly log: Logger | undefined;
   /** False in the thread that made the VM: the others' memory closes with it. */
@@ -119,11 +123,11 @@ class SoftwareVm implements Vm {
   startClocks(): void {}
 
   describe(): SoftwareVmDescription {
-    const { vcpuCount, chipState, regionState, regionRoomBytes } = this.#parts;
+    const { vcpuCount, chipState, regionState, regionRoomBytes, groupState } = this.#parts;
     const resamples = this.#resamples.map(({ gsi, event }) => ({ gsi, fd: event.fd }));
     const memory = this.memory.describe();
     const irqfds = this.#irqfds?.description;
-    return { kind: KIND, memory, vcpuCount, chipState, resamples, irqfds, regionState, regionRoomBytes };
+    return { kind: KIND, memory, vcpuCount, chipState, resamples, irqfds, regionState, regionRoomBytes, groupState };
   }
 
   #takeIrqfds(description: IrqfdsDescription): void {
@@ -154,6 +158,8 @@ export const softwareHypervisor: Hypervisor = {
   createVm({ memory, vcpuCount, clock, log, regionRoomBytes = 0 }: VmOptions): Vm {
     const chipState = sharedWords(SoftwareIrqChip.stateWords(vcpuCount));
     const regionState = sharedWords(regionStateWords(vcpuCount));
+    const memoryBytes = memory.endAddress + regionRoomBytes;
+    const groupState = vcpuCount > 1 ? sharedWords(ProcessorGroup.words(vcpuCount, memoryBytes)) : undefined;
     return new SoftwareVm({
       memory,
       vcpuCount,
@@ -162,6 +168,7 @@ export const softwareHypervisor: Hypervisor = {
       irqfds: undefined,
       regionState,
       regionRoomBytes,
+      groupState,
       clock,
       log,
       isAttached: false,
