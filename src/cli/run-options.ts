@@ -20,6 +20,7 @@ import type { NetConfig } from '#vmm/net-config.ts';
 import type { PmemConfig } from '#vmm/pmem-config.ts';
 import { type OptionSpec, type ParsedArguments, parseArguments } from './arguments.ts';
 import { parseDiskOption } from './block-options.ts';
+import { parseCpuAffinity } from './cpu-options.ts';
 import { parseSharedDirOption } from './fs-options.ts';
 import { parseInputOption, parseOldInputOption } from './input-options.ts';
 import { parseNetOption } from './net-options.ts';
@@ -46,7 +47,12 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     name: 'cpus',
     short: 'c',
     value: 'N',
-    help: `virtual processors (default ${CPUS.default}; more are not supported yet)`,
+    help: `virtual processors, ${CPUS.min} to ${CPUS.max} (default ${CPUS.default})`,
+  },
+  {
+    name: 'cpu-affinity',
+    value: 'SET',
+    help: 'processors of the host on which the virtual ones run, such as 0,1-3; or for each its own, such as 0=0:1=1-3',
   },
   {
     name: 'mem',
@@ -145,6 +151,7 @@ export function parseRunArguments(argv: readonly string[]): RunRequest {
     params: parsed.values.get('params') ?? [],
     memoryMib: wholeNumber(parsed, 'mem', MEMORY_MIB.default, mistakes),
     cpus: wholeNumber(parsed, 'cpus', CPUS.default, mistakes),
+    ...cpuAffinity(parsed.values.get('cpu-affinity')?.[0], mistakes),
     serial: serialPorts(parsed.values.get('serial') ?? [], mistakes),
     disks: disks(parsed, mistakes),
     ...vsock(parsed.values.get('vsock')?.[0], mistakes),
@@ -174,6 +181,13 @@ function wholeNumber(parsed: ParsedArguments, option: string, fallback: number, 
 
 function unitHint(option: string): string {
   return option === 'mem' ? ' of MiB' : '';
+}
+
+function cpuAffinity(text: string | undefined, mistakes: Mistake[]): Pick<Config, 'cpuAffinity'> {
+  if (text === undefined) return {};
+  const { affinities, problems } = parseCpuAffinity(text);
+  for (const problem of problems) mistakes.push({ option: '--cpu-affinity', message: `${quoted(text)}: ${problem}` });
+  return { cpuAffinity: affinities };
 }
 
 interface Choice<T extends string> {

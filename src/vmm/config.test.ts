@@ -157,8 +157,18 @@ describe('configMistakes', () => {
 
   const cases: readonly [string, Partial<Config>, string][] = [
     ['no memory at all', { memoryMib: Number.NaN }, '--mem: NaN MiB: must be 32 to 3328'],
-    ['half a processor', { cpus: 0.5 }, '--cpus: 0.5 processors: only 1 is supported for now'],
-    ['two processors', { cpus: 2 }, '--cpus: 2 processors: only 1 is supported for now'],
+    ['half a processor', { cpus: 0.5 }, '--cpus: 0.5 processors: must be 1 to 16'],
+    ['too many processors', { cpus: 17 }, '--cpus: 17 processors: must be 1 to 16'],
+    [
+      'affinity of a processor that is not there',
+      { cpus: 2, cpuAffinity: [{ vcpu: 2, hostCpus: [0] }] },
+      '--cpu-affinity: there is no vCPU 2: the machine has 2, from 0 on',
+    ],
+    [
+      'affinity given twice',
+      { cpuAffinity: [0, 1].map((cpu) => ({ vcpu: 0, hostCpus: [cpu] })) },
+      '--cpu-affinity: vCPU 0 is given twice',
+    ],
     ['no kernel', { kernelPath: '' }, 'KERNEL: missing: give the path of a file'],
     ['an absent kernel', { kernelPath: 'none' }, 'KERNEL: "none": does not exist'],
     ['a kernel below a file', { kernelPath: 'file/x' }, 'KERNEL: "file/x": a part of the path is not a directory'],
@@ -214,7 +224,7 @@ describe('configMistakes', () => {
   });
 
   test('mistakes in all places are found together', () => {
-    const found = lines({ cpus: 9, memoryMib: 1, kernelPath: '', initrdPaths: ['none'], serial: [port, port] });
+    const found = lines({ cpus: 99, memoryMib: 1, kernelPath: '', initrdPaths: ['none'], serial: [port, port] });
     assert.deepEqual(
       [...new Set(found.map((line) => line.split(':')[0]))],
       ['--cpus', '--mem', '--serial', 'KERNEL', '--initrd'],

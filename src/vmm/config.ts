@@ -6,6 +6,7 @@ import { CodedError } from '#util/errors.ts';
 import type { LogLevel } from '#util/log.ts';
 import { quoted } from '#util/quoted.ts';
 import { CONSOLE_NUM, consolePorts, consoleProblems } from './console-config.ts';
+import { affinityMistakes, type CpuAffinity } from './cpu-affinity.ts';
 import { type DiskConfig, diskMistakes } from './disk-config.ts';
 import { type SharedDirConfig, sharedDirMistakes } from './fs-config.ts';
 import { type FileKind, type HostFiles, hostFiles } from './host-files.ts';
@@ -22,6 +23,8 @@ export interface Config {
   readonly params: readonly string[];
   readonly memoryMib: number;
   readonly cpus: number;
+  /** Without it each vCPU's thread may run on all processors of the host. */
+  readonly cpuAffinity?: readonly CpuAffinity[];
   /** The serial ports that are more than a sink. */
   readonly serial: readonly SerialConfig[];
   /** In the order of their names in the guest: vda, vdb … */
@@ -96,7 +99,8 @@ export interface SerialConfig {
  */
 export const MEMORY_MIB = { min: 32, default: 256, max: 0xd000_0000 / 2 ** 20 } as const;
 
-export const CPUS = { default: 1, max: 1 } as const;
+/** As many as a page's word of the software CPU has room for; the KVM of every host takes them. */
+export const CPUS = { min: 1, default: 1, max: 16 } as const;
 
 export const SERIAL_NUM = { min: 1, max: 4 } as const;
 
@@ -147,7 +151,8 @@ export function withDefaultConsole(given: readonly SerialConfig[]): readonly Ser
 /** Everything that is wrong with a configuration, files included; nothing is opened for writing or created. */
 export function configMistakes(config: Config, files: HostFiles = hostFiles): Mistake[] {
   return [
-    ...numberMistakes('--cpus', config.cpus, { min: 1, max: CPUS.max, unit: 'processors' }),
+    ...numberMistakes('--cpus', config.cpus, { ...CPUS, unit: 'processors' }),
+    ...affinityMistakes(config.cpuAffinity ?? [], config.cpus),
     ...numberMistakes('--mem', config.memoryMib, { ...MEMORY_MIB, unit: 'MiB' }),
     ...paramsMistakes(config.params),
     ...serialMistakes(config.serial),

@@ -8,9 +8,10 @@ import { SystemAllocator } from '#resources/system-allocator.ts';
 import { MiB } from '#util/bits.ts';
 import { type Clock, clockSince, monotonicNs, PausableClock } from '#util/clock.ts';
 import { type Log, Logger } from '#util/log.ts';
-import { type Config, controlSocketPath, type SerialConfig, withDefaultConsole } from './config.ts';
+import { type Config, ConfigError, controlSocketPath, type SerialConfig, withDefaultConsole } from './config.ts';
 import { consoleParameters, serialConsoleOf } from './console-config.ts';
 import { ControlSocket } from './control-socket.ts';
+import { hostAffinityMistakes, hostCpusOf } from './cpu-affinity.ts';
 import { DeviceSet } from './devices/device-set.ts';
 import { wantsDevices } from './devices/start-warden.ts';
 import type { ExitReport } from './exit-codes.ts';
@@ -33,6 +34,8 @@ import { VmControls } from './vm-controls.ts';
 export const runConfig: RunConfig = async (config, environment) => {
   const policies = config.sandbox ? new Policies(config) : undefined;
   policies?.check();
+  const affinityMistakes = hostAffinityMistakes(config.cpuAffinity ?? []);
+  if (affinityMistakes.length > 0) throw new ConfigError(affinityMistakes);
   const walls = policies && new MainWalls(policies);
   using owned = new DisposableStack();
   // First, so that clients see their connections closed when all else has ended.
@@ -226,6 +229,7 @@ function vcpuThreadData(run: Run, index: number): VcpuThreadData {
   const describe = (port: SerialConfig | undefined) => port && outputs.get(port)?.describe();
   return {
     index,
+    hostCpus: hostCpusOf(run.config.cpuAffinity ?? [], index),
     vm: machine.vm.describe(),
     state: machine.vcpuStates[index] as VcpuThreadData['state'],
     board: machine.board,

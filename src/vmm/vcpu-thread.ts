@@ -8,6 +8,7 @@ import { busDeviceOf, type ProxyEnd } from '#devices/proxy/proxied-bus-device.ts
 import { type ProxiedFunction, pciFunctionOf } from '#devices/proxy/proxied-function.ts';
 import type { Vcpu, VcpuExit, VcpuState, VmDescription } from '#hypervisor/vm.ts';
 import { EventFd } from '#poll/event-fd.ts';
+import { setAffinity } from '#sys/affinity.ts';
 import { Fd } from '#sys/fd.ts';
 import { clockSince, PausableClock } from '#util/clock.ts';
 import { errorMessage } from '#util/errors.ts';
@@ -25,6 +26,8 @@ export interface VcpuThreadStart {
 
 export interface VcpuThreadData {
   readonly index: number;
+  /** The processors of the host that the thread runs on; undefined for all. */
+  readonly hostCpus: readonly number[] | undefined;
   readonly vm: VmDescription;
   readonly state: VcpuState;
   readonly board: BoardDescription;
@@ -89,6 +92,7 @@ interface ThreadContext {
 
 function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<string, number>> {
   const { runState, exit, problems } = context;
+  if (data.hostCpus !== undefined) setAffinity(data.hostCpus);
   const clock = new PausableClock(clockSince(data.clockOriginNs), data.clockWords);
   const log = new Logger(`vcpu${data.index}`, { level: data.logLevel, sink: stderrSink(data.terminalIsRaw), clock });
   using vm = hypervisorOf(data.vm.kind).attachVm(data.vm, { clock, log });

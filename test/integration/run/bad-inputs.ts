@@ -184,7 +184,17 @@ export const NUMBERS: readonly BadInput[] = [
   mem('64.5', /"64.5" is not a whole number/),
   mem('', /"" is not a whole number/),
   { what: '--mem without a value', argv: ['kernel', '--mem'], mistakes: [['--mem', /needs a value/]] },
-  { what: '--cpus 2', argv: ['--cpus', '2', 'kernel'], mistakes: [['--cpus', /2 processors: only 1 is supported/]] },
+  { what: '--cpus 17', argv: ['--cpus', '17', 'kernel'], mistakes: [['--cpus', /17 processors: must be 1 to 16/]] },
+  {
+    what: '--cpu-affinity 1023',
+    argv: ['--cpu-affinity', '1023', 'kernel'],
+    mistakes: [['--cpu-affinity', /may use none of the host's processors 1023/]],
+  },
+  {
+    what: '--cpu-affinity 0,x',
+    argv: ['--cpu-affinity', '0,x', 'kernel'],
+    mistakes: [['--cpu-affinity', /must be processors and ranges of them/]],
+  },
   { what: '--cpus 0', argv: ['--cpus', '0', 'kernel'], mistakes: [['--cpus', /0 processors/]] },
   { what: '--cpus two', argv: ['-c', 'two', 'kernel'], mistakes: [['--cpus', /"two" is not a whole number/]] },
 ];
@@ -282,7 +292,7 @@ export const SEVERAL: readonly BadInput[] = [
     files: { empty: bytes(''), folder },
     argv: [
       '--frobnicate',
-      '--cpus=2',
+      '--cpus=20',
       '--mem=lots',
       '--initrd=missing',
       '--initrd=empty',
@@ -301,7 +311,7 @@ export const SEVERAL: readonly BadInput[] = [
       ['--serial', /num="9": must be 1 to 4/],
       ['--hypervisor', /"xen" is not one of/],
       ['--log-level', /"loud" is not one of/],
-      ['--cpus', /2 processors/],
+      ['--cpus', /20 processors/],
       ['--params', /2048 bytes/],
       ['--serial', /"folder": is a directory/],
       ['KERNEL', /"folder": is a directory/],
