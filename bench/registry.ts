@@ -10,6 +10,7 @@ const loaders: Readonly<Record<string, () => Promise<{ readonly default: Bench }
   'net-guest': () => import('./net-guest.ts'),
   proxy: () => import('./proxy.ts'),
   'serial-guest': () => import('./serial-guest.ts'),
+  smp: () => import('./smp.ts'),
   start: () => import('./start.ts'),
   'virtio-block': () => import('./virtio-block.ts'),
   'virtio-net': () => import('./virtio-net.ts'),

@@ -27,8 +27,6 @@ const WORD = {
   MUTEX: 0,
   /** Not 0 while a processor is alone. */
   STOP: 1,
-  /** Changed for the sake of the fence that an atomic operation is. */
-  FENCE: 2,
   PROCESSORS: 16,
 } as const;
 
@@ -41,9 +39,11 @@ const PROCESSOR = {
   DONE: 2,
   /** 1 when a request found no room. */
   OVERFLOW: 3,
+  /** Changed for the sake of the fence that an atomic operation is, in a cache line that nobody else looks at. */
+  FENCE: 16,
   /** Numbers of pages. */
-  RING: 16,
-  WORDS: 16 + RING_SIZE,
+  RING: 32,
+  WORDS: 32 + RING_SIZE,
 } as const;
 
 /** Looks before a thread goes to sleep: those it waits for look within some microseconds, if they have a core. */
@@ -142,7 +142,7 @@ export class ProcessorGroup implements WideLocks {
 
   /** What has been stored can be seen by all before anything is loaded from here on. */
   fence(): void {
-    Atomics.add(this.#words, WORD.FENCE, 0);
+    Atomics.add(this.#words, this.#own + PROCESSOR.FENCE, 0);
   }
 
   alone(action: () => void): void {
