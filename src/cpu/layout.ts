@@ -46,6 +46,8 @@ export const STATE = {
   SSE_UNCHECKED: 0x344,
   /** Per segment register a word that is not zero where legacy code may not reach all of 4 GiB through it. */
   SEGMENT_CHECKED: 0x348,
+  /** PAUSE instructions that have run; whoever counts sets it back. */
+  PAUSES: 0x360,
   /** x87 registers and words, laid out by float/. */
   X87: 0x400,
   /** 128 bytes through which x87 memory operands pass. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
+import { STATE } from './layout.ts';
 import { EXCHANGE_BLOCK, type WideLocks } from './locked-access.ts';
 import { CODE_START, createTestMachine, type TestMachine } from './testing.ts';
 
@@ -139,4 +140,13 @@ suite('locked instructions', () => {
     machine.cpu.run(1000);
     assert.equal(machine.register(3), 3n);
   });
+});
+
+test('PAUSE is counted, NOP and an exchange with another register are not', () => {
+  // pause; nop; rep xchg r8,rax; pause; hlt
+  const machine = createTestMachine('f390 90 f34990 f390 f4');
+  machine.setRegister(8, 5n);
+  machine.cpu.run(100);
+  assert.equal(machine.cpu.words[STATE.PAUSES >> 2], 2);
+  assert.equal(machine.register(0), 5n);
 });

@@ -1,4 +1,4 @@
-import { currentAffinity, HOST_CPUS_MAX } from '#sys/affinity.ts';
+import { currentAffinity, HOST_CPUS_MAX } from '#sys/scheduling.ts';
 import type { Mistake } from './config.ts';
 
 /** On which of the host's processors the threads of vCPUs run. */

@@ -8,8 +8,8 @@ import { busDeviceOf, type ProxyEnd } from '#devices/proxy/proxied-bus-device.ts
 import { type ProxiedFunction, pciFunctionOf } from '#devices/proxy/proxied-function.ts';
 import type { Vcpu, VcpuExit, VcpuState, VmDescription } from '#hypervisor/vm.ts';
 import { EventFd } from '#poll/event-fd.ts';
-import { setAffinity } from '#sys/affinity.ts';
 import { Fd } from '#sys/fd.ts';
+import { setAffinity } from '#sys/scheduling.ts';
 import { clockSince, PausableClock } from '#util/clock.ts';
 import { errorMessage } from '#util/errors.ts';
 import { Logger, type LogLevel } from '#util/log.ts';

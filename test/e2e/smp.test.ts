@@ -35,6 +35,7 @@ for i in $(seq 10); do
   for value in 1 0; do echo $value > /proc/sys/kernel/sched_schedstats; done
 done
 wait
+for i in 1 2; do for value in 0 1; do echo $value > /sys/devices/system/cpu/cpu1/online; cat /sys/devices/system/cpu/online; done; done | tr '\\n' ' ' | sed 's/^/online /'; echo
 echo "clock $(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
 echo "shootdowns $(grep TLB: /proc/interrupts | tr -s ' ' | cut -d' ' -f3- | sed 's/ TLB.*//')"
 echo "complaints $(dmesg | grep -cE '${COMPLAINTS}')"
@@ -83,6 +84,7 @@ describe('several vCPUs', { skip: skipWithoutApt }, () => {
       assert.deepEqual(wrong, [], output);
       assert.match(vm.console, /^done\r?$/m, output);
       assert.match(vm.console, new RegExp(`^sums ${2 * cpus} 1\\r?$`, 'm'), output);
+      assert.match(vm.console, /^online (0(?:,2-3)? 0-\d ){2}\r?$/m, output);
       assert.match(vm.console, /^complaints 0\r?$/m, output);
       assert.match(vm.console, /^clock (?:kvm-clock|tsc)\r?$/m, output);
       assert.doesNotMatch(vm.console, /^shootdowns (?:0 ?)+\r?$/m, output);

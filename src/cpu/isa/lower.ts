@@ -33,7 +33,7 @@ import {
   XCHG,
 } from '../uops/data.ts';
 import { DIV, IDIV } from '../uops/divide.ts';
-import { FENCE } from '../uops/locked.ts';
+import { FENCE, PAUSE } from '../uops/locked.ts';
 import {
   BIT,
   BIT_IMM,
@@ -71,6 +71,8 @@ import { TEMP_ADDRESS, TEMP0, TEMP1, type Translator } from './translator.ts';
 
 const RAX = STATE.GPR + GPR.RAX;
 const MFENCE_DIGIT = 6;
+/** NOP, which is XCHG of RAX with itself, is PAUSE with this prefix. */
+const PAUSE_PREFIX = 0xf3;
 
 function alu(kind: AluKind): Lowering {
   return (t, row) => {
@@ -218,6 +220,7 @@ function xchg(t: Translator, row: Encoding): void {
   if (row.operands[0]?.[0] === 'Z') {
     const other = zRegister(t, size);
     if (other !== RAX) t.pure(XCHG[size], other, RAX);
+    else if (t.d.repeat === PAUSE_PREFIX) t.put(PAUSE);
     return;
   }
   const g = t.gRegister(size);

@@ -1,6 +1,6 @@
 /** Read-modify-writes of memory between which and each other no processor comes, and the fence (SDM vol. 3 §8.1.2 and §8.2). */
 import type { AtomicOp } from '#wasm/opcodes.ts';
-import { LOCKED_OPERANDS, LOCKED_SIZE_BITS, RECORD, SIZES, type Size } from '../layout.ts';
+import { LOCKED_OPERANDS, LOCKED_SIZE_BITS, RECORD, SIZES, type Size, STATE } from '../layout.ts';
 import { type ByForm, byForm } from './data.ts';
 import type { Emit } from './emit.ts';
 import { defineUop } from './registry.ts';
@@ -52,6 +52,11 @@ type BySize = readonly [ByForm, ByForm, ByForm, ByForm];
 export const RMW = Object.fromEntries(
   RMW_KINDS.map((kind) => [kind, SIZES.map((size) => defineRmw(kind, size))]),
 ) as unknown as Record<RmwKind, BySize>;
+
+/** PAUSE: counted, for a processor that waits for another in a loop does nothing else. */
+export const PAUSE = defineUop('pause', 'function', (e) =>
+  e.setState32(STATE.PAUSES, () => e.state32(STATE.PAUSES).i32(1).op('i32.add')),
+);
 
 /** MFENCE. */
 export const FENCE = defineUop('fence', 'function', (e) => void e.f.fence());

@@ -8,6 +8,7 @@ import type { GuestMemory } from '#memory/guest-memory.ts';
 import { overlayGuestMemory } from '#memory/wasm-overlay.ts';
 import { compareExchange16 } from '#sys/exchange16.ts';
 import { addressOf } from '#sys/ffi.ts';
+import { yieldProcessor } from '#sys/scheduling.ts';
 import type { Clock } from '#util/clock.ts';
 import type { Logger } from '#util/log.ts';
 import type { Vcpu, VcpuBus, VcpuExit, VcpuState } from '../vm.ts';
@@ -34,6 +35,8 @@ const SHORTEST_SLICE = 1_000;
  * their interrupts.
  */
 const GROUP_INSTRUCTIONS = 4_000;
+/** With so many PAUSE instructions among them it waits for another processor, whose thread may want the core. */
+const SPINNING_PAUSES = 500;
 
 /** A sleep's length is bounded, so that a clock that is set wrong cannot make it endless. */
 const LONGEST_SLEEP_NS = 60e9;
@@ -197,9 +200,20 @@ export class SoftwareVcpu implements Vcpu {
     for (let left = budget; ; left -= GROUP_INSTRUCTIONS) {
       const stop = this.#cpu.run(Math.min(left, GROUP_INSTRUCTIONS));
       if (stop.reason !== 'budget' || left <= GROUP_INSTRUCTIONS) return stop;
+      this.#yieldIfSpinning();
       if ((this.#localApic.pending() & (PENDING.KICK | PENDING.INIT)) !== 0) return stop;
       group.poll();
     }
+  }
+
+  #yieldIfSpinning(): void {
+    const { words } = this.#cpu;
+    if ((words[STATE.PAUSES >> 2] as number) >= SPINNING_PAUSES) {
+      this.#leave();
+      yieldProcessor();
+      this.#enter();
+    }
+    words[STATE.PAUSES >> 2] = 0;
   }
 
   /** Whether nobody waits for this processor to run no guest code. */

@@ -1,4 +1,4 @@
-/** On which of the host's processors the calling thread runs. Both throw SyscallError. */
+/** On which of the host's processors the calling thread runs, and whether it does. */
 import { bind, lastError } from './ffi.ts';
 
 /** CPU_SETSIZE, sched.h: numbers beyond are nobody's. */
@@ -13,9 +13,10 @@ const c = {
   set: bind<(pid: number, sizeBytes: number, mask: Uint8Array) => number>(
     'int sched_setaffinity(int pid, size_t size, const void *mask)',
   ),
+  yield: bind<() => number>('int sched_yield(void)'),
 };
 
-/** The numbers of the processors, in order. */
+/** The numbers of the processors, in order. Throws SyscallError. */
 export function currentAffinity(): readonly number[] {
   const mask = new Uint8Array(HOST_CPUS_MAX / 8);
   if (c.get(SELF, mask.length, mask) < 0) throw lastError('sched_getaffinity');
@@ -24,9 +25,14 @@ export function currentAffinity(): readonly number[] {
   );
 }
 
-/** From now on the calling thread runs on these processors only. EINVAL: there is none of them. */
+/** From now on the calling thread runs on these processors only. Throws SyscallError: EINVAL, there is none of them. */
 export function setAffinity(cpus: readonly number[]): void {
   const mask = new Uint8Array(HOST_CPUS_MAX / 8);
   for (const cpu of cpus) mask[cpu >> 3] = (mask[cpu >> 3] ?? 0) | (1 << (cpu & 7));
   if (c.set(SELF, mask.length, mask) !== 0) throw lastError('sched_setaffinity');
+}
+
+/** Lets another thread run that waits for this one's processor. */
+export function yieldProcessor(): void {
+  c.yield();
 }
