@@ -1,6 +1,6 @@
 /**
- * The whole suite: the checks, then all tests that are no unit tests, then those of KVM. Files run as many files at once as there are processors. By default Node's runner
- * leaves one processor to itself, which is half of a machine of two, and a guest keeps little more than one busy.
+ * The whole suite: the checks, then all tests that are no unit tests and none of KVM (`npm run test:kvm`), as many files at once as there are processors. By default
+ * Node's runner leaves one processor to itself, which is half of a machine of two, and a guest keeps little more than one busy.
  */
 import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
@@ -15,7 +15,6 @@ const FILES = [
 for (const parameters of [
   ['tools/check.ts'],
   ['--test', `--test-concurrency=${availableParallelism()}`, ...FILES, ...process.argv.slice(2)],
-  ['tools/kvm-lab/main.ts'],
 ]) {
   const { status, error } = spawnSync('node', parameters, { stdio: 'inherit' });
   if (error) throw error;

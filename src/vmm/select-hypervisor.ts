@@ -19,6 +19,9 @@ export interface HypervisorChoice {
   readonly reason: string;
 }
 
+/** Seen in QEMU with SVM: machines on KVM that crash or hang while they start. */
+const KVM_IS_NOT_PROVEN = 'KVM is here, but not proven yet: --hypervisor kvm tries it';
+
 /** The answer to the user's wish, or what on this host keeps it from being granted. */
 export type HypervisorDecision = HypervisorChoice | { readonly obstacle: string };
 
@@ -27,7 +30,7 @@ export function selectHypervisor(wish: HypervisorWish, facts: HypervisorFacts): 
   const obstacle = kvmObstacle(facts);
   if (wish === 'auto') {
     if (obstacle !== undefined) return { hypervisor: 'software', reason: obstacle };
-    return { hypervisor: 'kvm', reason: `/dev/kvm opens and the processor has ${facts.hardware}` };
+    return { hypervisor: 'software', reason: KVM_IS_NOT_PROVEN };
   }
   if (obstacle !== undefined) return { obstacle };
   return { hypervisor: 'kvm', reason: 'asked for with --hypervisor kvm' };
