@@ -140,7 +140,7 @@ export class LockedAccess {
   /** Inside 8 bytes that are aligned: the others of them are exchanged for themselves. */
   #inQuad(place: number, operation: Operation): bigint {
     const quads = this.#quads;
-    const index = place >> 3;
+    const index = place >>> 3;
     const shift = BigInt((place & 7) * 8);
     const mask = (1n << BigInt(8 << operation.size)) - 1n;
     for (;;) {
@@ -154,11 +154,11 @@ export class LockedAccess {
   /** The same inside 16 bytes. */
   #inPair(place: number, operation: Operation, wide: WideLocks): bigint {
     const quads = this.#quads;
-    const base = place & ~15;
+    const base = (place & ~15) >>> 0;
     const shift = BigInt((place & 15) * 8);
     const mask = (1n << BigInt(8 << operation.size)) - 1n;
     for (;;) {
-      const before = this.#pair(base >> 3);
+      const before = this.#pair(base >>> 3);
       const old = (before >> shift) & mask;
       const after = (before & ~(mask << shift)) | ((resultOf(operation, old) & mask) << shift);
       [before, before >> 64n, after, after >> 64n].forEach((quad, index) => {
@@ -187,10 +187,10 @@ export class LockedAccess {
 
   #plainExchange16(place: number): void {
     const quads = this.#quads;
-    const old = [quads[place >> 3] as bigint, quads[(place >> 3) + 1] as bigint] as const;
+    const old = [quads[place >>> 3] as bigint, quads[(place >>> 3) + 1] as bigint] as const;
     if (old[0] === quads[BLOCK_QUAD] && old[1] === quads[BLOCK_QUAD + 1]) {
-      quads[place >> 3] = quads[BLOCK_QUAD + 2] as bigint;
-      quads[(place >> 3) + 1] = quads[BLOCK_QUAD + 3] as bigint;
+      quads[place >>> 3] = quads[BLOCK_QUAD + 2] as bigint;
+      quads[(place >>> 3) + 1] = quads[BLOCK_QUAD + 3] as bigint;
     }
     [quads[BLOCK_QUAD], quads[BLOCK_QUAD + 1]] = old;
   }
