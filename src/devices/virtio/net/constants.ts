@@ -18,7 +18,11 @@ export const NetFeature = {
   MRG_RXBUF: 1n << 15n,
   STATUS: 1n << 16n,
   CTRL_VQ: 1n << 17n,
+  CTRL_RX: 1n << 18n,
+  CTRL_VLAN: 1n << 19n,
+  CTRL_RX_EXTRA: 1n << 20n,
   MQ: 1n << 22n,
+  CTRL_MAC_ADDR: 1n << 23n,
 } as const;
 
 /** `struct virtio_net_config`, §5.1.4, up to the last field that some feature here has. */
@@ -45,6 +49,12 @@ export function queueSizesOf(pairs: number): readonly number[] {
 export const ControlHeader = struct({ controlClass: u8, command: u8 });
 export const ControlAck = { OK: 0, ERR: 1 } as const;
 
+/** §5.1.6.5.1; the last four with CTRL_RX_EXTRA. */
+export const ControlRx = { CLASS: 0, PROMISC: 0, ALLMULTI: 1, ALLUNI: 2, NOMULTI: 3, NOUNI: 4, NOBCAST: 5 } as const;
+/** §5.1.6.5.2. */
+export const ControlMac = { CLASS: 1, TABLE_SET: 0, ADDR_SET: 1 } as const;
+/** §5.1.6.5.3. */
+export const ControlVlan = { CLASS: 2, ADD: 0, DEL: 1 } as const;
 /** §5.1.6.5.5. */
 export const ControlMq = { CLASS: 4, VQ_PAIRS_SET: 0 } as const;
 /** §5.1.6.5.6. */
@@ -69,6 +79,8 @@ export const HeaderFlag = { NEEDS_CSUM: 1, DATA_VALID: 2 } as const;
 export const GsoType = { NONE: 0, TCPV4: 1, UDP: 3, TCPV6: 4, ECN: 0x80 } as const;
 
 export const MAC_BYTES = 6;
+/** IEEE 802 §8.2.2: the bit of an address's first byte that says it is that of a group. */
+export const MAC_GROUP = 1;
 
 /** Addresses and type of an Ethernet frame: less is none. */
 export const FRAME_BYTES_MIN = 14;

@@ -9,6 +9,8 @@ import { MockQueue } from '../testing/mock-queue.ts';
 import { ControlAck, HEADER_BYTES, NetFeature } from './constants.ts';
 import { net } from './net.ts';
 
+const { CTRL_MAC_ADDR, CTRL_RX, CTRL_RX_EXTRA, CTRL_VLAN } = NetFeature;
+const FILTERS = CTRL_RX | CTRL_RX_EXTRA | CTRL_VLAN | CTRL_MAC_ADDR;
 const { CSUM, CTRL_GUEST_OFFLOADS, CTRL_VQ, GUEST_CSUM, GUEST_TSO4, GUEST_TSO6, MQ } = NetFeature;
 const OFFLOADS = CTRL_GUEST_OFFLOADS | GUEST_CSUM | GUEST_TSO4;
 const SIZE = 8;
@@ -18,6 +20,21 @@ const MAC = Uint8Array.of(0x52, 0x54, 0, 1, 2, 3);
 const pairsCommand = (count: number): Uint8Array => Uint8Array.of(4, 0, count & 0xff, count >> 8);
 const offloadsCommand = (bits: bigint): Uint8Array =>
   Uint8Array.of(5, 0, ...new Uint8Array(BigUint64Array.of(bits).buffer));
+
+/** `listed` stands for what the lists say of their lengths. */
+const tableCommand = (
+  unicast: readonly number[][],
+  multicast: readonly number[][],
+  listed = [unicast.length, multicast.length],
+): Uint8Array => {
+  const count = (value = 0): number[] => [...new Uint8Array(Uint32Array.of(value).buffer)];
+  return Uint8Array.of(1, 0, ...count(listed[0]), ...unicast.flat(), ...count(listed[1]), ...multicast.flat());
+};
+const macCommand = (...mac: number[]): Uint8Array => Uint8Array.of(1, 1, ...mac);
+const vlanCommand = (command: number, id: number): Uint8Array => Uint8Array.of(2, command, id & 0xff, id >> 8);
+const SECOND = [0x52, 0x54, 0, 9, 9, 9];
+const THIRD = [0x52, 0x54, 0, 9, 9, 10];
+const GROUP = [0x33, 0x33, 0, 0, 0, 1];
 
 /** A device of three pairs whose driver took `features`. */
 function create(features: bigint) {
@@ -55,6 +72,16 @@ function create(features: bigint) {
     events[pair * 2]?.write();
     turn();
   };
+  /** Whether the driver gets a frame for that address. */
+  const receives = (target: readonly number[], ...behindSource: number[]): boolean => {
+    const before = drivers[0]?.usedIndex;
+    offer(0);
+    backends[0]?.arrive(
+      Uint8Array.from([...target, ...new Uint8Array(6), ...(behindSource.length ? behindSource : [8, 0])]),
+    );
+    turn();
+    return drivers[0]?.usedIndex !== before;
+  };
   const dispose = (): void => {
     worker[Symbol.dispose]();
     for (const event of events) event.close();
@@ -62,7 +89,19 @@ function create(features: bigint) {
     memory.close();
   };
   const active = () => backends.map(({ isActive }) => isActive);
-  return { backends, device, drivers, events, interrupt, turn, command, offer, active, [Symbol.dispose]: dispose };
+  return {
+    backends,
+    device,
+    drivers,
+    events,
+    interrupt,
+    turn,
+    command,
+    offer,
+    receives,
+    active,
+    [Symbol.dispose]: dispose,
+  };
 }
 
 const frame = (first: number): Uint8Array => Uint8Array.from({ length: 60 }, (_, at) => at + first);
@@ -131,6 +170,110 @@ describe('the control queue of a network device', () => {
     assert.equal(all.command(offloadsCommand(GUEST_CSUM | GUEST_TSO4)), ControlAck.OK);
     assert.equal(all.backends[0]?.used, others | GUEST_CSUM | GUEST_TSO4);
   });
+
+  test('frames for others come in promiscuous mode alone', () => {
+    using all = create(CTRL_VQ | FILTERS);
+    assert.deepEqual([all.receives([...MAC]), all.receives(SECOND)], [true, false]);
+    assert.equal(all.command(Uint8Array.of(0, 0, 1)), ControlAck.OK);
+    assert.equal(all.receives(SECOND), true);
+    assert.equal(all.command(Uint8Array.of(0, 0, 0)), ControlAck.OK);
+    assert.equal(all.receives(SECOND), false);
+  });
+
+  test('a table of addresses stands until the next one', () => {
+    using all = create(CTRL_VQ | FILTERS);
+    const got = () => [SECOND, THIRD, GROUP].map((target) => all.receives(target));
+    assert.equal(all.command(tableCommand([SECOND, THIRD], [GROUP])), ControlAck.OK);
+    assert.deepEqual(got(), [true, true, true]);
+    assert.equal(all.command(tableCommand([THIRD], [])), ControlAck.OK);
+    assert.deepEqual(got(), [false, true, false]);
+    assert.equal(all.command(tableCommand([], [SECOND])), ControlAck.OK);
+    assert.deepEqual(got(), [false, false, false]);
+  });
+
+  test('more addresses of a kind than there is room for are all of that kind', () => {
+    using all = create(CTRL_VQ | FILTERS);
+    const many = Array.from({ length: 65 }, (_, at) => [0x33, 0x33, 1, 1, 1, at]);
+    assert.equal(all.command(tableCommand([SECOND], many)), ControlAck.OK);
+    assert.deepEqual(
+      [SECOND, THIRD, GROUP].map((target) => all.receives(target)),
+      [true, false, true],
+    );
+    assert.equal(all.command(tableCommand(many, [GROUP])), ControlAck.OK);
+    assert.deepEqual([all.receives(THIRD), all.receives([0x33, 0x33, 0, 0, 0, 2])], [true, false]);
+    assert.equal(all.command(tableCommand([], many.slice(1))), ControlAck.OK);
+    assert.deepEqual([all.receives(THIRD), all.receives(GROUP)], [false, false]);
+    assert.deepEqual([all.receives([0x33, 0x33, 1, 1, 1, 64]), all.receives([0x33, 0x33, 1, 1, 1, 0])], [true, false]);
+  });
+
+  test('VLANs are added and taken away', () => {
+    using all = create(CTRL_VQ | FILTERS);
+    const got = () => all.receives([...MAC], 0x81, 0, 0, 7, 8, 0);
+    assert.equal(got(), false);
+    assert.equal(all.command(vlanCommand(0, 7)), ControlAck.OK);
+    assert.equal(got(), true);
+    assert.equal(all.command(vlanCommand(1, 7)), ControlAck.OK);
+    assert.equal(got(), false);
+  });
+
+  test('another address is that of the configuration and of the filter, until the reset', () => {
+    using all = create(CTRL_VQ | FILTERS);
+    const shown = () => {
+      const data = new Uint8Array(6);
+      all.device.readConfig(0, data);
+      return [...data];
+    };
+    assert.equal(all.command(macCommand(...SECOND)), ControlAck.OK);
+    assert.deepEqual([shown(), all.device.configGeneration], [SECOND, 1]);
+    assert.deepEqual([all.receives(SECOND), all.receives([...MAC])], [true, false]);
+    all.device.reset();
+    assert.deepEqual(shown(), [...MAC]);
+  });
+
+  for (const [name, bytes] of [
+    ['an unknown mode', Uint8Array.of(0, 6, 1)],
+    ['a mode that is neither on nor off', Uint8Array.of(0, 0, 2)],
+    ['a mode without a value', Uint8Array.of(0, 0)],
+    ['a mode with more than a value', Uint8Array.of(0, 0, 1, 0)],
+    ['a table without its second list', tableCommand([SECOND], []).subarray(0, 12)],
+    ['a table with less than it says', tableCommand([SECOND], [GROUP], [1, 2])],
+    ['a table with more than it says', tableCommand([SECOND], [GROUP], [1, 0])],
+    ['a table of 2^32 - 1 addresses', tableCommand([SECOND], [GROUP], [0xffff_ffff, 0])],
+    ['a table whose second list has 2^32 - 1 addresses', tableCommand([SECOND], [GROUP], [1, 0xffff_ffff])],
+    ['an unknown command for addresses', Uint8Array.of(1, 2, ...SECOND)],
+    ['an address of a group', macCommand(...GROUP)],
+    ['a short address', macCommand(...SECOND.slice(1))],
+    ['a long address', macCommand(...SECOND, 0)],
+    ['a VLAN that cannot be', vlanCommand(0, 0x1000)],
+    ['an unknown command for VLANs', vlanCommand(2, 7)],
+    ['an announcement, which was not asked for', Uint8Array.of(3, 0)],
+  ] as const) {
+    test(`${name} is answered with ERR, and filters nothing else`, () => {
+      using all = create(CTRL_VQ | FILTERS);
+      const got = () => [
+        ...[[...MAC], SECOND, GROUP].map((target) => all.receives(target)),
+        all.receives([...MAC], 0x81, 0, 0, 7, 8, 0),
+      ];
+      assert.deepEqual(got(), [true, false, false, false]);
+      assert.equal(all.command(bytes), ControlAck.ERR);
+      assert.deepEqual([got(), all.device.configGeneration], [[true, false, false, false], 0]);
+      assert.equal(all.command(tableCommand([SECOND], [])), ControlAck.OK, 'the queue goes on');
+      assert.deepEqual(all.interrupt.resets, []);
+    });
+  }
+
+  for (const [name, features, bytes] of [
+    ['a mode', FILTERS ^ CTRL_RX, Uint8Array.of(0, 1, 1)],
+    ['a further mode', FILTERS ^ CTRL_RX_EXTRA, Uint8Array.of(0, 2, 1)],
+    ['a table', FILTERS ^ CTRL_RX, tableCommand([SECOND], [])],
+    ['an address', FILTERS ^ CTRL_MAC_ADDR, macCommand(...SECOND)],
+    ['a VLAN', FILTERS ^ CTRL_VLAN, vlanCommand(0, 7)],
+  ] as const) {
+    test(`${name} whose feature was not negotiated is answered with ERR`, () => {
+      using all = create(CTRL_VQ | features);
+      assert.equal(all.command(bytes), ControlAck.ERR);
+    });
+  }
 
   for (const [name, bytes] of [
     ['no pairs', pairsCommand(0)],

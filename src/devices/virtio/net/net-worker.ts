@@ -10,6 +10,7 @@ import { EventWorker, QueueServer, type Worker } from '../worker.ts';
 import type { NetBackend, NetEnd } from './backend.ts';
 import { NetFeature, NetQueue, QUEUES_PER_PAIR } from './constants.ts';
 import { GUEST_OFFLOADS, NetControl } from './control-queue.ts';
+import { ReceiveFilter } from './receive-filter.ts';
 import { Reception } from './reception.ts';
 import { Transmission } from './transmission.ts';
 
@@ -28,11 +29,16 @@ export interface NetWorkerOptions {
   readonly queueEvents: readonly EventFd[];
   /** A peer is gone, and why; once. */
   readonly onEnd: (end: NetEnd) => void;
+  /** The device's address, which changes by `useMac` alone. */
+  readonly mac: Uint8Array;
+  /** The driver gives the device another address, which is valid during the call. */
+  readonly useMac: (mac: Uint8Array) => void;
 }
 
 interface PairOptions {
   readonly backend: NetBackend;
   readonly features: bigint;
+  readonly filter: ReceiveFilter;
   readonly receive: QueueServer | undefined;
   readonly transmit: QueueServer | undefined;
   /** The first of its tokens. */
@@ -52,10 +58,10 @@ class NetPair {
   #hasEnded = false;
 
   constructor(options: PairOptions) {
-    const { backend, features, receive, transmit } = options;
+    const { backend, features, filter, receive, transmit } = options;
     this.#options = options;
     this.#backend = backend;
-    this.#reception = receive && new Reception(receive, backend, features);
+    this.#reception = receive && new Reception({ server: receive, backend, features, filter });
     this.#transmission = transmit && new Transmission(transmit, backend, features);
   }
 
@@ -157,6 +163,7 @@ export function createNetWorker(options: NetWorkerOptions): Worker {
     hasEnded = true;
     options.onEnd(end);
   };
+  const filter = new ReceiveFilter(features, options.mac);
   const sources: [HasFd, number][] = [];
   // §5.1.2: a driver that does not know of several pairs has the control queue behind the first.
   const pairCount = (features & NetFeature.MQ) === 0n ? 1 : backends.length;
@@ -166,7 +173,7 @@ export function createNetWorker(options: NetWorkerOptions): Worker {
     const firstToken = pair * TOKENS_PER_PAIR;
     if (receive) sources.push([receive.event, firstToken + PairToken.RECEIVE]);
     if (transmit) sources.push([transmit.event, firstToken + PairToken.TRANSMIT]);
-    return new NetPair({ backend, features, receive, transmit, firstToken, onEnd });
+    return new NetPair({ backend, features, filter, receive, transmit, firstToken, onEnd });
   });
   const all = new NetPairs(options, pairs);
   const control = server(pairCount * QUEUES_PER_PAIR);
@@ -175,8 +182,10 @@ export function createNetWorker(options: NetWorkerOptions): Worker {
   const commands = new NetControl({
     features,
     pairsMax: pairCount,
+    filter,
     usePairs: (count) => all.use(count),
     useOffloads: (bits) => all.useOffloads(bits),
+    useMac: options.useMac,
   });
   const worker = new EventWorker(tokens, sources, (token) => {
     if (token === controlToken) control?.serve(commands);

@@ -67,7 +67,9 @@ describe('the network device', () => {
         [256, 256, 64],
       ],
     );
-    assert.equal(all.device.features(), NetFeature.MAC | NetFeature.STATUS | MRG_RXBUF | NetFeature.CTRL_VQ | CSUM);
+    const { MAC: HAS_MAC, STATUS, CTRL_VQ, CTRL_RX, CTRL_RX_EXTRA, CTRL_VLAN, CTRL_MAC_ADDR } = NetFeature;
+    const control = CTRL_VQ | CTRL_RX | CTRL_RX_EXTRA | CTRL_VLAN | CTRL_MAC_ADDR;
+    assert.equal(all.device.features(), HAS_MAC | STATUS | MRG_RXBUF | control | CSUM);
     assert.deepEqual(all.device.keepFds(), [all.backend.fd]);
   });
 

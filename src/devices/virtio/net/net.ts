@@ -28,6 +28,8 @@ export class Net implements VirtioDevice {
   configGeneration = 0;
   readonly #backends: readonly NetBackend[];
   readonly #log: Log;
+  readonly #givenMac: Uint8Array;
+  /** The driver may change it, until the reset. */
   readonly #mac: Uint8Array;
   #acked = 0n;
   #hasLink = true;
@@ -39,13 +41,15 @@ export class Net implements VirtioDevice {
     this.#backends = backends;
     this.queueMaxSizes = queueSizesOf(backends.length);
     this.#log = log;
-    this.#mac = mac;
+    this.#givenMac = mac;
+    this.#mac = mac.slice();
   }
 
   features(): bigint {
-    const { MAC, STATUS, MRG_RXBUF, CTRL_VQ, MQ } = NetFeature;
+    const { MAC, STATUS, MRG_RXBUF, CTRL_VQ, CTRL_RX, CTRL_RX_EXTRA, CTRL_VLAN, CTRL_MAC_ADDR, MQ } = NetFeature;
+    const control = CTRL_VQ | CTRL_RX | CTRL_RX_EXTRA | CTRL_VLAN | CTRL_MAC_ADDR;
     const several = this.#backends.length > 1 ? MQ : 0n;
-    return MAC | STATUS | MRG_RXBUF | CTRL_VQ | several | (this.#backends[0]?.features ?? 0n);
+    return MAC | STATUS | MRG_RXBUF | control | several | (this.#backends[0]?.features ?? 0n);
   }
 
   ackFeatures(bits: bigint): void {
@@ -59,7 +63,7 @@ export class Net implements VirtioDevice {
     readConfigBytes(NetConfigSpace.encode({ mac: this.#mac, status, maxVirtqueuePairs }), offset, data);
   }
 
-  /** With VERSION_1 the driver cannot change its address here, §5.1.4. */
+  /** With VERSION_1 the driver changes its address by a command, §5.1.4. */
   writeConfig(_offset: number, _data: Uint8Array): void {}
 
   activate(_memory: GuestMemory, interrupt: Interrupt, queues: ActiveQueues, queueEvents: readonly EventFd[]): Worker {
@@ -72,11 +76,26 @@ export class Net implements VirtioDevice {
       this.configGeneration += 1;
       interrupt.signalConfigChanged();
     };
-    return createNetWorker({ backends, features: this.#acked, interrupt, queues, queueEvents, onEnd });
+    const useMac = (mac: Uint8Array): void => {
+      this.#mac.set(mac);
+      this.configGeneration += 1;
+    };
+    const features = this.#acked;
+    return createNetWorker({
+      backends,
+      features,
+      interrupt,
+      queues,
+      queueEvents,
+      onEnd,
+      mac: this.#mac,
+      useMac,
+    });
   }
 
   reset(): void {
     this.#acked = 0n;
+    this.#mac.set(this.#givenMac);
   }
 
   keepFds(): readonly number[] {

@@ -4,14 +4,23 @@ import type { DescriptorChain } from '../queue/descriptor-chain.ts';
 import type { QueueServer } from '../worker.ts';
 import type { NetBackend } from './backend.ts';
 import { HEADER_BYTES, NetFeature, PacketHeader } from './constants.ts';
+import type { ReceiveFilter } from './receive-filter.ts';
 
 const NUM_BUFFERS = PacketHeader.fields.numBuffers;
 
 /** What came of an attempt to hand a packet to the driver. */
 type Delivery = 'done' | 'dropped' | 'no-buffers' | 'fault';
 
+export interface ReceptionOptions {
+  readonly server: QueueServer;
+  readonly backend: NetBackend;
+  /** Those of the negotiation. */
+  readonly features: bigint;
+  readonly filter: ReceiveFilter;
+}
+
 /**
- * Packets of the backend go into the driver's buffers, VIRTIO 1.1 §5.1.6.4: with MRG_RXBUF into as many as they need, else into
+ * Packets of the backend that the driver wants go into the driver's buffers, VIRTIO 1.1 §5.1.6.4: with MRG_RXBUF into as many as they need, else into
  * one, or nowhere where it is too small. Without buffers the packet waits here and the others where they are.
  */
 export class Reception {
@@ -19,6 +28,7 @@ export class Reception {
   wantsPackets = true;
   readonly #server: QueueServer;
   readonly #backend: NetBackend;
+  readonly #filter: ReceiveFilter;
   readonly #merges: boolean;
   readonly #more: DescriptorChain;
   readonly #moreWriter: ChainWriter;
@@ -30,9 +40,10 @@ export class Reception {
   /** A packet that waits for buffers. */
   #packet: Uint8Array | undefined;
 
-  constructor(server: QueueServer, backend: NetBackend, features: bigint) {
+  constructor({ server, backend, features, filter }: ReceptionOptions) {
     this.#server = server;
     this.#backend = backend;
+    this.#filter = filter;
     this.#merges = (features & NetFeature.MRG_RXBUF) !== 0n;
     this.#more = server.queue.createChain();
     this.#moreWriter = new ChainWriter(this.#more.memory);
@@ -60,7 +71,7 @@ export class Reception {
         break;
       }
       left -= 1;
-      const delivery = this.#deliver(this.#packet);
+      const delivery = this.#filter.accepts(this.#packet) ? this.#deliver(this.#packet) : 'dropped';
       if (delivery === 'done' || delivery === 'dropped') this.#packet = undefined;
       else this.wantsPackets = false;
     }
