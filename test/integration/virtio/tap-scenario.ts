@@ -1,7 +1,9 @@
 /** Taps in a network namespace that the caller has made: what is found goes to standard output as JSON. */
 import { spawnSync } from 'node:child_process';
 import { HEADER_BYTES, NetFeature } from '#devices/virtio/net/constants.ts';
+import { NetParameters } from '#devices/virtio/net/parameters.ts';
 import { TapBackend } from '#devices/virtio/net/tap-backend.ts';
+import { decodeBytes } from '#msg-socket/bytes.ts';
 import { PollFlag, pollFd } from '#sys/epoll.ts';
 import { Fd, type HasFd } from '#sys/fd.ts';
 import { OpenFlag } from '#sys/file.ts';
@@ -86,6 +88,7 @@ function scenario(): Record<string, unknown> {
   const plain = owned.use(new Fd(openTap('plain', TAP | NO_PI).fd));
   const source = { kind: 'tap', name: 'named' } as const;
   const plan = netPlan({ source, mac: undefined, pairs: 1 }, 3, { opened: owned, owned });
+  const parameters = decodeBytes(NetParameters, plan.parameters);
   const busy = refusal(source);
   const backend = new TapBackend(plan.fds[0] as Fd);
   backend.useFeatures(backend.features);
@@ -102,7 +105,7 @@ function scenario(): Record<string, unknown> {
   while (backend.receive() !== undefined);
   return {
     name: plan.name,
-    parameters: plan.parameters,
+    parameters: { backend: parameters.backend, mac: [...parameters.mac] },
     withAll: withAll ?? 'fine',
     whileDown: whileDown ?? 'fine',
     answer,
