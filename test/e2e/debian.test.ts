@@ -247,6 +247,14 @@ async function setBalloon(control: string, mib: number): Promise<void> {
   }
 }
 
+async function pressPowerButton({ control }: Machine): Promise<void> {
+  assert.equal(await main(['powerbtn', control]), 0);
+}
+
+async function sayPowerOff({ vm }: Machine): Promise<void> {
+  vm.send('poweroff\r');
+}
+
 /** What is on the disk after the guest's end is whole, and nothing has to be done to it. */
 function checkFileSystem(folder: string, { overlay }: Machine): void {
   const flat = join(folder, 'flat');
@@ -260,9 +268,9 @@ function checkFileSystem(folder: string, { overlay }: Machine): void {
 }
 
 describe('Debian on a disk', { skip }, () => {
-  for (const { name, options, isJailed } of [
-    { name: 'with its devices in their jails', options: [], isJailed: true },
-    { name: 'without jails', options: ['--disable-sandbox'], isJailed: false },
+  for (const { name, options, isJailed, powerOff } of [
+    { name: 'with its devices in their jails', options: [], isJailed: true, powerOff: pressPowerButton },
+    { name: 'without jails', options: ['--disable-sandbox'], isJailed: false, powerOff: sayPowerOff },
   ]) {
     test(`boots to a login, installs a package by apt and powers off, ${name}`, limit, async (t) => {
       const folder = temporaryFolder(t);
@@ -284,7 +292,7 @@ describe('Debian on a disk', { skip }, () => {
       assert.equal(await ask(vm, `(apt-get update && apt-get install -y ${HELLO}) >/tmp/log 2>&1 || cat /tmp/log`), '');
       assert.equal(await ask(vm, HELLO), GREETING);
       assert.ok(requests.includes(`/${HELLO}.deb`), requests.join(' '));
-      vm.send('poweroff\r');
+      await powerOff(machine);
       assert.deepEqual(await vm.waitForExit(COMMAND), { status: 0, signal: null }, vm.errors);
       checkFileSystem(folder, machine);
       assert.equal(statSync((await debianDisk()).image).mtimeMs, mtimeMs, 'nothing wrote to the image in the cache');

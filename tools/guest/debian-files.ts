@@ -3,8 +3,18 @@
 /** The release of the system: Debian 12, whose modules the kernel's package has uncompressed. */
 export const DEBIAN_SUITE = 'bookworm';
 
-/** Besides the essential packages and apt, without what they recommend. */
-export const DEBIAN_PACKAGES = ['systemd-sysv', 'udev', 'kmod', 'login', 'iproute2', 'ifupdown', 'udhcpc', 'procps'];
+/** Besides the essential packages and apt, without what they recommend. logind, which hears the power button, needs dbus. */
+export const DEBIAN_PACKAGES = [
+  'systemd-sysv',
+  'udev',
+  'kmod',
+  'login',
+  'iproute2',
+  'ifupdown',
+  'udhcpc',
+  'procps',
+  'dbus',
+];
 
 /** What dpkg leaves out, now and when the guest installs packages. */
 const EXCLUDED = ['man', 'doc', 'info', 'locale', 'lintian', 'bug'];
