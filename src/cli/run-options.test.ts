@@ -86,6 +86,21 @@ describe('parseRunArguments', () => {
     ]);
   });
 
+  test('--isolate names devices, in any order', () => {
+    const { config, mistakes } = parseRunArguments(['--isolate=cmos,i8042', 'k']);
+    assert.deepEqual([mistakes, config.isolated], [[], ['i8042', 'cmos']]);
+  });
+
+  for (const [text, message] of [
+    ['', '"" is not one of i8042, cmos'],
+    ['cmos,pit', '"pit" is not one of i8042, cmos'],
+    ['cmos,cmos', 'cmos is named twice'],
+  ] as const) {
+    test(`--isolate=${text} is a mistake`, () => {
+      assert.deepEqual(parseRunArguments([`--isolate=${text}`, 'k']).mistakes, [{ option: '--isolate', message }]);
+    });
+  }
+
   test('--input and the options of 2020 reach the configuration, in this order', () => {
     const { config, mistakes } = parseRunArguments(['--mouse=m', '--keyboard=k', '--input=trackpad[path=t]', 'kernel']);
     assert.deepEqual(mistakes, []);

@@ -16,6 +16,7 @@ import {
 import { DISK_OPTIONS, type DiskConfig } from '#vmm/disk-config.ts';
 import type { SharedDirConfig } from '#vmm/fs-config.ts';
 import type { InputConfig } from '#vmm/input-config.ts';
+import { ISOLATED_DEVICES } from '#vmm/legacy-config.ts';
 import type { NetConfig } from '#vmm/net-config.ts';
 import type { PmemConfig } from '#vmm/pmem-config.ts';
 import { type OptionSpec, type ParsedArguments, parseArguments } from './arguments.ts';
@@ -117,6 +118,11 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     repeatable: true,
     help: `directory that the guest mounts by its tag: cache=${CACHE_POLICIES.join('|')}, timeout=SECONDS, writeback=BOOL, ro=BOOL; repeatable`,
   },
+  {
+    name: 'isolate',
+    value: 'NAME,…',
+    help: `devices of the board that get processes of their own, with jails: ${ISOLATED_DEVICES.join(', ')}`,
+  },
   { name: 'disable-sandbox', help: 'run the device processes without a jail, and main without a filter' },
   { name: 'seccomp-policy-dir', value: 'DIR', help: "take the seccomp policies from there, in place of the package's" },
   {
@@ -159,6 +165,7 @@ export function parseRunArguments(argv: readonly string[]): RunRequest {
     inputs: inputs(parsed, mistakes),
     pmems: pmems(parsed, mistakes),
     sharedDirs: sharedDirs(parsed.values.get('shared-dir') ?? [], mistakes),
+    ...isolated(parsed.values.get('isolate')?.[0], mistakes),
     sandbox: !parsed.flags.has('disable-sandbox'),
     ...seccompPolicyDirOf(parsed),
     seccompLogFailures: parsed.flags.has('seccomp-log-failures'),
@@ -242,6 +249,19 @@ function vsock(text: string | undefined, mistakes: Mistake[]): Pick<Config, 'vso
   const { vsock, problems } = parseVsockOption(text);
   for (const problem of problems) mistakes.push({ option: '--vsock', message: `${quoted(text)}: ${problem}` });
   return vsock === undefined ? {} : { vsock };
+}
+
+function isolated(text: string | undefined, mistakes: Mistake[]): Pick<Config, 'isolated'> {
+  if (text === undefined) return {};
+  const names = text.split(',');
+  for (const [index, name] of names.entries()) {
+    if (!ISOLATED_DEVICES.some((known) => known === name)) {
+      mistakes.push({ option: '--isolate', message: `${quoted(name)} is not one of ${ISOLATED_DEVICES.join(', ')}` });
+    } else if (names.indexOf(name) < index) {
+      mistakes.push({ option: '--isolate', message: `${name} is named twice` });
+    }
+  }
+  return { isolated: ISOLATED_DEVICES.filter((name) => names.includes(name)) };
 }
 
 function nets(texts: readonly string[], mistakes: Mistake[]): readonly NetConfig[] {

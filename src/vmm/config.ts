@@ -11,6 +11,7 @@ import { type DiskConfig, diskMistakes } from './disk-config.ts';
 import { type SharedDirConfig, sharedDirMistakes } from './fs-config.ts';
 import { type FileKind, type HostFiles, hostFiles } from './host-files.ts';
 import { type InputConfig, inputMistakes } from './input-config.ts';
+import type { IsolatedDevice } from './legacy-config.ts';
 import { type NetConfig, netMistakes } from './net-config.ts';
 import { type PmemConfig, pmemMistakes } from './pmem-config.ts';
 
@@ -38,6 +39,8 @@ export interface Config {
   readonly pmems: readonly PmemConfig[];
   /** In the order of the devices on the bus. */
   readonly sharedDirs: readonly SharedDirConfig[];
+  /** Devices of the board that have processes of their own. */
+  readonly isolated?: readonly IsolatedDevice[];
   /** Whether device processes are jailed, and main has walls of its own. */
   readonly sandbox: boolean;
   /** The folder of the seccomp policies, in place of the package's. */

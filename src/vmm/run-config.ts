@@ -59,7 +59,7 @@ export const runConfig: RunConfig = async (config, environment) => {
   const devices = wantsDevices(config)
     ? owned.use(
         createDeviceSet(
-          { config: { ...config, serial: ports }, environment, clock, policies, runState, pmemImages },
+          { config: { ...config, serial: ports }, environment, clock, policies, runState, exit, pmemImages },
           machine,
           owned,
         ),
@@ -143,11 +143,12 @@ function loggerOf(name: string, { config, environment, clock }: LogContext): Log
 interface DeviceContext extends LogContext {
   readonly policies: Policies | undefined;
   readonly runState: RunState;
+  readonly exit: EventFd;
   readonly pmemImages: readonly PmemImage[];
 }
 
 function createDeviceSet(
-  { config, environment, clock, policies, runState, pmemImages }: DeviceContext,
+  { config, environment, clock, policies, runState, exit, pmemImages }: DeviceContext,
   { vm, memory, board }: RunnableLinuxVm,
   owned: DisposableStack,
 ): DeviceSet {
@@ -156,6 +157,9 @@ function createDeviceSet(
   const logOf = (name: string): Log => loggerOf(name, { config, environment, clock });
   const terminalSize = environment.terminal?.size();
   const onPanic = (): void => runState.notePanic();
+  const onReset = (): void => {
+    if (runState.end('reset')) exit.write();
+  };
   const { warden } = environment;
   return new DeviceSet({
     ...config,
@@ -169,6 +173,7 @@ function createDeviceSet(
     warden,
     terminalSize,
     onPanic,
+    onReset,
   });
 }
 
@@ -235,6 +240,7 @@ function vcpuThreadData(run: Run, index: number): VcpuThreadData {
     board: machine.board,
     pciFunctions: run.devices?.pciFunctions ?? [],
     serialPorts: run.devices?.serialPorts ?? {},
+    isolated: run.devices?.isolated ?? {},
     serialOutputs: SERIAL_PORTS.map((_, i) =>
       describe(ports.find((port) => port.hardware === 'serial' && portIndex(port) === i)),
     ),

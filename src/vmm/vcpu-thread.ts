@@ -14,6 +14,7 @@ import { clockSince, PausableClock } from '#util/clock.ts';
 import { errorMessage } from '#util/errors.ts';
 import { Logger, type LogLevel } from '#util/log.ts';
 import { hypervisorOf } from './hypervisors.ts';
+import type { IsolatedDevice } from './legacy-config.ts';
 import { PanicWatch } from './panic-watch.ts';
 import { RunState } from './run-state.ts';
 import { FdSink, type OutputDescription } from './serial-output.ts';
@@ -35,6 +36,8 @@ export interface VcpuThreadData {
   readonly pciFunctions: readonly ProxiedFunction[];
   /** The serial ports that have processes, by their numbers from 0 on. */
   readonly serialPorts: Readonly<Record<number, ProxyEnd>>;
+  /** The other devices of the board that have processes. */
+  readonly isolated: Readonly<Partial<Record<IsolatedDevice, ProxyEnd>>>;
   /** By port; undefined for a sink. */
   readonly serialOutputs: readonly (OutputDescription | undefined)[];
   readonly debugOutput: OutputDescription | undefined;
@@ -124,6 +127,8 @@ function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<
       const end = data.serialPorts[port];
       return end && busDeviceOf(end, deviceFailed);
     }),
+    remoteI8042: data.isolated.i8042 && busDeviceOf(data.isolated.i8042, deviceFailed),
+    remoteCmos: data.isolated.cmos && busDeviceOf(data.isolated.cmos, deviceFailed),
     serialOutputs: SERIAL_PORTS.map((_, port) => {
       const sink = sinkOf(data.serialOutputs[port], `serial port ${port + 1}`);
       return port === data.consolePort ? new PanicWatch(sink, () => runState.notePanic()) : sink;

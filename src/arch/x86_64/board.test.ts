@@ -13,6 +13,7 @@ function createBoard(
   state = new Int32Array(BOARD_STATE_WORDS),
   debugConsole = true,
   remoteSerialPorts: readonly (BusDevice | undefined)[] = [],
+  others: { readonly remoteI8042?: BusDevice; readonly remoteCmos?: BusDevice } = {},
 ) {
   const outputs = SERIAL_PORTS.map(() => '');
   const events: string[] = [];
@@ -45,6 +46,7 @@ function createBoard(
         }
       : undefined,
     remoteSerialPorts,
+    ...others,
     lowMemoryBytes: 256 << 20,
     highMemoryBytes: 0,
     highMmio: { start: 2 ** 32, sizeBytes: 2 ** 36 },
@@ -64,6 +66,26 @@ function readPort(board: Board, port: number, sizeBytes = 1): number[] {
 }
 
 describe('the ports of the board', () => {
+  test('the clock and the keyboard controller may be in other processes: the board has no deadline for them', () => {
+    const accesses: string[] = [];
+    const remote = (name: string): BusDevice => ({
+      name,
+      read: (offset, data) => {
+        accesses.push(`${name} read ${offset}`);
+        data.fill(0x5a);
+      },
+      write: (offset, [value]) => void accesses.push(`${name} write ${offset} ${value}`),
+    });
+    const others = { remoteI8042: remote('i8042'), remoteCmos: remote('cmos') };
+    const { board, events } = createBoard(undefined, true, [], others);
+    board.writePort(0x70, Uint8Array.of(0x0b));
+    assert.deepEqual(readPort(board, 0x71), [0x5a]);
+    board.writePort(0x64, Uint8Array.of(0xfe));
+    board.writePort(0x60, Uint8Array.of(1));
+    assert.deepEqual(accesses, ['cmos write 0 11', 'cmos read 1', 'i8042 write 100 254', 'i8042 write 96 1']);
+    assert.deepEqual([events, board.nextDeadlineNs()], [[], Infinity]);
+  });
+
   test('each serial port writes to its own output', () => {
     const { board, outputs } = createBoard();
     SERIAL_PORTS.forEach(({ ioBase }, i) => {

@@ -55,6 +55,9 @@ export interface BoardOptions {
   readonly serialOutputs: readonly ByteSink[];
   /** By port: this thread's objects for those whose devices are in other processes. They have no `serialInputs` that take anything. */
   readonly remoteSerialPorts?: readonly (BusDevice | undefined)[];
+  /** As `remoteSerialPorts`: the keyboard controller and the real-time clock. */
+  readonly remoteI8042?: BusDevice | undefined;
+  readonly remoteCmos?: BusDevice | undefined;
   /** Present when the machine has a debug console. */
   readonly debugOutput?: ByteSink | undefined;
   readonly lowMemoryBytes: number;
@@ -85,12 +88,14 @@ const NO_INPUT: SerialInput = { space: () => 0, enqueue: () => 0 };
 const STATE_WORDS = {
   SERIAL: SharedMutex.STATE_WORDS + Serial.STATE_WORDS,
   CMOS: SharedMutex.STATE_WORDS + Cmos.STATE_WORDS,
+  I8042: SharedMutex.STATE_WORDS,
   ACPI_PM: SharedMutex.STATE_WORDS + AcpiPm.STATE_WORDS,
   RESET_CONTROL: SharedMutex.STATE_WORDS + ResetControl.STATE_WORDS,
 } as const;
 export const BOARD_STATE_WORDS =
   SERIAL_PORTS.length * STATE_WORDS.SERIAL +
   STATE_WORDS.CMOS +
+  STATE_WORDS.I8042 +
   STATE_WORDS.ACPI_PM +
   STATE_WORDS.RESET_CONTROL +
   // Guests serialise their configuration accesses; the functions have locks of their own.
@@ -139,12 +144,7 @@ export class Board implements VcpuBus, DeadlineSource {
     const carve = carver(state);
     this.#insertIrqChip(irqChip);
     this.serialInputs = SERIAL_PORTS.map((_, index) => this.#insertSerial(index, carve(STATE_WORDS.SERIAL), options));
-    const cmosState = carve(STATE_WORDS.CMOS);
-    const cmos = locked(cmosState, (words) => {
-      const { lowMemoryBytes, highMemoryBytes } = options;
-      return new Cmos(words, { clock, interrupt: irqChip.line(IRQ.RTC), lowMemoryBytes, highMemoryBytes });
-    });
-    this.ports.insert(cmos.device, { start: PORT.RTC, sizeBytes: 2 }, 'relative');
+    const cmos = this.#insertCmos(carve(STATE_WORDS.CMOS), options);
     const acpiPm = locked(
       carve(STATE_WORDS.ACPI_PM),
       (words) => new AcpiPm(words, { clock, interrupt: irqChip.line(IRQ.SCI), onPowerOff: () => events.onPowerOff() }),
@@ -158,8 +158,10 @@ export class Board implements VcpuBus, DeadlineSource {
     );
     this.ports.insert(resetControl.device, { start: PORT.RESET_CONTROL, sizeBytes: 1 }, 'relative');
     this.#pciRoot = this.#insertPci(carve(PciConfigIo.STATE_WORDS), carve(PciRoot.STATE_WORDS), options);
+    const i8042State = carve(STATE_WORDS.I8042);
+    this.#insertI8042(i8042State, options);
     this.#insertStateless(options);
-    this.#clockDevices = [cmos.device, acpiPm.device];
+    this.#clockDevices = cmos === undefined ? [acpiPm.device] : [cmos, acpiPm.device];
   }
 
   /** The user presses the power button. From any thread. */
@@ -246,6 +248,30 @@ export class Board implements VcpuBus, DeadlineSource {
     };
   }
 
+  /** What has things to do at times, unless they are another process's. */
+  #insertCmos(state: Int32Array, options: BoardOptions): LockedDevice | undefined {
+    const { clock, irqChip, lowMemoryBytes, highMemoryBytes, remoteCmos } = options;
+    const range = { start: PORT.RTC, sizeBytes: 2 };
+    if (remoteCmos !== undefined) {
+      this.ports.insert(new LockedDevice(remoteCmos, new SharedMutex(state)), range, 'relative');
+      return undefined;
+    }
+    const interrupt = irqChip.line(IRQ.RTC);
+    const { device } = locked(state, (words) => new Cmos(words, { clock, interrupt, lowMemoryBytes, highMemoryBytes }));
+    this.ports.insert(device, range, 'relative');
+    return device;
+  }
+
+  /** The device has no state: the lock is for one in another process. */
+  #insertI8042(state: Int32Array, { events, remoteI8042 }: BoardOptions): void {
+    const i8042 =
+      remoteI8042 === undefined
+        ? new I8042(() => events.onReset())
+        : new LockedDevice(remoteI8042, new SharedMutex(state));
+    this.ports.insert(i8042, { start: PORT.I8042, sizeBytes: 1 }, 'absolute');
+    this.ports.insert(i8042, { start: PORT.I8042 + 2, sizeBytes: 3 }, 'absolute');
+  }
+
   /** Port 0xcf9 in the midst of the configuration ports is the reset control's. */
   #insertPci(configIoState: Int32Array, rootState: Int32Array, options: BoardOptions): PciRoot {
     const { highMmio, pciFunctions = [], ioeventWatcher } = options;
@@ -274,10 +300,7 @@ export class Board implements VcpuBus, DeadlineSource {
     return root;
   }
 
-  #insertStateless({ events, debugOutput }: BoardOptions): void {
-    const i8042 = new I8042(() => events.onReset());
-    this.ports.insert(i8042, { start: PORT.I8042, sizeBytes: 1 }, 'absolute');
-    this.ports.insert(i8042, { start: PORT.I8042 + 2, sizeBytes: 3 }, 'absolute');
+  #insertStateless({ debugOutput }: BoardOptions): void {
     const postCode = new PortSink('post-code');
     this.ports.insert(postCode, { start: PORT.POST_CODE, sizeBytes: 1 }, 'relative');
     this.ports.insert(postCode, { start: PORT.IO_DELAY, sizeBytes: 1 }, 'relative');

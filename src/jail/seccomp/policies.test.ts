@@ -21,9 +21,11 @@ test('there are policies of the first devices and of the main process', () => {
     [
       'balloon_device',
       'block_device',
+      'cmos_device',
       'common_device',
       'console_device',
       'fs_device',
+      'i8042_device',
       'input_device',
       'main',
       'net_device',

@@ -20,8 +20,10 @@ import type { Log, LogLevel } from '#util/log.ts';
 import { DeviceLogServer } from '#vm-control/device-log.ts';
 import { type MsiHost, msiHandlers, VmIrq } from '#vm-control/vm-irq.ts';
 import { consolePorts, jailedSerialPorts, serialConsoleOf } from '../console-config.ts';
+import type { IsolatedDevice } from '../legacy-config.ts';
 import type { PmemImage } from '../pmem-image.ts';
 import type { Policies } from '../policies.ts';
+import { createLegacy, LEGACY_POLICIES } from './create-legacy.ts';
 import { createSerial } from './create-serial.ts';
 import { grantSockets } from './grants.ts';
 import { type BalloonClient, balloonPlan } from './plans/balloon.ts';
@@ -51,6 +53,8 @@ export interface CreateDevicesOptions extends Omit<WantedDevices, 'pmems'>, Cons
   readonly memory: GuestMemory;
   readonly allocator: SystemAllocator;
   readonly irqRouter: IrqRouter;
+  /** The guest has asked for a reset, of a device with a process. */
+  readonly onReset?: () => void;
   /** Undefined without a jail. */
   readonly policies: Policies | undefined;
   readonly logLevel: LogLevel;
@@ -64,10 +68,11 @@ export interface DeviceServer extends HasFd {
   tryServeOne(): boolean | undefined;
 }
 
-/** Where the guest finds a device: on the PCI bus, or as one of the serial ports, 0 to 3. */
+/** Where the guest finds a device: on the PCI bus, as one of the serial ports, 0 to 3, or at its place on the board. */
 export type DevicePlace =
   | { readonly kind: 'pci'; readonly pciFunction: ProxiedFunction }
-  | { readonly kind: 'serial'; readonly port: number };
+  | { readonly kind: 'serial'; readonly port: number }
+  | { readonly kind: IsolatedDevice };
 
 /** A device as main goes on with it. */
 export interface CreatedDevice {
@@ -107,7 +112,7 @@ export interface CreatedDevices {
 export function createDevices(options: CreateDevicesOptions, owned: DisposableStack): CreatedDevices {
   using opened = new DisposableStack();
   const { plan, client } = balloonPlan(options.memory.sizeBytes, opened, owned);
-  const { inputs, nets, serial, sharedDirs, vsock, pmemImages, allocator, memoryRegions } = options;
+  const { inputs, isolated = [], nets, serial, sharedDirs, vsock, pmemImages, allocator, memoryRegions } = options;
   const sandbox = options.policies !== undefined;
   const ports = consolePorts(serial);
   const console = ports.length === 0 ? undefined : consolePlan(ports, options, { opened, owned });
@@ -130,11 +135,13 @@ export function createDevices(options: CreateDevicesOptions, owned: DisposableSt
   // All policies before the first process.
   const jails = plans.map((each) => jailOf(each, options.policies));
   const serialJails = serialPlans.map((each) => jailOf(each, options.policies));
+  const isolatedJails = isolated.map((kind) => jailOf({ policy: LEGACY_POLICIES[kind] }, options.policies));
   const devices = [
     ...plans.map((each, index) =>
       createDevice({ plan: each, jail: jails[index] ?? NO_JAIL, slot: index + 1 }, options, owned),
     ),
     ...serialPlans.map((each, index) => createSerial(each, serialJails[index] ?? NO_JAIL, options, owned)),
+    ...isolated.map((kind, index) => createLegacy(kind, isolatedJails[index] ?? NO_JAIL, options, owned)),
   ];
   const serialInput = serialPlans.find(({ input }) => input !== undefined)?.input;
   return { devices, balloon: client, console: console?.client, serialInput, disks: disks.map((disk) => disk.client) };

@@ -10,6 +10,7 @@ import type { HasFd } from '#sys/fd.ts';
 import { Signal } from '#sys/signal.ts';
 import { CodedError } from '#util/errors.ts';
 import { u64AsNumber } from '#util/struct.ts';
+import type { IsolatedDevice } from '../legacy-config.ts';
 import { callName } from '../policies.ts';
 import { type CreateDevicesOptions, type CreatedDevice, createDevices, type DeviceServer } from './create-devices.ts';
 import type { BalloonClient } from './plans/balloon.ts';
@@ -100,6 +101,14 @@ export class DeviceSet implements Disposable {
   get serialPorts(): Readonly<Record<number, ProxyEnd>> {
     const ends = this.#devices.flatMap(({ place, end }) =>
       place.kind === 'serial' ? [[place.port, end] as const] : [],
+    );
+    return Object.fromEntries(ends);
+  }
+
+  /** Of the devices of the board that have processes. */
+  get isolated(): Readonly<Partial<Record<IsolatedDevice, ProxyEnd>>> {
+    const ends = this.#devices.flatMap(({ place, end }) =>
+      place.kind === 'i8042' || place.kind === 'cmos' ? [[place.kind, end] as const] : [],
     );
     return Object.fromEntries(ends);
   }

@@ -32,6 +32,7 @@ import { BalloonControl } from '#vm-control/balloon-control.ts';
 import { DiskControl } from '#vm-control/disk-control.ts';
 import { VsockConnect } from '#vm-control/vsock-connect.ts';
 import { ConsoleParameters, makeConsole } from './make-console.ts';
+import { makeCmos, makeI8042 } from './make-legacy.ts';
 import { makeSerial } from './make-serial.ts';
 import { openSharedDir } from './shared-dir.ts';
 import { virtioMaker } from './virtio-process.ts';
@@ -39,7 +40,19 @@ import { virtioMaker } from './virtio-process.ts';
 /** Main has this long to connect. */
 const CONNECT_TIMEOUT_MS = 5000;
 
-export type DeviceName = 'rng' | 'balloon' | 'block' | 'console' | 'fs' | 'input' | 'net' | 'pmem' | 'serial' | 'vsock';
+export type DeviceName =
+  | 'rng'
+  | 'balloon'
+  | 'block'
+  | 'cmos'
+  | 'console'
+  | 'fs'
+  | 'i8042'
+  | 'input'
+  | 'net'
+  | 'pmem'
+  | 'serial'
+  | 'vsock';
 
 function only(fds: readonly Fd[]): Fd {
   const [fd] = fds;
@@ -64,6 +77,8 @@ export const DEVICE_MAKERS: Readonly<Record<DeviceName, DeviceMaker>> = {
     device: fs.create({ ...parameters, ...openSharedDir(fds), name }),
   })),
   serial: makeSerial,
+  i8042: makeI8042,
+  cmos: makeCmos,
   vsock: virtioMaker(VsockParameters, ({ parameters: { cid }, fds }) => {
     const [listener, main] = fds;
     assert(listener !== undefined && main !== undefined && fds.length === 2, 'a listening socket and the way to main');

@@ -5,11 +5,15 @@ import type { Config } from '../config.ts';
 import { consolePorts, jailedSerialPorts } from '../console-config.ts';
 
 /** What of a machine's configuration is devices with processes. */
-export type WantedDevices = Pick<Config, 'disks' | 'inputs' | 'nets' | 'pmems' | 'serial' | 'sharedDirs' | 'vsock'>;
+export type WantedDevices = Pick<
+  Config,
+  'disks' | 'inputs' | 'isolated' | 'nets' | 'pmems' | 'serial' | 'sharedDirs' | 'vsock'
+>;
 
 /** Whether a machine has device processes. */
-export function wantsDevices({ disks, inputs, nets, pmems, serial, sharedDirs, vsock }: WantedDevices): boolean {
-  const lists = [disks, inputs, nets, pmems, sharedDirs, consolePorts(serial), jailedSerialPorts(serial)];
+export function wantsDevices({ isolated = [], ...wanted }: WantedDevices): boolean {
+  const { disks, inputs, nets, pmems, serial, sharedDirs, vsock } = wanted;
+  const lists = [disks, inputs, isolated, nets, pmems, sharedDirs, consolePorts(serial), jailedSerialPorts(serial)];
   return vsock !== undefined || lists.some((list) => list.length > 0);
 }
 
