@@ -32,6 +32,15 @@ export function setAffinity(cpus: readonly number[]): void {
   if (c.set(SELF, mask.length, mask) !== 0) throw lastError('sched_setaffinity');
 }
 
+/** The processors that the calling thread could choose, whatever it or its parent has chosen: cpuset(7) bounds them. In order. Throws SyscallError. */
+export function possibleAffinity(): readonly number[] {
+  const current = currentAffinity();
+  setAffinity(Array.from({ length: HOST_CPUS_MAX }, (_, cpu) => cpu));
+  const possible = currentAffinity();
+  setAffinity(current);
+  return possible;
+}
+
 /** Lets another thread run that waits for this one's processor. */
 export function yieldProcessor(): void {
   c.yield();

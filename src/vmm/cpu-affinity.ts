@@ -1,4 +1,4 @@
-import { currentAffinity, HOST_CPUS_MAX } from '#sys/scheduling.ts';
+import { HOST_CPUS_MAX, possibleAffinity } from '#sys/scheduling.ts';
 import type { Mistake } from './config.ts';
 
 /** On which of the host's processors the threads of vCPUs run. */
@@ -35,7 +35,7 @@ export function affinityMistakes(affinities: readonly CpuAffinity[], vcpuCount: 
 /** What the host says to it: each vCPU must have at least one processor that this process may use. */
 export function hostAffinityMistakes(affinities: readonly CpuAffinity[]): Mistake[] {
   if (affinities.length === 0) return [];
-  const allowed = new Set(currentAffinity());
+  const allowed = new Set(possibleAffinity());
   return affinities
     .filter(({ hostCpus }) => !hostCpus.some((cpu) => allowed.has(cpu)))
     .map(({ hostCpus }) => ({
