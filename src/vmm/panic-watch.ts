@@ -7,17 +7,24 @@ const WORDS = Buffer.from('Kernel panic - not syncing', 'latin1');
 
 /** Looks for the words in a stream of bytes. */
 class PanicWords {
-  #matched = 0;
+  /** One word: how many bytes match. */
+  readonly #state: Int32Array;
+
+  constructor(state: Int32Array) {
+    this.#state = state;
+  }
 
   /** True when the byte ends them. */
   push(byte: number): boolean {
     // The first letter stands nowhere else in the words: after a mismatch a match can only begin anew.
-    if (byte !== WORDS[this.#matched]) this.#matched = byte === WORDS[0] ? 1 : 0;
-    else if (++this.#matched === WORDS.length) {
-      this.#matched = 0;
-      return true;
+    const matched = this.#state[0]!;
+    if (byte !== WORDS[matched]) {
+      this.#state[0] = byte === WORDS[0] ? 1 : 0;
+      return false;
     }
-    return false;
+    const isEnd = matched + 1 === WORDS.length;
+    this.#state[0] = isEnd ? 0 : matched + 1;
+    return isEnd;
   }
 }
 
@@ -25,11 +32,13 @@ class PanicWords {
 export class PanicWatch implements ByteSink {
   readonly #output: ByteSink;
   readonly #onPanic: () => void;
-  readonly #words = new PanicWords();
+  readonly #words: PanicWords;
 
-  constructor(output: ByteSink, onPanic: () => void) {
+  /** `state` is a word, 0 at first, that threads share which write to the same console, one at a time. */
+  constructor(output: ByteSink, onPanic: () => void, state: Int32Array = new Int32Array(1)) {
     this.#output = output;
     this.#onPanic = onPanic;
+    this.#words = new PanicWords(state);
   }
 
   write(byte: number): void {
@@ -51,7 +60,7 @@ export class WatchedOutput implements ConsoleOutput {
   readonly source?: HasFd;
   readonly #output: ConsoleOutput;
   readonly #onPanic: () => void;
-  readonly #words = new PanicWords();
+  readonly #words = new PanicWords(new Int32Array(1));
 
   constructor(output: ConsoleOutput, onPanic: () => void) {
     this.#output = output;

@@ -13,11 +13,12 @@ import { setAffinity } from '#sys/scheduling.ts';
 import { clockSince, PausableClock } from '#util/clock.ts';
 import { errorMessage } from '#util/errors.ts';
 import { Logger, type LogLevel } from '#util/log.ts';
+import { FdSink, panicStateOf } from './fd-sink.ts';
 import { hypervisorOf } from './hypervisors.ts';
 import type { IsolatedDevice } from './legacy-config.ts';
 import { PanicWatch } from './panic-watch.ts';
 import { RunState } from './run-state.ts';
-import { FdSink, type OutputDescription } from './serial-output.ts';
+import type { OutputDescription } from './serial-output.ts';
 import { stderrSink } from './stderr-sink.ts';
 
 /** What the thread gets when it starts. */
@@ -130,8 +131,10 @@ function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<
     remoteI8042: data.isolated.i8042 && busDeviceOf(data.isolated.i8042, deviceFailed),
     remoteCmos: data.isolated.cmos && busDeviceOf(data.isolated.cmos, deviceFailed),
     serialOutputs: SERIAL_PORTS.map((_, port) => {
-      const sink = sinkOf(data.serialOutputs[port], `serial port ${port + 1}`);
-      return port === data.consolePort ? new PanicWatch(sink, () => runState.notePanic()) : sink;
+      const output = data.serialOutputs[port];
+      const sink = sinkOf(output, `serial port ${port + 1}`);
+      if (port !== data.consolePort) return sink;
+      return new PanicWatch(sink, () => runState.notePanic(), output && panicStateOf(output));
     }),
     debugOutput: data.debugOutput && sinkOf(data.debugOutput, 'debug console'),
     events: {
