@@ -1,6 +1,6 @@
 /** What tests need of the host besides Node.js. */
 import { spawnSync } from 'node:child_process';
-import { hypervisorFacts } from '#vmm/select-hypervisor.ts';
+import { hardwareFlag, kvmOpenError } from '#vmm/select-hypervisor.ts';
 import { LAB_VARIABLE } from '../tools/kvm-lab/script.ts';
 
 export { missingProgram } from '../tools/guest/host-programs.ts';
@@ -18,13 +18,12 @@ const IN_LAB = process.env[LAB_VARIABLE] === '1';
 /** Why tests that make virtual machines by /dev/kvm are skipped; false when it opens, and in the lab. */
 export function missingKvm(): string | false {
   if (IN_LAB) return false;
-  const { kvmDevice } = hypervisorFacts();
-  return kvmDevice.opens ? false : `/dev/kvm does not open here: ${kvmDevice.code}`;
+  const code = kvmOpenError();
+  return code === undefined ? false : `/dev/kvm does not open here: ${code}`;
 }
 
 /** The same for tests that boot an unmodified kernel: it hangs where no hardware is behind the device. */
 export function missingKvmHardware(): string | false {
-  const { hardware } = hypervisorFacts();
-  if (IN_LAB || hardware !== undefined) return missingKvm();
+  if (IN_LAB || hardwareFlag() !== undefined) return missingKvm();
   return missingKvm() || '/dev/kvm has no hardware behind it: the processor shows neither vmx nor svm';
 }

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { KvmAnswers } from '#vmm/select-hypervisor.ts';
 import { diagnose, type HostFacts } from './diagnosis.ts';
 
+const answers = { apiVersion: 12, missingCapabilities: [], vcpusMax: 1024 };
 const good: HostFacts = {
   node: '26.10.0',
   requiredNodeMajor: 24,
@@ -9,8 +11,8 @@ const good: HostFacts = {
   arch: 'x64',
   ffi: { worked: true, value: 'koffi loads' },
   memfd: { worked: true, value: 'sealed memfd' },
-  hypervisor: { kvmDevice: { opens: true }, hardware: 'svm' },
-  kvmApi: { worked: true, value: '12' },
+  hypervisor: { kvmDevice: { opens: true, answers }, hardware: 'svm' },
+  guests: { software: { worked: true, value: '3 ms' }, kvm: { worked: true, value: '2 ms' } },
   root: false,
   proc: {
     userNamespaceLink: true,
@@ -28,26 +30,27 @@ const finding = (name: string, changes: Partial<HostFacts>) => {
 };
 const proc = (changes: Partial<HostFacts['proc']>) => ({ proc: { ...good.proc, ...changes } });
 const device = (changes: Partial<HostFacts['hypervisor']>) => ({ hypervisor: { ...good.hypervisor, ...changes } });
+const kvm = (said: KvmAnswers | { error: string }) => device({ kvmDevice: { opens: true, answers: said } });
 
 describe('diagnose', () => {
-  test('finds nothing to note on a good host, and takes the software CPU', () => {
+  test('finds nothing to note on a good host, and takes KVM', () => {
     const { findings, hypervisor, usable } = diagnose(good);
     assert.deepEqual(
       findings.filter(({ status }) => status !== 'ok'),
       [],
     );
-    assert.deepEqual(hypervisor, {
-      name: 'software',
-      reason: 'KVM is here, but not proven yet: --hypervisor kvm tries it',
-    });
+    assert.deepEqual(hypervisor, { name: 'kvm', reason: '/dev/kvm opens and the processor has svm' });
     assert.equal(usable, true);
+  });
+
+  test('says nothing of a guest that was not tried', () => {
+    assert.equal(finding('a guest on kvm', { guests: { software: good.guests.software, kvm: undefined } }), undefined);
   });
 
   test('a host without kvm is usable with the software CPU', () => {
     const { hypervisor, usable } = diagnose({
       ...good,
       ...device({ kvmDevice: { opens: false, code: 'ENOENT' }, hardware: undefined }),
-      kvmApi: undefined,
     });
     assert.deepEqual(hypervisor, { name: 'software', reason: 'no /dev/kvm' });
     assert.equal(usable, true);
@@ -57,6 +60,7 @@ describe('diagnose', () => {
     ['Node.js', { node: '20.20.2' }],
     ['system', { arch: 'arm64' }],
     ['system', { platform: 'darwin' }],
+    ['a guest on software', { guests: { ...good.guests, software: { worked: false, error: 'its guest stopped' } } }],
     ['system calls', { ffi: { worked: false, error: 'no prebuilt binary' } }],
     ['guest memory', { memfd: { worked: false, error: 'EPERM' } }],
   ];
@@ -78,14 +82,21 @@ describe('diagnose', () => {
     [
       'another API version',
       '/dev/kvm',
-      { kvmApi: { worked: true, value: '11' } },
+      kvm({ ...answers, apiVersion: 11 }),
       'note: opens, API version 11; 12 is needed',
     ],
     [
-      'a kvm that does not answer',
+      'an old kvm',
       '/dev/kvm',
-      { kvmApi: { worked: false, error: 'ENOTTY' } },
-      'note: opens, and does not answer: ENOTTY',
+      kvm({ ...answers, missingCapabilities: ['KVM_CAP_IRQFD'] }),
+      'note: opens, API version 12; without KVM_CAP_IRQFD',
+    ],
+    ['a kvm that does not answer', '/dev/kvm', kvm({ error: 'ENOTTY' }), 'note: opens, and does not answer: ENOTTY'],
+    [
+      'a kvm whose guest does not run',
+      'a guest on kvm',
+      { guests: { ...good.guests, kvm: { worked: false, error: 'its guest stopped' } } },
+      'note: its guest stopped',
     ],
     [
       'a kvm without hardware',

@@ -1,16 +1,14 @@
 /** Looks at this host for `crosvm doctor`. Nothing is changed; what fails is a finding, not an error. */
 import { spawnSync } from 'node:child_process';
-import { closeSync, constants, existsSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, readFileSync } from 'node:fs';
+import { hostClock } from '#util/clock.ts';
 import { errorMessage } from '#util/errors.ts';
 import { packageFile } from '#util/package-files.ts';
-import { hypervisorFacts } from '#vmm/select-hypervisor.ts';
+import { type HypervisorName, hypervisorFacts } from '#vmm/select-hypervisor.ts';
 import type { Attempt, HostFacts } from './diagnosis.ts';
 
 /** The calls that need the FFI, loaded only when it loads. */
 type SystemCalls = typeof import('./doctor-calls.ts');
-
-/** _IO(0xae, 0x00), linux/kvm.h. */
-const KVM_GET_API_VERSION = 0xae00;
 
 export async function gatherHostFacts(): Promise<HostFacts> {
   let calls: SystemCalls | undefined;
@@ -21,7 +19,7 @@ export async function gatherHostFacts(): Promise<HostFacts> {
   } catch (error) {
     ffi = { worked: false, error: `koffi does not load: ${errorMessage(error).split('\n', 1)[0]}` };
   }
-  const hypervisor = hypervisorFacts();
+  const hypervisor = await hypervisorFacts();
   return {
     node: process.versions.node,
     requiredNodeMajor: requiredNodeMajor(),
@@ -30,7 +28,10 @@ export async function gatherHostFacts(): Promise<HostFacts> {
     ffi,
     memfd: attempt(() => memfdWorks(needed(calls))),
     hypervisor,
-    kvmApi: hypervisor.kvmDevice.opens ? attempt(() => kvmApiVersion(needed(calls))) : undefined,
+    guests: {
+      software: await guestOn('software'),
+      kvm: hypervisor.kvmDevice.opens ? await guestOn('kvm') : undefined,
+    },
     root: process.geteuid?.() === 0,
     proc: {
       userNamespaceLink: existsSync('/proc/self/ns/user'),
@@ -51,6 +52,20 @@ function attempt(work: () => string): Attempt {
   }
 }
 
+/** Loads the hypervisors, which need the FFI. */
+async function guestOn(name: HypervisorName): Promise<Attempt> {
+  try {
+    const { hypervisorOf } = await import('#vmm/hypervisors.ts');
+    const { runTinyGuest } = await import('#vmm/tiny-guest.ts');
+    const startedNs = hostClock.nowNs();
+    const problem = await runTinyGuest(hypervisorOf(name), hostClock);
+    if (problem !== undefined) return { worked: false, error: problem };
+    return { worked: true, value: `${Math.ceil((hostClock.nowNs() - startedNs) / 1e6)} ms` };
+  } catch (error) {
+    return { worked: false, error: errorMessage(error).split('\n', 1)[0] ?? '' };
+  }
+}
+
 function needed(calls: SystemCalls | undefined): SystemCalls {
   if (calls === undefined) throw new Error('not tried without the FFI');
   return calls;
@@ -59,15 +74,6 @@ function needed(calls: SystemCalls | undefined): SystemCalls {
 function memfdWorks(calls: SystemCalls): string {
   closeSync(calls.sealableMemfd());
   return 'memfd with seals';
-}
-
-function kvmApiVersion(calls: SystemCalls): string {
-  const fd = openSync('/dev/kvm', constants.O_RDWR);
-  try {
-    return String(calls.ioctlResult(fd, KVM_GET_API_VERSION));
-  } finally {
-    closeSync(fd);
-  }
 }
 
 /** The lowest major version in the `engines` of package.json, written `>=24`. */

@@ -23,7 +23,7 @@ export interface RunHost {
   readonly io: CliIo;
   readonly files?: HostFiles;
   readonly clock?: Clock;
-  readonly facts?: () => HypervisorFacts;
+  readonly facts?: () => HypervisorFacts | Promise<HypervisorFacts>;
   readonly openTerminal?: (warn: (message: string) => void) => Promise<Terminal | undefined>;
   readonly loadRunConfig?: () => Promise<RunConfig>;
   readonly startWarden?: (config: Config) => Promise<Warden | undefined>;
@@ -38,7 +38,7 @@ export async function run(argv: readonly string[], host: RunHost): Promise<numbe
     return 0;
   }
   const { config } = request;
-  const decision = selectHypervisor(config.hypervisor, (host.facts ?? hypervisorFacts)());
+  const decision = selectHypervisor(config.hypervisor, await (host.facts ?? hypervisorFacts)());
   const mistakes: Mistake[] = [...request.mistakes, ...configMistakes(config, host.files ?? hostFiles)];
   if (mistakes.length > 0) return reportMistakes(io, mistakes);
   if ('obstacle' in decision) {

@@ -1,15 +1,20 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type HypervisorFacts, selectHypervisor, virtualizationFlag } from './select-hypervisor.ts';
+import { type HypervisorFacts, type KvmAnswers, selectHypervisor, virtualizationFlag } from './select-hypervisor.ts';
 
-const able: HypervisorFacts = { kvmDevice: { opens: true }, hardware: 'vmx' };
+const answers = { apiVersion: 12, missingCapabilities: [], vcpusMax: 1024 };
+const able: HypervisorFacts = { kvmDevice: { opens: true, answers }, hardware: 'vmx' };
+const answering = (changes: Partial<KvmAnswers> | { error: string }): HypervisorFacts => ({
+  ...able,
+  kvmDevice: { opens: true, answers: 'error' in changes ? changes : { ...answers, ...changes } },
+});
 const without = (code: string): HypervisorFacts => ({ ...able, kvmDevice: { opens: false, code } });
 
 describe('selectHypervisor auto', () => {
-  test('takes the software CPU where KVM would run, too', () => {
+  test('takes kvm where the device answers as it should and the hardware is there', () => {
     assert.deepEqual(selectHypervisor('auto', able), {
-      hypervisor: 'software',
-      reason: 'KVM is here, but not proven yet: --hypervisor kvm tries it',
+      hypervisor: 'kvm',
+      reason: '/dev/kvm opens and the processor has vmx',
     });
   });
 
@@ -17,6 +22,17 @@ describe('selectHypervisor auto', () => {
     ['there is no /dev/kvm', without('ENOENT'), /^no \/dev\/kvm$/],
     ['/dev/kvm may not be opened', without('EACCES'), /^no permission to open \/dev\/kvm$/],
     ['/dev/kvm has no driver', without('ENODEV'), /^\/dev\/kvm does not open: ENODEV$/],
+    ['/dev/kvm is something else', answering({ error: 'ENOTTY' }), /^\/dev\/kvm does not answer: ENOTTY$/],
+    [
+      'the interface has another version',
+      answering({ apiVersion: 11 }),
+      /^\/dev\/kvm has version 11 .*; 12 is needed$/,
+    ],
+    [
+      'KVM is too old',
+      answering({ missingCapabilities: ['KVM_CAP_IRQFD', 'KVM_CAP_PIT2'] }),
+      /^KVM is without KVM_CAP_IRQFD, KVM_CAP_PIT2$/,
+    ],
     ['the processor shows neither vmx nor svm', { ...able, hardware: undefined }, /no hardware behind it/],
   ];
   for (const [name, facts, reason] of software) {

@@ -9,7 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type HypervisorFacts, hypervisorFacts } from '#vmm/select-hypervisor.ts';
+import { hardwareFlag, kvmOpenError } from '#vmm/select-hypervisor.ts';
 import { openCache, temporaryPath } from '../guest/cache-folder.ts';
 import { GuestFilesError } from '../guest/guest-error.ts';
 import { needProgram } from '../guest/host-programs.ts';
@@ -114,9 +114,9 @@ function report(end: LabEnd, { limitS, seconds }: { limitS: number; seconds: str
 }
 
 /** A device without hardware behind it runs small guests: what can be tested there is, and all of it in the lab. */
-function placesOf({ kvmDevice, hardware }: HypervisorFacts): readonly Place[] {
-  if (!kvmDevice.opens) return ['lab'];
-  return hardware === undefined ? ['host', 'lab'] : ['host'];
+function places(): readonly Place[] {
+  if (kvmOpenError() !== undefined) return ['lab'];
+  return hardwareFlag() === undefined ? ['host', 'lab'] : ['host'];
 }
 
 async function main(): Promise<number> {
@@ -126,7 +126,7 @@ async function main(): Promise<number> {
     return STATUS.USAGE;
   }
   try {
-    for (const place of wanted.place === undefined ? placesOf(hypervisorFacts()) : [wanted.place]) {
+    for (const place of wanted.place === undefined ? places() : [wanted.place]) {
       say(place === 'host' ? 'on this host' : 'in QEMU, which emulates SVM');
       const status = place === 'host' ? onHost(wanted) : await inLab(wanted);
       if (status !== 0) return status;
