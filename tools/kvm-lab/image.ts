@@ -16,7 +16,7 @@ import { buildInitramfs, busyboxProgram } from '../guest/initramfs.ts';
 import { fetchKernel, type GuestKernel } from '../guest/kernel.ts';
 import { modulesInOrder } from '../guest/kernel-modules.ts';
 import { fetchKernelPackage, fetchPackage } from '../guest/packages.ts';
-import { GUEST_CACHE, type LabScriptOptions, labScript, MODULES, PROJECT } from './script.ts';
+import { C_PROGRAMS, GUEST_CACHE, type LabScriptOptions, labScript, MODULES, PROJECT } from './script.ts';
 
 /** What Node.js is linked with, and what tests call besides busybox. */
 const PACKAGES = ['libatomic1', 'libstdc++6', 'iproute2', 'util-linux'];
@@ -38,6 +38,8 @@ export interface LabImageOptions {
   /** The folder of the project. */
   readonly root: string;
   readonly script: LabScriptOptions;
+  /** Compiled programs, by the names that they have in the lab. */
+  readonly cPrograms: Readonly<Record<string, string>>;
 }
 
 export interface LabImage {
@@ -131,11 +133,12 @@ function answersFor({ cache, suite }: AptOptions, packages: ReadonlySet<string>)
     .toSorted();
 }
 
-function writeProjectArchive({ root, script }: LabImageOptions, path: string): void {
+function writeProjectArchive({ root, script, cPrograms }: LabImageOptions, path: string): void {
   const tree = new ImageTree();
   tree.hostFile(`${PROJECT}/package.json`, join(root, 'package.json'));
   for (const folder of PROJECT_FOLDERS) tree.hostFolder(join(root, folder), `${PROJECT}/${folder}`);
   for (const folder of installedDependencies(root)) tree.hostFolder(join(root, folder), `${PROJECT}/${folder}`);
+  for (const [name, program] of Object.entries(cPrograms)) tree.hostFile(`${C_PROGRAMS}/${name}`, program);
   tree.file(SCRIPT_PATH, labScript(script));
   tree.file(REPORT_STATUS_PATH, '');
   writeArchive(path, (writer) => tree.writeTo(writer));

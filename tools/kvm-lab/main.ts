@@ -3,11 +3,12 @@
  *
  * The tests of the KVM hypervisor, `test/kvm/*.test.ts` unless files are named: on this host where /dev/kvm opens, and unless that
  * has hardware behind it in the lab, a Linux under QEMU's TCG that emulates AMD's SVM. `--shell` runs a command there instead, in the
- * project's folder. The exit status is that of the tests; 2 for bad arguments, 3 when the lab could not be made, hung or took too long.
+ * project's folder. The exit status is that of the tests; 2 for bad arguments, 3 when the lab could not be made, hung or took too long,
+ * 4 when a program that it needs is missing.
  */
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join, parse as parsePath, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { hardwareFlag, kvmOpenError } from '#vmm/select-hypervisor.ts';
 import { openCache, temporaryPath } from '../guest/cache-folder.ts';
@@ -15,13 +16,17 @@ import { GuestFilesError } from '../guest/guest-error.ts';
 import { needProgram } from '../guest/host-programs.ts';
 import { buildLabImage, concatenate } from './image.ts';
 import { type LabEnd, QEMU, runLab, SETPRIV } from './machine.ts';
-import { TIMED_OUT_STATUS } from './script.ts';
+import { MISSING_STATUS, TIMED_OUT_STATUS } from './script.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
-const STATUS = { USAGE: 2, NO_RESULT: 3, INTERRUPTED: 130 } as const;
+const STATUS = { USAGE: 2, NO_RESULT: 3, MISSING: MISSING_STATUS, INTERRUPTED: 130 } as const;
 const LIMIT_S = 540;
 /** Booting and ending, which are not the tests' time. */
 const AROUND_S = 45;
+
+const COMPILER = { program: 'cc', debianPackage: 'build-essential' } as const;
+/** What tests run in guests, and benches in the lab. */
+const C_SOURCES = ['test/e2e/vsock.c'];
 
 type Place = 'lab' | 'host';
 
@@ -87,7 +92,9 @@ async function inLab({ command, limitS }: Request): Promise<number> {
   mkdirSync(folder);
   try {
     const script = { command, limitS: limitS - AROUND_S };
-    const { kernel, archives } = await buildLabImage({ apt, root: ROOT, script }, join(folder, 'project.cpio'));
+    const cPrograms = compilePrograms(folder);
+    const options = { apt, root: ROOT, script, cPrograms };
+    const { kernel, archives } = await buildLabImage(options, join(folder, 'project.cpio'));
     const initrd = join(folder, 'lab.cpio');
     concatenate(archives, initrd);
     say(`booting QEMU after ${seconds()}`);
@@ -97,6 +104,19 @@ async function inLab({ command, limitS }: Request): Promise<number> {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Into the folder. */
+function compilePrograms(folder: string): Readonly<Record<string, string>> {
+  needProgram(COMPILER.program, COMPILER.debianPackage, say);
+  const compile = (source: string): [name: string, path: string] => {
+    const { name } = parsePath(source);
+    const path = join(folder, name);
+    const parameters = ['-O2', '-static', '-o', path, join(ROOT, source)];
+    execFileSync(COMPILER.program, parameters, { stdio: ['ignore', 'inherit', 'inherit'] });
+    return [name, path];
+  };
+  return Object.fromEntries(C_SOURCES.map(compile));
 }
 
 function report(end: LabEnd, { limitS, seconds }: { limitS: number; seconds: string }): number {
@@ -135,7 +155,7 @@ async function main(): Promise<number> {
   } catch (error) {
     if (!(error instanceof GuestFilesError)) throw error;
     say(error.message);
-    return STATUS.NO_RESULT;
+    return error.missingProgram ? STATUS.MISSING : STATUS.NO_RESULT;
   }
 }
 

@@ -6,6 +6,8 @@ export const PROJECT = 'crosvm';
 export const MODULES = 'etc/crosvm/modules';
 /** Guest files of the tests, as the cache on the host has them. */
 export const GUEST_CACHE = 'var/cache/crosvm-guest';
+/** Programs of C, for the guests of tests and for benches: there is no compiler in the lab. */
+export const C_PROGRAMS = 'usr/local/lib/crosvm';
 /** In the environment of everything that runs in the lab. */
 export const LAB_VARIABLE = 'CROSVM_KVM_LAB';
 /** A line on the console that says that the lab's kernel still runs programs. */
@@ -18,6 +20,8 @@ const GRACE_S = 15;
 const LEFT_OVER_S = 3;
 /** Exit status of the lab where the limit was reached, as that of `timeout`. */
 export const TIMED_OUT_STATUS = 124;
+/** Exit status of `npm run test:kvm` where a program is missing that the lab needs and cannot be installed. */
+export const MISSING_STATUS = 4;
 /**
  * Everything runs on this processor but the vCPU threads that a test puts elsewhere. Measured with QEMU 7.2: of 50 processes of Node that its multi-threaded TCG
  * moved between two processors 25 died, of V8's check of its own stack or of SIGSEGV, with the software CPU as with KVM; of 20 that stayed on
