@@ -6,6 +6,7 @@ const loaders: Readonly<Record<string, () => Promise<{ readonly default: Bench }
   boot: () => import('./boot.ts'),
   fork: () => import('./fork.ts'),
   interpreter: () => import('./interpreter.ts'),
+  'kvm-exits': () => import('./kvm-exits.ts'),
   'msg-socket': () => import('./msg-socket.ts'),
   'net-guest': () => import('./net-guest.ts'),
   proxy: () => import('./proxy.ts'),

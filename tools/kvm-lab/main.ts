@@ -26,7 +26,7 @@ const AROUND_S = 45;
 
 const COMPILER = { program: 'cc', debianPackage: 'build-essential' } as const;
 /** What tests run in guests, and benches in the lab. */
-const C_SOURCES = ['test/e2e/vsock.c'];
+const C_SOURCES = ['test/e2e/vsock.c', 'bench/kvm-exits.c'];
 
 type Place = 'lab' | 'host';
 
