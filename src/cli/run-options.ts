@@ -132,6 +132,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
   { name: 'socket', value: 'PATH', help: 'make a control socket there; a directory gives crosvm-PID.sock' },
   { name: 'hypervisor', value: 'NAME', help: `${HYPERVISOR_WISHES.join(', ')} (default auto)` },
   { name: 'log-level', value: 'LEVEL', help: `${LOG_LEVELS.join(', ')} (default warn)` },
+  { name: 'trace-start', help: 'print on standard error where the time of the start went, before the guest runs' },
   { name: 'stats', help: 'print figures about the run as one line of JSON on standard error at the end' },
   { name: 'help', short: 'h', help: 'show this help' },
 ];
@@ -172,6 +173,7 @@ export function parseRunArguments(argv: readonly string[]): RunRequest {
     hypervisor: oneOf(parsed, { option: 'hypervisor', choices: HYPERVISOR_WISHES, fallback: 'auto' }, mistakes),
     logLevel: oneOf(parsed, { option: 'log-level', choices: LOG_LEVELS, fallback: 'warn' }, mistakes),
     stats: parsed.flags.has('stats'),
+    ...(parsed.flags.has('trace-start') && { traceStart: true }),
     ...socketPathOf(parsed),
   };
   return { help: parsed.flags.has('help'), config, mistakes };

@@ -10,6 +10,7 @@ import {
   hypervisorFacts,
   selectHypervisor,
 } from '#vmm/select-hypervisor.ts';
+import { StartTrace } from '#vmm/start-trace.ts';
 import { Terminal } from '#vmm/terminal.ts';
 import { runHelp } from './help.ts';
 import type { CliIo } from './io.ts';
@@ -67,14 +68,18 @@ async function runOnTerminal(
   host: RunHost,
 ): Promise<ExitReport | { readonly mistakes: readonly Mistake[] }> {
   const log = (message: string) => host.io.err(`crosvm: ${message}${terminal?.raw === true ? '\r' : ''}\n`);
+  const trace = config.traceStart === true ? new StartTrace() : undefined;
+  trace?.mark('Node.js and the command line');
   let terminal: Terminal | undefined;
   let warden: Warden | undefined;
   try {
     // Its process loads while this one does.
     warden = await (host.startWarden ?? startWarden)(config);
+    trace?.mark('the warden is started');
     const runConfig = await (host.loadRunConfig ?? loadRunConfig)();
+    trace?.mark('the modules are loaded');
     if (config.serial.some((port) => port.stdin)) terminal = await (host.openTerminal ?? openTerminal)(log);
-    return await runConfig(config, { hypervisor, terminal, log, warden });
+    return await runConfig(config, { hypervisor, terminal, log, warden, trace });
   } catch (error) {
     const mistakes = mistakesIn(error);
     if (mistakes === undefined) throw error;

@@ -51,6 +51,8 @@ export interface Config {
   readonly logLevel: LogLevel;
   /** A line of JSON with figures about the run goes to stderr at its end. */
   readonly stats: boolean;
+  /** Whether standard error gets a line for each step of the start. */
+  readonly traceStart?: boolean;
   /** Where the control socket is made, or the directory for it. */
   readonly socketPath?: string;
 }

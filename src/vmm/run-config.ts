@@ -49,11 +49,11 @@ export const runConfig: RunConfig = async (config, environment) => {
   );
   const clockOriginNs = monotonicNs();
   const clock = new PausableClock(clockSince(clockOriginNs));
-  const log = loggerOf('start', { config, environment, clock });
+  const note = noterOf({ config, environment, clock });
   const ports = withDefaultConsole(config.serial);
   const pmemImages = openPmem(config, environment, owned);
   const machine = owned.use(buildMachine(config, environment, { clock, ports, pmemImages }));
-  log.info('the machine is built');
+  note('the machine is built');
   // After the loaders, which may refuse the user's files: opening an output can create one.
   const outputs = openOutputs(ports, owned);
   const devices = wantsDevices(config)
@@ -65,7 +65,7 @@ export const runConfig: RunConfig = async (config, environment) => {
         ),
       )
     : undefined;
-  log.info('the devices are asked for');
+  note('the devices are asked for');
   const run: Run = {
     machine,
     devices,
@@ -88,8 +88,8 @@ export const runConfig: RunConfig = async (config, environment) => {
   walls?.dropPrivileges();
   for (const [index, thread] of threads.entries()) thread.attach(vcpuThreadData(run, index));
   await Promise.all(threads.map(({ ready }) => ready));
-  log.info('the threads are ready');
-  const end = await runGuest(run, environment, { walls, log });
+  note('the threads are ready');
+  const end = await runGuest(run, environment, { walls, note });
   run.stop.write();
   for (const index of threads.keys()) machine.vm.kick(index);
   run.runState.askEnd();
@@ -140,6 +140,15 @@ function loggerOf(name: string, { config, environment, clock }: LogContext): Log
   return new Logger(name, { level: config.logLevel, sink, clock });
 }
 
+/** Tells of a step of the start that has been done. */
+function noterOf(context: LogContext): (step: string) => void {
+  const log = loggerOf('start', context);
+  return (step) => {
+    log.info(step);
+    context.environment.trace?.mark(step);
+  };
+}
+
 interface DeviceContext extends LogContext {
   readonly policies: Policies | undefined;
   readonly runState: RunState;
@@ -174,6 +183,7 @@ function createDeviceSet(
     terminalSize,
     onPanic,
     onReset,
+    onJailed: (name) => environment.trace?.mark(`${name} is in its jail`),
   });
 }
 
@@ -262,12 +272,14 @@ function vcpuThreadData(run: Run, index: number): VcpuThreadData {
 async function runGuest(
   run: Run,
   environment: RunEnvironment,
-  { walls, log }: { readonly walls: MainWalls | undefined; readonly log: Log },
+  { walls, note }: { readonly walls: MainWalls | undefined; readonly note: (step: string) => void },
 ): Promise<ControlEnd> {
   const message = run.devices?.waitUntilJailed();
   if (message !== undefined) return { reason: 'device-failed', message };
-  log.info('the devices are jailed');
+  note('the devices are jailed');
   walls?.installFilter(run.terminalIsRaw);
+  environment.trace?.mark('the walls of main are up');
+  for (const line of environment.trace?.lines() ?? []) environment.log(line);
   run.runState.begin();
   return await control(run, environment);
 }

@@ -3,6 +3,7 @@ import type { Warden } from '#jail/warden.ts';
 import type { Config } from './config.ts';
 import type { ExitReport } from './exit-codes.ts';
 import type { HypervisorName } from './select-hypervisor.ts';
+import type { StartTrace } from './start-trace.ts';
 import type { Terminal } from './terminal.ts';
 
 /** What a run gets besides its Config: decisions made from the host, and the user's terminal. */
@@ -18,6 +19,8 @@ export interface RunEnvironment {
   readonly warden?: Warden | undefined;
   /** One line for the user on stderr; the prefix and a line end that suits the terminal's state are added. */
   readonly log: (message: string) => void;
+  /** Notes the steps of the start, if anyone wants to know. */
+  readonly trace?: StartTrace | undefined;
   /** How Node starts the vCPUs' threads; its own ways if absent. Tests make threads die by it. */
   readonly threadOptions?: Pick<WorkerOptions, 'resourceLimits' | 'execArgv'>;
 }

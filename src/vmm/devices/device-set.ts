@@ -21,6 +21,8 @@ import { startWarden } from './start-warden.ts';
 export interface DeviceSetOptions extends Omit<CreateDevicesOptions, 'warden'> {
   /** Becomes the set's, which starts one otherwise. */
   readonly warden?: Warden | undefined;
+  /** Told of each device that is in its jail, when main hears of it. */
+  readonly onJailed?: (name: string) => void;
   /** How long the machine's end waits for a device that does not answer; by default 10,000. */
   readonly shutdownTimeoutMs?: number;
 }
@@ -194,6 +196,7 @@ export class DeviceSet implements Disposable {
     const name = device?.name ?? `device process ${event.id}`;
     if (event.kind === 'ready') {
       this.#jailed.add(event.id);
+      this.#options.onJailed?.(name);
       return undefined;
     }
     if (event.kind === 'denied') return this.#hearDenied(event, device);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -211,3 +211,28 @@ test('--stats gives one line of JSON with the instructions that were run', limit
   assert.equal(figures['exit'], 'power-off');
   assert.ok((figures['instructions'] as number) > 5);
 });
+
+test(
+  '--trace-start tells when each step of the start had been done, before the guest says anything',
+  limit,
+  async (t) => {
+    const disk = join(temporaryFolder(t), 'disk');
+    writeFileSync(disk, new Uint8Array(1 << 20));
+    const options = ['--trace-start', `--block=${disk},ro`];
+    await using guest = new TinyGuest([code.print('x'), code.powerOff, code.spin], options);
+    const { status, errors } = await guest.end();
+    assert.equal(status, EXIT_CODES['power-off'], errors);
+    const steps = [...errors.matchAll(/^crosvm: start: +(\d+\.\d) ms +\+(\d+\.\d) {2}(.+)$/gm)];
+    const ends = steps.map(([, end]) => Number(end));
+    assert.deepEqual(
+      ends,
+      ends.toSorted((a, b) => a - b),
+    );
+    const names = new Set(steps.map(([, , , name]) => name));
+    for (const name of ['Node.js and the command line', 'the machine is built', 'the threads are ready']) {
+      assert.ok(names.has(name), `no line of "${name}" in ${errors}`);
+    }
+    assert.ok(names.has('block0 is in its jail'), errors);
+    assert.equal(steps.at(-1)?.[3], 'the walls of main are up');
+  },
+);
