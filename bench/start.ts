@@ -1,23 +1,24 @@
 /**
  * npm run bench -- start [--rounds 5] [--crosvm PROGRAM]: from the start of `crosvm run` to the guest's first byte on its console, which comes when all devices are in
- * their jails. The machine has an entropy device, a balloon, a disk, sockets, and a network where passt is installed. Then the memory of each of its
- * device processes, while its guest does nothing.
+ * their jails. The machine has an entropy device, a balloon, a disk, sockets, a console, a shared directory, and a network where passt is installed. Then the memory
+ * of each of its device processes, while its guest does nothing. The program is built as for an installed package, unless another is named.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { code, tinyKernel } from '../test/integration/run/tiny-guest.ts';
 import { type Bench, BenchUsageError } from './bench.ts';
+import { installInto } from './installed.ts';
 import { memoryOf, withChildren } from './process-tree.ts';
 
 const PHASES = ['checked', 'machine built', 'devices asked for', 'threads ready', 'devices jailed', 'guest'] as const;
 /** For what a device does after it has told that it is in its jail. */
 const SETTLE_MS = 500;
-const DEVICE_NAME = /^(?:rng|balloon|vsock|block\d|net\d)$/;
+const DEVICE_NAME = /^(?:rng|balloon|vsock|console|block\d|net\d|fs\d)$/;
 type Phase = (typeof PHASES)[number];
 type Round = ReadonlyMap<Phase, number>;
 
@@ -91,7 +92,7 @@ async function run(parameters: string[]): Promise<number> {
     args: parameters,
     options: {
       rounds: { type: 'string', default: '5' },
-      crosvm: { type: 'string', default: resolve(import.meta.dirname, '../bin/crosvm.js') },
+      crosvm: { type: 'string' },
     },
   });
   const count = Number(values.rounds);
@@ -102,21 +103,26 @@ async function run(parameters: string[]): Promise<number> {
     writeFileSync(kernel, tinyKernel([code.print('x'), code.powerOff, code.spin]));
     writeFileSync(disk, new Uint8Array(1 << 20));
     const hasPasst = spawnSync('passt', ['--version']).error === undefined;
+    const [shared, installed] = [join(folder, 'shared'), join(folder, 'installed')];
+    for (const path of [shared, installed]) mkdirSync(path);
+    const crosvm = values.crosvm ?? installInto(installed);
     const options = [
       `--block=${disk}`,
       `--vsock=7,socket=${join(folder, 'vsock')}`,
+      `--shared-dir=${shared}:shared`,
+      ...['type=stdout,num=1,console', 'hardware=virtio-console,num=1,type=sink'].map((port) => `--serial=${port}`),
       ...(hasPasst ? ['--net=user'] : []),
     ];
     const rounds: Round[] = [];
     // The first one fills the caches of the file system.
-    for (let round = 0; round <= count; round++) rounds.push(await measure(values.crosvm, options, kernel));
+    for (let round = 0; round <= count; round++) rounds.push(await measure(crosvm, options, kernel));
     const ms = (phase: Phase): number =>
       Math.round(median(rounds.slice(1).map((round) => round.get(phase) ?? Number.NaN)));
     const phases = Object.fromEntries(PHASES.map((phase) => [phase, ms(phase)]));
     const best = Math.round(Math.min(...rounds.slice(1).map((round) => round.get('guest') ?? Number.NaN)));
     const idle = join(folder, 'idle');
     writeFileSync(idle, tinyKernel([code.print('x'), code.haltForever]));
-    const memory = await measureMemory(values.crosvm, options, idle);
+    const memory = await measureMemory(crosvm, options, idle);
     const host = { cores: cpus().length, load: Number(loadavg()[0]?.toFixed(1)), network: hasPasst };
     process.stdout.write(
       `${JSON.stringify({ rounds: count, medianMsUntil: phases, bestGuestMs: best, memory, ...host })}\n`,
@@ -129,6 +135,6 @@ async function run(parameters: string[]): Promise<number> {
 
 export default {
   name: 'start',
-  describe: 'from `crosvm run` to the guest of a machine with six devices',
+  describe: 'from `crosvm run` to the guest of a machine with seven devices',
   run,
 } satisfies Bench;
