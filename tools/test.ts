@@ -3,7 +3,7 @@
  *
  * The whole suite: the checks; all tests that are neither unit tests nor of KVM, as many files at once as there are processors, for by default
  * Node's runner leaves one processor to itself, which is half of a machine of two, and a guest keeps little more than one busy; then the
- * tests of KVM, alone, for they count the time. Options of `node --test` go to the second part, which is then the last one.
+ * tests of KVM, alone, for they count the time, but not its boots of Debian (`npm run test:kvm` has them too), which QEMU does not bear each time on a busy host. Options of `node --test` go to the second part, which is then the last one.
  */
 import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
@@ -34,7 +34,7 @@ function need(parameters: readonly string[]): void {
 need(['tools/check.ts']);
 need(['--test', `--test-concurrency=${availableParallelism()}`, ...FILES, ...options]);
 if (options.length === 0) {
-  const status = run(['tools/kvm-lab/main.ts']);
+  const status = run(['tools/kvm-lab/main.ts', 'test/kvm/*.test.ts']);
   if (status === MISSING_STATUS) console.error('npm test: the tests of KVM are skipped: see the line before');
   else if (status !== 0) process.exit(status);
 }

@@ -1,7 +1,7 @@
 /**
  * npm run test:kvm -- [--lab|--host] [--limit SECONDS] [--shell COMMAND | TEST-FILE…]
  *
- * The tests of the KVM hypervisor, `test/kvm/*.test.ts` unless files are named: on this host where /dev/kvm opens, and unless that
+ * The tests of the KVM hypervisor, all of `test/kvm/` unless files are named: on this host where /dev/kvm opens, and unless that
  * has hardware behind it in the lab, a Linux under QEMU's TCG that emulates AMD's SVM. `--shell` runs a command there instead, in the
  * project's folder. The exit status is that of the tests; 2 for bad arguments, 3 when the lab could not be made, hung or took too long,
  * 4 when a program that it needs is missing.
@@ -50,7 +50,7 @@ function request(argv: readonly string[]): Request | string {
   if (!Number.isInteger(limitS) || limitS <= AROUND_S) return `--limit takes a whole number above ${AROUND_S}`;
   if (values.lab && values.host) return '--lab and --host exclude each other';
   if (values.shell !== undefined && positionals.length > 0) return '--shell takes no test files besides';
-  const files = positionals.length > 0 ? positionals : ['test/kvm/*.test.ts'];
+  const files = positionals.length > 0 ? positionals : ['test/kvm/*.test.ts', 'test/kvm/guests/*.test.ts'];
   const bad = files.find((file) => !/^[\w./*-]+$/.test(file));
   if (bad !== undefined) return `'${bad}' is not the name of a test file`;
   const command = values.shell ?? `exec node --test --test-concurrency=1 ${files.map((file) => `"${file}"`).join(' ')}`;

@@ -16,11 +16,11 @@ import { setTimeout } from 'node:timers/promises';
 import { currentAffinity, possibleAffinity } from '#sys/scheduling.ts';
 import { ControlClient } from '#vm-control/control-client.ts';
 import { EXIT_CODES } from '#vmm/exit-codes.ts';
-import { writeScriptArchive } from '../../tools/guest/initramfs.ts';
-import { C_PROGRAMS } from '../../tools/kvm-lab/script.ts';
-import { busyboxImage, kernelModules, MODULE_PREFIX, vmlinuz } from '../e2e/guest-files.ts';
-import { TestVm } from '../e2e/test-vm.ts';
-import { missingKvmHardware } from '../host-needs.ts';
+import { writeScriptArchive } from '../../../tools/guest/initramfs.ts';
+import { C_PROGRAMS } from '../../../tools/kvm-lab/script.ts';
+import { busyboxImage, kernelModules, MODULE_PREFIX, vmlinuz } from '../../e2e/guest-files.ts';
+import { TestVm } from '../../e2e/test-vm.ts';
+import { missingKvmHardware } from '../../host-needs.ts';
 
 const skip = missingKvmHardware();
 const limit = { timeout: 240_000 };
@@ -95,7 +95,7 @@ function vsockProgram(folder: string): Uint8Array {
   const compiled = `/${C_PROGRAMS}/vsock`;
   if (existsSync(compiled)) return readFileSync(compiled);
   const path = join(folder, 'vsock');
-  execFileSync('cc', ['-O1', '-static', '-o', path, join(import.meta.dirname, '../e2e/vsock.c')]);
+  execFileSync('cc', ['-O1', '-static', '-o', path, join(import.meta.dirname, '../../e2e/vsock.c')]);
   return readFileSync(path);
 }
 
