@@ -91,8 +91,9 @@ export const runConfig: RunConfig = async (config, environment) => {
   note('the threads are ready');
   const end = await runGuest(run, environment, { walls, note });
   run.stop.write();
-  for (const index of threads.keys()) machine.vm.kick(index);
+  // Before the kick: a thread that it wakes looks for this, and would run its guest again without it.
   run.runState.askEnd();
+  for (const index of threads.keys()) machine.vm.kick(index);
   run.runState.begin();
   const reports = await Promise.all(threads.map((thread) => thread.end()));
   return reportOf(end, run.runState, reports);
