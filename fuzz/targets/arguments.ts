@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { parseRunArguments, RUN_OPTIONS } from '#cli/run-options.ts';
-import { type Config, configMistakes } from '#vmm/config.ts';
+import { type Config, configMistakes, type SerialConfig } from '#vmm/config.ts';
 import type { DiskConfig } from '#vmm/disk-config.ts';
 import type { SharedDirConfig } from '#vmm/fs-config.ts';
 import type { HostFiles } from '#vmm/host-files.ts';
@@ -32,6 +32,7 @@ const VALUES = [
     'a::type=p9',
   ],
   ...['cid=3,socket=s', '4,socket="a,b"', 'vm.sock', '/tmp'],
+  ...['0,2-3', '0=0:1=1-2', '0=0:0=1', '2=1', 'i8042', 'cmos,i8042', 'serial,'],
   ...['quiet', 'a=b c', 'a\nb', '\x1b[31m', '\x9b', '\0', 'x'.repeat(2100), '-', '--', '-c', '--mem', '__proto__'],
 ];
 
@@ -110,34 +111,70 @@ function writtenSharedDir({ path, tag, uidMap, gidMap, ...plain }: SharedDirConf
 
 /** The arguments that mean this configuration and nothing else. */
 function written(config: Config): string[] {
+  const { kernelPath, initrdPaths, params, memoryMib, cpus, hypervisor, logLevel, ...others } = config;
+  const { serial, disks, nets, inputs, pmems, sharedDirs, vsock, ...plain } = others;
   return [
-    `--mem=${config.memoryMib}`,
-    `--cpus=${config.cpus}`,
-    `--hypervisor=${config.hypervisor}`,
-    `--log-level=${config.logLevel}`,
-    ...(config.stats ? ['--stats'] : []),
-    ...config.params.map((text) => `--params=${text}`),
-    ...config.initrdPaths.map((path) => `--initrd=${path}`),
-    ...config.serial.map(({ path, name, ...plain }) => {
-      const pairs = Object.entries(plain).map(([key, value]) => `${key}=${value}`);
-      const texts = Object.entries({ path, name }).flatMap(([key, value]) =>
-        value === undefined ? [] : [`${key}="${value}"`],
-      );
-      return `--serial=${[...pairs, ...texts].join(',')}`;
-    }),
-    ...config.disks.map(writtenDisk),
-    ...config.nets.map(writtenNet),
-    ...config.inputs.map(writtenInput),
-    ...config.pmems.map(writtenPmem),
-    ...config.sharedDirs.map(writtenSharedDir),
-    ...(config.vsock === undefined ? [] : [`--vsock=cid=${config.vsock.cid},socket="${config.vsock.socketPath}"`]),
-    ...(config.socketPath === undefined ? [] : [`--socket=${config.socketPath}`]),
-    ...(config.sandbox ? [] : ['--disable-sandbox']),
-    ...(config.seccompPolicyDir === undefined ? [] : [`--seccomp-policy-dir=${config.seccompPolicyDir}`]),
-    ...(config.seccompLogFailures ? ['--seccomp-log-failures'] : []),
+    `--mem=${memoryMib}`,
+    `--cpus=${cpus}`,
+    `--hypervisor=${hypervisor}`,
+    `--log-level=${logLevel}`,
+    ...params.map((text) => `--params=${text}`),
+    ...initrdPaths.map((path) => `--initrd=${path}`),
+    ...serial.map(writtenSerial),
+    ...disks.map(writtenDisk),
+    ...nets.map(writtenNet),
+    ...inputs.map(writtenInput),
+    ...pmems.map(writtenPmem),
+    ...sharedDirs.map(writtenSharedDir),
+    ...(vsock === undefined ? [] : [`--vsock=cid=${vsock.cid},socket="${vsock.socketPath}"`]),
+    ...writtenPlain(plain),
     '--',
-    config.kernelPath,
+    kernelPath,
   ];
+}
+
+/** What is one value or flag. */
+type Plain = Omit<
+  Config,
+  | 'kernelPath'
+  | 'initrdPaths'
+  | 'params'
+  | 'memoryMib'
+  | 'cpus'
+  | 'hypervisor'
+  | 'logLevel'
+  | 'serial'
+  | 'disks'
+  | 'nets'
+  | 'inputs'
+  | 'pmems'
+  | 'sharedDirs'
+  | 'vsock'
+>;
+
+function writtenPlain({ cpuAffinity, isolated, socketPath, seccompPolicyDir, ...flags }: Plain): string[] {
+  const { sandbox, seccompLogFailures, stats, traceStart, ...forgotten } = flags;
+  // An option that is not written above does not compile.
+  forgotten satisfies Record<string, never>;
+  const affinities = cpuAffinity?.map(({ vcpu, hostCpus }) => `${vcpu === undefined ? '' : `${vcpu}=`}${hostCpus}`);
+  return [
+    ...(affinities === undefined ? [] : [`--cpu-affinity=${affinities.join(':')}`]),
+    ...(isolated === undefined ? [] : [`--isolate=${isolated.join(',')}`]),
+    ...(socketPath === undefined ? [] : [`--socket=${socketPath}`]),
+    ...(seccompPolicyDir === undefined ? [] : [`--seccomp-policy-dir=${seccompPolicyDir}`]),
+    ...(sandbox ? [] : ['--disable-sandbox']),
+    ...(seccompLogFailures ? ['--seccomp-log-failures'] : []),
+    ...(stats ? ['--stats'] : []),
+    ...(traceStart === true ? ['--trace-start'] : []),
+  ];
+}
+
+function writtenSerial({ path, name, ...plain }: SerialConfig): string {
+  const pairs = Object.entries(plain).map(([key, value]) => `${key}=${value}`);
+  const texts = Object.entries({ path, name }).flatMap(([key, value]) =>
+    value === undefined ? [] : [`${key}="${value}"`],
+  );
+  return `--serial=${[...pairs, ...texts].join(',')}`;
 }
 
 function check(argv: readonly string[]): void {
