@@ -20,8 +20,17 @@ import { JailError, type JailRefusal, jailStep } from './jail-error.ts';
 import { otherThreadsAsleep } from './other-threads.ts';
 import { installTellingFilter } from './telling-filter.ts';
 
-/** Options of `node` without which a process must not fork: V8's threads would be missing in the child, and it would wait for them. */
-export const FORKABLE_NODE_OPTIONS = ['--single-threaded', '--v8-pool-size=0', '--disable-sigusr1'] as const;
+/**
+ * Options of `node` without which a process must not fork: V8's threads would be missing in the child, and it would wait for them. The last two are for
+ * the memory of children: one collection of garbage for all of them beforehand, and a young generation of 1 MiB.
+ */
+export const FORKABLE_NODE_OPTIONS = [
+  '--single-threaded',
+  '--v8-pool-size=0',
+  '--disable-sigusr1',
+  '--expose-gc',
+  '--max-semi-space-size=1',
+] as const;
 export interface ForkOptions {
   /** The thread's name, of which 15 bytes are shown. */
   readonly name: string;

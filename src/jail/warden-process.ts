@@ -2,6 +2,8 @@
  * The warden: a single-threaded process that forks device processes on request. Its entry module imports the device constructors,
  * which this module does not know, and calls `runWarden`.
  */
+import { fstatSync } from 'node:fs';
+import { MappingRoom } from '#memory/mapping-room.ts';
 import { MsgError } from '#msg-socket/errors.ts';
 import { MsgSocket } from '#msg-socket/msg-socket.ts';
 import { PollContext } from '#poll/poll-context.ts';
@@ -12,6 +14,7 @@ import { dup } from '#sys/file.ts';
 import { exitNow } from '#sys/process.ts';
 import { hearCall, refuseCall } from '#sys/seccomp.ts';
 import { Signal } from '#sys/signal.ts';
+import { assert } from '#util/assert.ts';
 import { errorMessage } from '#util/errors.ts';
 import { Forker } from './fork.ts';
 import { ForkError, type ForkedProcess } from './forked-process.ts';
@@ -31,6 +34,8 @@ export interface DeviceResources {
   readonly fds: readonly number[];
   /** The guest memory's memfd, when the request asked for it. */
   readonly guestMemory: number | undefined;
+  /** Of the guest memory's size, when there is one. */
+  readonly guestMemoryRoom?: MappingRoom | undefined;
   /** Of the kind's declared type, for `decodeBytes`. */
   readonly parameters: Uint8Array;
 }
@@ -81,6 +86,8 @@ export function runWarden(options: WardenOptions): never {
   try {
     const warden = new WardenProcess(options);
     options.warmUp?.();
+    // What is left over from loading would be copied into every child, and garbage collected in each.
+    collectGarbage();
     warden.serve();
   } catch (error) {
     process.stderr.write(`crosvm: warden: ${error instanceof Error ? error.stack : error}\n`);
@@ -88,6 +95,13 @@ export function runWarden(options: WardenOptions): never {
   }
   // Not through libuv: nothing here has used its event loop.
   return exitNow(0);
+}
+
+/** All of it, and gives back what is free. A full collection in a child would make most of V8's heap its own memory. */
+function collectGarbage(): void {
+  const { gc } = globalThis;
+  assert(gc !== undefined, 'node was started with FORKABLE_NODE_OPTIONS');
+  gc({ type: 'major', execution: 'sync', flavor: 'last-resort' });
 }
 
 class WardenProcess {
@@ -100,6 +114,9 @@ class WardenProcess {
     { send: WARDEN_TYPES.recv, recv: WARDEN_TYPES.send },
   );
 
+  /** Of the guest memory that main has given last: every child has it. */
+  #guestMemoryRoom: MappingRoom | undefined;
+
   constructor(options: WardenOptions) {
     this.#options = options;
     this.#forker = new Forker(options);
@@ -108,6 +125,7 @@ class WardenProcess {
   }
 
   serve(): void {
+    this.#makeRoom();
     for (;;) {
       for (const { token } of this.#poll.wait()) {
         if (token.event === 'end') this.#reportEnd(token.id);
@@ -133,7 +151,10 @@ class WardenProcess {
     if (request === null) return false;
     try {
       if (request.kind === 'fork') this.#tryFork(request);
-      else dup2(request.memfd.fd, WARDEN_FDS.GUEST_MEMORY);
+      else {
+        dup2(request.memfd.fd, WARDEN_FDS.GUEST_MEMORY);
+        this.#makeRoom();
+      }
     } finally {
       this.#messages.closeReceived();
     }
@@ -156,7 +177,8 @@ class WardenProcess {
     const socket = request.socket.fd;
     const fds = request.fds.map(({ fd }) => fd);
     const guestMemory = request.usesGuestMemory ? WARDEN_FDS.GUEST_MEMORY : undefined;
-    const resources: DeviceResources = { name, socket, fds, guestMemory, parameters };
+    const guestMemoryRoom = this.#guestMemoryRoom;
+    const resources: DeviceResources = { name, socket, fds, guestMemory, guestMemoryRoom, parameters };
     let run: () => number = () => 0;
     const child = this.#forker.fork({
       name,
@@ -171,6 +193,15 @@ class WardenProcess {
     this.#poll.add(readyOf(child), { event: 'ready', id });
     this.#poll.add(child, { event: 'end', id });
     this.#reply({ kind: 'forked', id, pid: child.pid, pidfd: new Fd(dup(child.fd)) });
+  }
+
+  /** For the guest memory that main has given, if it has. */
+  #makeRoom(): void {
+    const { size } = fstatSync(WARDEN_FDS.GUEST_MEMORY);
+    if (size === 0 || this.#guestMemoryRoom?.sizeBytes === size) return;
+    this.#guestMemoryRoom = MappingRoom.reserve(size);
+    // V8 has begun to collect garbage for so large a buffer: every child would go on with that.
+    collectGarbage();
   }
 
   #reportReady(id: number): void {

@@ -6,6 +6,7 @@ import { assert } from '#util/assert.ts';
 import { isAligned, isSize } from '#util/bits.ts';
 import { viewOf } from '#util/struct.ts';
 import { GuestMemoryError, hex } from './errors.ts';
+import type { MappingRoom } from './mapping-room.ts';
 import { type MappedViews, MemoryMapping } from './memory-mapping.ts';
 import { SharedMemory } from './shared-memory.ts';
 import type { VolatileMemory } from './volatile-memory.ts';
@@ -106,14 +107,14 @@ export class GuestMemory implements VolatileMemory, HasFd, Disposable {
     }
   }
 
-  /** As `fromFd`, with a descriptor that is the caller's alone and outlives this object. */
-  static borrowing(fd: number, regions: readonly GuestRegion[]): GuestMemory {
+  /** As `fromFd`, with a descriptor that is the caller's alone and outlives this object, and into a room if there is one that fits. */
+  static borrowing(fd: number, regions: readonly GuestRegion[], room?: MappingRoom): GuestMemory {
     checkMemfd(fd, regions);
-    return GuestMemory.#map({ fd }, undefined, regions);
+    return GuestMemory.#map({ fd }, undefined, regions, room);
   }
 
-  static #map(fd: HasFd, ownedFd: Fd | undefined, regions: readonly GuestRegion[]): GuestMemory {
-    const mapping = MemoryMapping.fromFd({ fd: fd.fd, sizeBytes: sizeOf(regions) });
+  static #map(fd: HasFd, ownedFd: Fd | undefined, regions: readonly GuestRegion[], room?: MappingRoom): GuestMemory {
+    const mapping = MemoryMapping.fromFd({ fd: fd.fd, sizeBytes: sizeOf(regions), room });
     return new GuestMemory({ mapping, fd, ownedFd, holders: 1 }, Object.freeze([...regions]));
   }
 

@@ -3,6 +3,7 @@ import { MapFlag, madvise, mmap, munmap, Prot } from '#sys/memory.ts';
 import { assert } from '#util/assert.ts';
 import { isSize } from '#util/bits.ts';
 import { hex, VolatileMemoryError } from './errors.ts';
+import type { MappingRoom } from './mapping-room.ts';
 import type { VolatileMemory } from './volatile-memory.ts';
 import { VolatileSlice } from './volatile-slice.ts';
 
@@ -23,6 +24,8 @@ export interface FileMappingOptions {
   readonly prot?: number;
   /** Private (copy on write) instead of shared. */
   readonly copyOnWrite?: boolean;
+  /** Where it comes to lie, if that is of the same size: the room is used up. */
+  readonly room?: MappingRoom | undefined;
 }
 
 /**
@@ -36,8 +39,11 @@ export class MemoryMapping implements VolatileMemory, Disposable {
   readonly #views: MappedViews;
   #open = true;
 
-  private constructor(address: number, { sizeBytes, prot }: { readonly sizeBytes: number; readonly prot: number }) {
-    const buffer = bufferOver(address, sizeBytes);
+  private constructor(
+    address: number,
+    { sizeBytes, prot }: { readonly sizeBytes: number; readonly prot: number },
+    buffer: ArrayBuffer = bufferOver(address, sizeBytes),
+  ) {
     this.#address = address;
     this.sizeBytes = sizeBytes;
     this.isWritable = (prot & Prot.WRITE) !== 0;
@@ -52,10 +58,18 @@ export class MemoryMapping implements VolatileMemory, Disposable {
 
   /** Maps a part of a file or memfd. Throws SyscallError. The descriptor may be closed afterwards. */
   static fromFd(options: FileMappingOptions): MemoryMapping {
-    const { fd, sizeBytes, offset = 0, prot = Prot.READ | Prot.WRITE, copyOnWrite = false } = options;
+    const { fd, sizeBytes, offset = 0, prot = Prot.READ | Prot.WRITE, copyOnWrite = false, room } = options;
     assert(isSize(sizeBytes) && isSize(offset), 'not a size and an offset');
     assert((prot & Prot.READ) !== 0, 'a mapping can be read');
     const flags = copyOnWrite ? MapFlag.PRIVATE : MapFlag.SHARED;
+    if (room?.sizeBytes === sizeBytes) {
+      const { address, buffer } = room;
+      return new MemoryMapping(
+        mmap({ fd, sizeBytes, offset, prot, flags: flags | MapFlag.FIXED, address }),
+        { sizeBytes, prot },
+        buffer,
+      );
+    }
     return new MemoryMapping(mmap({ fd, sizeBytes, offset, prot, flags }), { sizeBytes, prot });
   }
 

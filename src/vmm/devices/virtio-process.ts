@@ -99,12 +99,12 @@ export interface MadeDevice {
 /** The maker of a kind of virtio device, for the warden, with the type of its own parameters. */
 export function virtioMaker<Own>(type: MessageType<Own>, create: (own: OwnResources<Own>) => MadeDevice): DeviceMaker {
   return (resources) => {
-    const { name, socket, fds, guestMemory } = resources;
+    const { name, socket, fds, guestMemory, guestMemoryRoom } = resources;
     const parameters = decodeBytes(VirtioParameters, resources.parameters);
     const { queueCount, intx, logLevel } = parameters;
     const own = decodeBytes(type, parameters.device);
     assert(guestMemory !== undefined, 'a virtio device uses guest memory');
-    const memory = GuestMemory.borrowing(guestMemory, parameters.regions);
+    const memory = GuestMemory.borrowing(guestMemory, parameters.regions, guestMemoryRoom);
     const { irq, logSocket, irqfd, resample, queueEvents, granted, ownFds } = sortFds(fds, parameters);
     const log = new Logger(name, { level: logLevel, sink: deviceLogSink(logSocket), clock: hostClock });
     const { device, control } = create({ name, parameters: own, fds: ownFds, log, ...granted });

@@ -12,7 +12,7 @@ export type Runner = 'self' | 'nobody';
 
 /** The command that runs `node` with these arguments as that user. */
 export function commandFor(runner: Runner, parameters: readonly string[]): [string, ...string[]] {
-  const node = [process.execPath, ...FORKABLE_NODE_OPTIONS, '--expose-gc', ...parameters];
+  const node = [process.execPath, ...FORKABLE_NODE_OPTIONS, ...parameters];
   const drop = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--'];
   return (runner === 'nobody' ? [...drop, ...node] : node) as [string, ...string[]];
 }
