@@ -1,5 +1,5 @@
 /** Arithmetic, logic, shifts and rotates; `a` is destination and first operand, the second is `b` or the immediate. */
-import { CC, SIZES, type Size, STATE } from '../layout.ts';
+import { CC, GPR, SIZES, type Size, STATE } from '../layout.ts';
 import type { Emit } from './emit.ts';
 import { declareFlagless, defineUop, type Placement } from './registry.ts';
 
@@ -34,7 +34,7 @@ function compute(e: Emit, kind: AluKind, size: Size, immediate: boolean): void {
   const { f, s } = e;
   const withCarry = kind === 'adc' || kind === 'sbb';
   if (withCarry) {
-    f.call(e.routines.carry).set(s.y0);
+    e.carry().set(s.y0);
     e.setState32(STATE.CC_CARRY, () => f.get(s.y0));
   }
   e.readSigned('a', size).set(s.x0);
@@ -84,7 +84,7 @@ const incDec = (kind: 'inc' | 'dec'): BySize =>
     const step = kind === 'inc' ? 1n : -1n;
     const operation = defineUop(`${kind}${8 << size}`, size >= 2 ? 'loop' : 'function', (e) => {
       const { f, s } = e;
-      f.call(e.routines.carry).op('i64.extend_i32_u').set(s.x1);
+      e.carry().op('i64.extend_i32_u').set(s.x1);
       e.readSigned('a', size).i64(step).op('i64.add');
       e.extend(size).set(s.x2);
       e.write('a', size, () => f.get(s.x2));
@@ -150,8 +150,7 @@ const shiftCl = (kind: ShiftKind): BySize =>
   bySize((size) =>
     defineUop(`${kind}${8 << size}cl`, size >= 2 ? 'loop' : 'function', (e) => {
       const { f, s } = e;
-      f.i32(8)
-        .mem('i64.load8_u')
+      e.readAt(STATE.GPR + GPR.RCX, 0)
         .i64(size === 3 ? 63n : 31n)
         .op('i64.and')
         .tee(s.x1)
@@ -201,7 +200,7 @@ function emitRotate(e: Emit, left: boolean, size: Size): void {
     f.get(s.x0).i64(BigInt(bits)).get(s.x1).op('i64.sub').op(back).op('i64.or').set(s.x2);
   }
   e.write('a', size, () => f.get(s.x2));
-  f.call(e.routines.flags).i32(~0x801).op('i32.and').set(s.y0);
+  e.flags().i32(~0x801).op('i32.and').set(s.y0);
   const topBit = (down: number): void => {
     f.get(s.x2)
       .i64(BigInt(bits - 1 - down))
@@ -236,8 +235,7 @@ const rotate = (left: boolean, byCl: boolean): BySize =>
           emitRotate(e, left, size);
           return;
         }
-        f.i32(8)
-          .mem('i64.load8_u')
+        e.readAt(STATE.GPR + GPR.RCX, 0)
           .i64(size === 3 ? 63n : 31n)
           .op('i64.and')
           .tee(s.x1)

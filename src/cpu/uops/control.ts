@@ -1,51 +1,23 @@
 /** Branches, calls, returns and what depends on a condition. `c` of a branch counts the instructions since the last one. */
-import { CC, GPR, RECORD, SIZES, type Size, STATE } from '../layout.ts';
+import { CC, GPR, SIZES, type Size, STATE } from '../layout.ts';
 import { emitPush } from './data.ts';
-import type { Emit } from './emit.ts';
 import { defineUop } from './registry.ts';
 
 type BySize = readonly [number, number, number, number];
 const CONDITIONS = Array.from({ length: 16 }, (_, n) => n);
 
-/** Pushes whether condition `n` (SDM vol. 1 appendix B) holds. */
-function emitCondition(e: Emit, n: number): void {
-  const { f } = e;
-  if (n >> 1 === 2) {
-    // CC_DST is zero exactly when ZF is set, whatever the kind.
-    e.state64(STATE.CC_DST).op('i64.eqz');
-    if (n & 1) f.op('i32.eqz');
-  } else if (n >> 1 === 1) {
-    f.call(e.routines.carry);
-    if (n & 1) f.op('i32.eqz');
-  } else f.i32(n).call(e.routines.condition);
-}
-
-function countDown(e: Emit): void {
-  const { f } = e;
-  f.get(e.control.budget);
-  e.place('c');
-  f.op('i32.sub').set(e.control.budget);
-}
-
-/** Goes to the target whose page offset is in the record's upper half. */
-function takeDirect(e: Emit): void {
-  const { f, control } = e;
-  f.get(e.record).mem('i32.load', RECORD.IMM_HIGH).set(control.target);
-  f.br(control.direct);
-}
-
 /** Unconditional direct branch. */
 export const JMP = defineUop('jmp', 'loop', (e) => {
-  countDown(e);
-  takeDirect(e);
+  e.countDown();
+  e.takeDirect();
 });
 
 export const JCC: readonly number[] = CONDITIONS.map((n) =>
   defineUop(`jcc.${n}`, 'loop', (e) => {
-    countDown(e);
-    emitCondition(e, n);
+    e.countDown();
+    e.condition(n);
     e.f.if();
-    takeDirect(e);
+    e.takeDirect();
     e.f.end();
   }),
 );
@@ -53,7 +25,7 @@ export const JCC: readonly number[] = CONDITIONS.map((n) =>
 export const SETCC: readonly number[] = CONDITIONS.map((n) =>
   defineUop(`setcc.${n}`, 'function', (e) => {
     e.write('a', 0, () => {
-      emitCondition(e, n);
+      e.condition(n);
       e.f.op('i64.extend_i32_u');
     });
   }),
@@ -67,7 +39,7 @@ export const CMOV: readonly BySize[] = CONDITIONS.map(
         e.write('a', size, () => {
           e.read('b', size);
           e.read('a', size);
-          emitCondition(e, n);
+          e.condition(n);
           e.f.op('select');
         });
       }),
@@ -106,9 +78,9 @@ function defineFused(kind: 'cmp' | 'test', size: Size, n: number, immediate: boo
   const comparison = (kind === 'cmp' ? FUSED_CMP : FUSED_TEST)[n as 4];
   return defineUop(`${kind}${8 << size}${immediate ? 'i' : ''}.jcc.${n}`, 'loop', (e) => {
     const { f, s } = e;
-    countDown(e);
+    e.countDown();
     e.readSigned('a', size).set(s.x0);
-    (immediate ? f.get(e.record).mem('i64.load16_s', RECORD.B) : e.readSigned('b', size)).set(s.x1);
+    (immediate ? e.signedField('b') : e.readSigned('b', size)).set(s.x1);
     f.get(s.x0)
       .get(s.x1)
       .op(kind === 'cmp' ? 'i64.sub' : 'i64.and');
@@ -118,7 +90,7 @@ function defineFused(kind: 'cmp' | 'test', size: Size, n: number, immediate: boo
     else f.get(s.x2).i64(0n);
     f.op(comparison);
     f.if();
-    takeDirect(e);
+    e.takeDirect();
     f.end();
   });
 }
@@ -143,28 +115,28 @@ export const TEST_JCC_IMM = fusedTable('test', true);
 export const CALL = defineUop('call64', 'loop', (e) => {
   const { f, s } = e;
   e.state64(STATE.CODE_PAGE);
-  e.place('b').op('i64.extend_i32_u').op('i64.add').set(s.x1);
+  e.field('b').op('i64.extend_i32_u').op('i64.add').set(s.x1);
   emitPush(e);
-  countDown(e);
-  takeDirect(e);
+  e.countDown();
+  e.takeDirect();
   f.op('unreachable');
 });
 
 /** Indirect call to the address in a. */
 export const CALL_INDIRECT = defineUop('call64.r', 'loop', (e) => {
-  const { f, s, control } = e;
+  const { s, control } = e;
   e.read('a', 3).set(control.rip);
   e.state64(STATE.CODE_PAGE);
-  e.place('b').op('i64.extend_i32_u').op('i64.add').set(s.x1);
+  e.field('b').op('i64.extend_i32_u').op('i64.add').set(s.x1);
   emitPush(e);
-  countDown(e);
-  f.br(control.indirect);
+  e.countDown();
+  e.takeIndirect();
 });
 
 export const JMP_INDIRECT = defineUop('jmp64.r', 'loop', (e) => {
-  countDown(e);
+  e.countDown();
   e.read('a', 3).set(e.control.rip);
-  e.f.br(e.control.indirect);
+  e.takeIndirect();
 });
 
 /** RET, with the number of further bytes to drop in the immediate. */
@@ -176,16 +148,18 @@ export const RET = defineUop('ret64', 'loop', (e) => {
     f.get(s.x0).i64(8n).op('i64.add');
     e.imm32().op('i64.add');
   });
-  countDown(e);
-  f.br(control.indirect);
+  e.countDown();
+  e.takeIndirect();
 });
 
 /** Calls the helper whose number is in the immediate where the word of state at b is not zero. It only looks, and may fault. */
 export const HELPER_IF = defineUop('helperIf', 'function', (e) => {
   const { f, s } = e;
   e.place('b').mem('i32.load').if();
-  e.imm32().op('i32.wrap_i64').get(e.record).call(e.routines.helper).tee(s.y0).if();
-  e.setState32(STATE.RECORD, () => f.get(e.record));
+  e.callHelper(() => e.immediate())
+    .tee(s.y0)
+    .if();
+  e.setState32(STATE.RECORD, () => e.here());
   e.stopWith(s.y0);
   f.end();
   f.end();
@@ -194,8 +168,10 @@ export const HELPER_IF = defineUop('helperIf', 'function', (e) => {
 /** Calls the TypeScript helper whose number is in the immediate. */
 export const HELPER = defineUop('helper', 'loop', (e) => {
   const { f, s } = e;
-  e.imm32().op('i32.wrap_i64').get(e.record).call(e.routines.helper).tee(s.y0).if();
-  e.setState32(STATE.RECORD, () => f.get(e.record));
+  e.callHelper(() => e.immediate())
+    .tee(s.y0)
+    .if();
+  e.setState32(STATE.RECORD, () => e.here());
   e.stopWith(s.y0);
   f.end();
   // A helper may have changed the access mode.

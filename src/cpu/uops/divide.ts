@@ -10,12 +10,8 @@ const LOW_32 = 0xffffffffn;
 
 /** Runs the helper, which reads the same record: a is the divisor, the upper immediate its size. */
 function general(e: Emit, signed: boolean): void {
-  const { f, s } = e;
-  f.i32(helperNumber(signed ? 'idiv' : 'div'))
-    .get(e.record)
-    .call(e.routines.helper)
-    .set(s.y0);
-  e.stopWith(s.y0);
+  e.callHelper(() => e.f.i32(helperNumber(signed ? 'idiv' : 'div'))).set(e.s.y0);
+  e.stopWith(e.s.y0);
 }
 
 /** With the dividend in x0 and the divisor in x1: pushes whether WebAssembly's division neither traps nor wraps. */
@@ -42,7 +38,7 @@ const divide32 = (signed: boolean): number =>
   defineUop(`${signed ? 'idiv' : 'div'}32`, 'function', (e) => {
     const { f, s } = e;
     e.state64(RDX).i64(32n).op('i64.shl');
-    f.i32(0).mem('i64.load32_u', RAX).op('i64.or').set(s.x0);
+    e.readAt(RAX, 2).op('i64.or').set(s.x0);
     (signed ? e.readSigned('a', 2) : e.read('a', 2)).set(s.x1);
     divides(e, signed);
     f.if('i32');

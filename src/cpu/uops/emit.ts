@@ -105,40 +105,124 @@ export class Emit {
     return this.#control;
   }
 
-  /** Pushes the state offset of an operand. */
+  /** Pushes the record's address. */
+  here(): FunctionBuilder {
+    return this.f.get(this.record);
+  }
+
+  /** Pushes a field as the number that it is. */
+  field(slot: Slot): FunctionBuilder {
+    return this.here().mem('i32.load16_u', SLOT_OFFSET[slot]);
+  }
+
+  signedField(slot: Slot): FunctionBuilder {
+    return this.here().mem('i64.load16_s', SLOT_OFFSET[slot]);
+  }
+
+  /** Pushes the state offset of an operand that is no general register: a vector register, or another word of the state. */
   place(slot: Slot): FunctionBuilder {
-    return this.f.get(this.record).mem('i32.load16_u', SLOT_OFFSET[slot]);
+    return this.field(slot);
   }
 
   /** Pushes an operand as i64, zero extended. */
   read(slot: Slot, size: Size): FunctionBuilder {
-    return this.place(slot).mem(LOAD_ZERO[size]);
+    return this.field(slot).mem(LOAD_ZERO[size]);
   }
 
   /** Pushes an operand as i64, sign extended. */
   readSigned(slot: Slot, size: Size): FunctionBuilder {
-    return this.place(slot).mem(LOAD_SIGNED[size]);
+    return this.field(slot).mem(LOAD_SIGNED[size]);
   }
 
   /** Writes an i64 as an operand of this size: 32-bit results clear the upper half, narrower ones keep the rest. */
   write(slot: Slot, size: Size, value: () => void): void {
-    this.place(slot);
+    this.field(slot);
     value();
     if (size === 2) this.f.i64(0xffffffffn).op('i64.and').mem('i64.store');
     else this.f.mem(STORE[size]);
   }
 
-  /** Pushes the record's low immediate, sign extended. */
+  /** Pushes a general register or temporary at this place of the state. */
+  readAt(offset: number, size: Size, signed = false): FunctionBuilder {
+    return this.f.i32(0).mem((signed ? LOAD_SIGNED : LOAD_ZERO)[size], offset);
+  }
+
+  /** As `write`, to a general register or temporary at this place of the state. */
+  writeAt(offset: number, size: Size, value: () => void): void {
+    this.f.i32(0);
+    value();
+    if (size === 2) this.f.i64(0xffffffffn).op('i64.and').mem('i64.store', offset);
+    else this.f.mem(STORE[size], offset);
+  }
+
+  /** Pushes the operand whose place is a half of the record's upper immediate. */
+  readAtImmediate(half: 0 | 1, size: Size): FunctionBuilder {
+    return this.here()
+      .mem('i32.load16_u', RECORD.IMM_HIGH + 2 * half)
+      .mem(LOAD_ZERO[size]);
+  }
+
+  /** Pushes the record's low immediate as i32, or as i64 by sign. */
+  immediate(): FunctionBuilder {
+    return this.here().mem('i32.load', RECORD.IMM);
+  }
+
   imm32(): FunctionBuilder {
-    return this.f.get(this.record).mem('i64.load32_s', RECORD.IMM);
+    return this.here().mem('i64.load32_s', RECORD.IMM);
   }
 
   immHigh32(): FunctionBuilder {
-    return this.f.get(this.record).mem('i64.load32_s', RECORD.IMM_HIGH);
+    return this.here().mem('i64.load32_s', RECORD.IMM_HIGH);
   }
 
   imm64(): FunctionBuilder {
-    return this.f.get(this.record).mem('i64.load', RECORD.IMM);
+    return this.here().mem('i64.load', RECORD.IMM);
+  }
+
+  /** Pushes the six arithmetic flags as i32. */
+  flags(): FunctionBuilder {
+    return this.f.call(this.routines.flags);
+  }
+
+  /** Pushes CF as 0 or 1. */
+  carry(): FunctionBuilder {
+    return this.f.call(this.routines.carry);
+  }
+
+  /** Pushes whether condition `n` (SDM vol. 1 appendix B) holds. */
+  condition(n: number): void {
+    const { f } = this;
+    if (n >> 1 === 2) {
+      // CC_DST is zero exactly when ZF is set, whatever the kind.
+      this.state64(STATE.CC_DST).op('i64.eqz');
+      if (n & 1) f.op('i32.eqz');
+    } else if (n >> 1 === 1) {
+      this.carry();
+      if (n & 1) f.op('i32.eqz');
+    } else f.i32(n).call(this.routines.condition);
+  }
+
+  /** Pushes what the helper returns whose number `number` pushes. It finds all state in memory. */
+  callHelper(number: () => void): FunctionBuilder {
+    number();
+    return this.here().call(this.routines.helper);
+  }
+
+  /** Takes the instructions since the last branch, field c, off the budget. */
+  countDown(): void {
+    this.f.get(this.control.budget);
+    this.field('c').op('i32.sub').set(this.control.budget);
+  }
+
+  /** Goes to the target whose page offset is in the record's upper half. */
+  takeDirect(): void {
+    this.here().mem('i32.load', RECORD.IMM_HIGH).set(this.control.target);
+    this.f.br(this.control.direct);
+  }
+
+  /** Goes to the address in `control.rip`. */
+  takeIndirect(): void {
+    this.f.br(this.control.indirect);
   }
 
   /** Sign extends the i64 on the stack from this operand size. */
@@ -211,7 +295,7 @@ export class Emit {
     this.read('b', 3);
     this.imm32().op('i64.add');
     if (form === 'bx') {
-      this.place('c')
+      this.field('c')
         .tee(this.s.y0)
         .i32((1 << INDEX_SCALE_SHIFT) - 1)
         .op('i32.and')
@@ -232,7 +316,7 @@ export class Emit {
     this.#hostPlace();
     f.set(s.y1).else();
     this.setState64(STATE.ADDRESS, () => f.get(s.x0));
-    f.get(this.record).i32(sizeBytes);
+    this.here().i32(sizeBytes);
     f.call(write ? this.routines.slowLoadForWrite : this.routines.slowLoad)
       .tee(s.y1)
       .op('i32.eqz');
@@ -251,7 +335,7 @@ export class Emit {
     f.else();
     this.setState64(STATE.ADDRESS, () => f.get(s.x0));
     store(() => f.i32(0), STATE.BOUNCE);
-    f.get(this.record).i32(sizeBytes).call(this.routines.slowStore).set(s.y1);
+    this.here().i32(sizeBytes).call(this.routines.slowStore).set(s.y1);
     this.stopWith(s.y1);
     f.end();
   }
@@ -272,7 +356,7 @@ export class Emit {
     f.set(s.y1).else();
     this.setState64(STATE.ADDRESS, () => f.get(s.x0));
     spill();
-    f.get(this.record).i32(what).call(this.routines.slowLocked).tee(s.y1).op('i32.eqz');
+    this.here().i32(what).call(this.routines.slowLocked).tee(s.y1).op('i32.eqz');
     this.stopIf(STOP.FAULT);
     f.end();
   }

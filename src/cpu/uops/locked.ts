@@ -1,14 +1,12 @@
 /** Read-modify-writes of memory between which and each other no processor comes, and the fence (SDM vol. 3 §8.1.2 and §8.2). */
 import type { AtomicOp } from '#wasm/opcodes.ts';
-import { LOCKED_OPERANDS, LOCKED_SIZE_BITS, RECORD, SIZES, type Size, STATE } from '../layout.ts';
+import { LOCKED_OPERANDS, LOCKED_SIZE_BITS, SIZES, type Size, STATE } from '../layout.ts';
 import { type ByForm, byForm } from './data.ts';
-import type { Emit } from './emit.ts';
 import { defineUop } from './registry.ts';
 
 export const RMW_KINDS = ['add', 'sub', 'and', 'or', 'xor', 'xchg', 'cmpxchg'] as const;
 export type RmwKind = (typeof RMW_KINDS)[number];
 
-const LOAD_ZERO = ['i64.load8_u', 'i64.load16_u', 'i64.load32_u', 'i64.load'] as const;
 const WIDTH = ['8', '16', '32', ''] as const;
 
 const atomicOf = (kind: RmwKind, size: Size): AtomicOp =>
@@ -17,22 +15,15 @@ const atomicOf = (kind: RmwKind, size: Size): AtomicOp =>
 /** The upper half of a locked record's immediate: places of the operand and of what CMPXCHG compares with. */
 export const lockedOperands = (operand: number, expected = 0): number => operand | (expected << 16);
 
-/** Pushes an operand whose place is in half of the record's upper immediate. */
-function operandAt(e: Emit, offset: number, size: Size): void {
-  e.f.get(e.record).mem('i32.load16_u', offset).mem(LOAD_ZERO[size]);
-}
-
 function defineRmw(kind: RmwKind, size: Size): ByForm {
   const isExchange = kind === 'cmpxchg';
   return byForm((form) =>
     defineUop(`lock.${kind}${8 << size}.${form}`, 'function', (e) => {
       const { f, s } = e;
       e.address(form).set(s.x0);
-      operandAt(e, RECORD.IMM_HIGH, size);
-      f.set(s.x1);
+      e.readAtImmediate(0, size).set(s.x1);
       if (isExchange) {
-        operandAt(e, RECORD.IMM_HIGH + 2, size);
-        f.set(s.x3);
+        e.readAtImmediate(1, size).set(s.x3);
       }
       e.hostLocked(size, (RMW_KINDS.indexOf(kind) << LOCKED_SIZE_BITS) | size, () => {
         e.setState64(LOCKED_OPERANDS, () => f.get(s.x1));

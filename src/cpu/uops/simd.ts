@@ -1,6 +1,6 @@
 /** Vector loads and stores, and vector operations that take an immediate or leave the vector registers. */
 import { helperNumber } from '../isa/helper-names.ts';
-import { RECORD, STATE } from '../layout.ts';
+import { STATE } from '../layout.ts';
 import { byForm } from './data.ts';
 import type { AddressForm, Emit } from './emit.ts';
 import { defineUop } from './registry.ts';
@@ -22,9 +22,8 @@ export const SSE_CHECK = defineUop('sse.check', 'loop', (e) => {
 });
 
 function callHelper(e: Emit, name: 'sseCheck' | 'generalProtection'): void {
-  const { f, s } = e;
-  f.i32(helperNumber(name)).get(e.record).call(e.routines.helper).set(s.y0);
-  e.stopWith(s.y0);
+  e.callHelper(() => e.f.i32(helperNumber(name))).set(e.s.y0);
+  e.stopWith(e.s.y0);
 }
 
 /** #GP unless the address in x0 is a multiple of 16. */
@@ -69,10 +68,6 @@ export const MOV128 = defineUop('mov128', 'loop', (e) => {
   e.f.simdMem('v128.load').simdMem('v128.store');
 });
 
-function immediate(e: Emit): void {
-  e.f.get(e.record).mem('i32.load', RECORD.IMM);
-}
-
 /** a shifted by the immediate count. */
 const shiftImmediate = (wide: boolean): Readonly<Record<string, number>> =>
   Object.fromEntries(
@@ -95,7 +90,7 @@ const shiftBytes = (left: boolean): number =>
     storeVector(e, true, () => {
       e.place('a');
       e.f.simdMem('v128.load').v128(IOTA);
-      immediate(e);
+      e.immediate();
       e.f
         .simd('i8x16.splat')
         .simd(left ? 'i8x16.sub' : 'i8x16.add')
@@ -111,7 +106,7 @@ export const PALIGNR = defineUop('palignr.x', 'function', (e) => {
   loadVectors(e, true);
   storeVector(e, true, () => {
     f.v128(IOTA);
-    immediate(e);
+    e.immediate();
     f.simd('i8x16.splat').simd('i8x16.add').set(s.v2);
     f.get(s.v1).get(s.v2).simd('i8x16.swizzle');
     f.get(s.v0)
@@ -128,7 +123,7 @@ export const PALIGNR_MMX = defineUop('palignr.m', 'function', (e) => {
   storeVector(e, false, () => {
     f.get(s.v1).get(s.v0).shuffle([0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23]);
     f.v128(IOTA);
-    immediate(e);
+    e.immediate();
     f.simd('i8x16.splat').simd('i8x16.add').simd('i8x16.swizzle');
   });
 });
@@ -138,7 +133,7 @@ export const SHUFFLE32 = defineUop('shuffle32', 'function', (e) => {
   const { f, s } = e;
   loadVectors(e, true);
   storeVector(e, true, () => {
-    immediate(e);
+    e.immediate();
     f.simd('i32x4.splat').v128([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]).simd('i8x16.swizzle');
     f.v128(repeat([0, 1, 2, 3]))
       .simd('i8x16.add')
@@ -177,7 +172,7 @@ const blend = (name: string, splat: 'i16x8' | 'i32x4', bits: readonly number[], 
     loadVectors(e, true);
     storeVector(e, true, () => {
       f.get(s.v1).get(s.v0);
-      immediate(e);
+      e.immediate();
       f.simd(`${splat}.splat`).v128(bits).simd('v128.and').v128(bits).simd(eq).simd('v128.bitselect');
     });
   });
@@ -198,13 +193,13 @@ export const BLENDPD = blend(
 /** General register a = the top bits of b's lanes. */
 const mask = (lane: 'i8x16' | 'i32x4' | 'i64x2', wide: boolean): number =>
   defineUop(`movmsk.${lane}.${wide ? 'x' : 'm'}`, wide && lane === 'i8x16' ? 'loop' : 'function', (e) => {
-    e.place('a');
-    e.place('b');
-    e.f
-      .simdMem(wide ? 'v128.load' : 'v128.load64_zero')
-      .simd(`${lane}.bitmask`)
-      .op('i64.extend_i32_u')
-      .mem('i64.store');
+    e.write('a', 3, () => {
+      e.place('b');
+      e.f
+        .simdMem(wide ? 'v128.load' : 'v128.load64_zero')
+        .simd(`${lane}.bitmask`)
+        .op('i64.extend_i32_u');
+    });
   });
 export const PMOVMSKB = mask('i8x16', true);
 export const PMOVMSKB_MMX = mask('i8x16', false);

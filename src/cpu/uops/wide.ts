@@ -13,9 +13,7 @@ const widening = (signed: boolean): BySize =>
     defineUop(`${signed ? 'imul' : 'mul'}${8 << size}w`, 'function', (e) => {
       const { f, s } = e;
       const bits = BigInt(8 << size);
-      const rax = (): void => void f.i32(0).mem(NARROW(size, signed), STATE.GPR + GPR.RAX);
-      rax();
-      f.set(s.x0);
+      e.readAt(STATE.GPR + GPR.RAX, size, signed).set(s.x0);
       (signed ? e.readSigned('a', size) : e.read('a', size)).set(s.x1);
       f.get(s.x0).get(s.x1).op('i64.mul').set(s.x2);
       if (size === 3) {
@@ -28,21 +26,8 @@ const widening = (signed: boolean): BySize =>
           .i64(bits)
           .op(signed ? 'i64.shr_s' : 'i64.shr_u')
           .set(s.x3);
-        if (size === 0)
-          f.i32(0)
-            .get(s.x2)
-            .mem('i64.store16', STATE.GPR + GPR.RAX);
-        else if (size === 1) {
-          f.i32(0)
-            .get(s.x3)
-            .mem('i64.store16', STATE.GPR + GPR.RDX);
-          f.i32(0)
-            .get(s.x2)
-            .mem('i64.store16', STATE.GPR + GPR.RAX);
-        } else {
-          e.setState64(STATE.GPR + GPR.RDX, () => f.get(s.x3).i64(0xffffffffn).op('i64.and'));
-          e.setState64(STATE.GPR + GPR.RAX, () => f.get(s.x2).i64(0xffffffffn).op('i64.and'));
-        }
+        if (size > 0) e.writeAt(STATE.GPR + GPR.RDX, size, () => f.get(s.x3));
+        e.writeAt(STATE.GPR + GPR.RAX, size === 0 ? 1 : size, () => f.get(s.x2));
       }
       f.get(s.x2);
       e.extend(size).set(s.x2);
@@ -51,10 +36,6 @@ const widening = (signed: boolean): BySize =>
       e.lazyFlags(CC.MUL, size, s.x2, s.x3);
     }),
   );
-const NARROW = (size: Size, signed: boolean) =>
-  signed
-    ? (['i64.load8_s', 'i64.load16_s', 'i64.load32_s', 'i64.load'] as const)[size]
-    : (['i64.load8_u', 'i64.load16_u', 'i64.load32_u', 'i64.load'] as const)[size];
 export const MUL_WIDE = widening(false);
 export const IMUL_WIDE = widening(true);
 
@@ -68,7 +49,7 @@ const doubleShift = (left: boolean): BySize =>
           const bits = BigInt(8 << size);
           e.imm32().set(s.x1);
           f.get(s.x1).i64(-1n).op('i64.eq').if();
-          f.i32(GPR.RCX).mem('i64.load8_u').set(s.x1);
+          e.readAt(STATE.GPR + GPR.RCX, 0).set(s.x1);
           f.end();
           f.get(s.x1)
             .i64(bits - 1n)
@@ -104,7 +85,7 @@ function defineBit(kind: BitKind, size: Size, immediate: boolean): number {
       .op('i64.and')
       .set(s.x1);
     e.read('a', size).set(s.x0);
-    f.call(e.routines.flags).i32(~1).op('i32.and');
+    e.flags().i32(~1).op('i32.and');
     f.get(s.x0).get(s.x1).op('i64.shr_u').op('i32.wrap_i64').i32(1).op('i32.and').op('i32.or').set(s.y0);
     if (kind !== 'bt') {
       e.write('a', size, () => {
@@ -161,7 +142,7 @@ export const POPCNT = bySize((size) =>
 /** Pushes a copy of what the emitter needs to leave CF alone and set it from a local; used by CLC, STC and CMC. */
 const carryChange = (name: string, change: (e: Emit) => void): number =>
   defineUop(name, 'function', (e) => {
-    e.f.call(e.routines.flags);
+    e.flags();
     change(e);
     e.f.set(e.s.y0);
     e.explicitFlags(e.s.y0);
@@ -176,14 +157,10 @@ export const SIGN_TO_DX = bySize((size) =>
     ? -1
     : defineUop(`cwd${8 << size}`, 'function', (e) => {
         const { f, s } = e;
-        f.i32(0)
-          .mem(NARROW(size, true), STATE.GPR + GPR.RAX)
+        e.readAt(STATE.GPR + GPR.RAX, size, true)
           .i64(63n)
           .op('i64.shr_s')
           .set(s.x0);
-        f.i32(0).get(s.x0);
-        if (size === 2) f.i64(0xffffffffn).op('i64.and');
-        if (size === 1) f.mem('i64.store16', STATE.GPR + GPR.RDX);
-        else f.mem('i64.store', STATE.GPR + GPR.RDX);
+        e.writeAt(STATE.GPR + GPR.RDX, size, () => f.get(s.x0));
       }),
 );
