@@ -1,5 +1,5 @@
 /** A machine that runs programs, its memory and registers being set anew for each. */
-import type { InterruptSource } from '#cpu/cpu.ts';
+import type { CpuOptions, InterruptSource } from '#cpu/cpu.ts';
 import { SEGMENT, STATE } from '#cpu/layout.ts';
 import { CR0, CR4, EFER, SystemState } from '#cpu/system-state.ts';
 import { createTestMachine, NO_INTERRUPTS, type TestMachine } from '#cpu/testing.ts';
@@ -61,15 +61,14 @@ export class ProgramMachine {
   /** When interrupts come; null for never. */
   #interrupts: Random | null = null;
 
-  /** `keepsBlocks` as in CpuOptions. */
-  constructor(keepsBlocks: boolean) {
+  constructor(options: Pick<CpuOptions, 'keepsBlocks' | 'jit'>) {
     const interrupts: InterruptSource = {
       ...NO_INTERRUPTS,
       pending: () => this.#interrupts?.oneIn(4) ?? false,
       acknowledge: () => VECTORS.INTERRUPT,
       nmiPending: () => this.test.cpu.system.cpl === 3 && (this.#interrupts?.oneIn(16) ?? false),
     };
-    this.test = createTestMachine('', { keepsBlocks, interrupts, ramSizeBytes: RAM_SIZE });
+    this.test = createTestMachine('', { ...options, interrupts, ramSizeBytes: RAM_SIZE });
     const { ram, cpu } = this.test;
     this.#view = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);
     this.#freshState = cpu.bytes.slice(0, STATE_SIZE);

@@ -131,6 +131,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
   },
   { name: 'socket', value: 'PATH', help: 'make a control socket there; a directory gives crosvm-PID.sock' },
   { name: 'hypervisor', value: 'NAME', help: `${HYPERVISOR_WISHES.join(', ')} (default auto)` },
+  { name: 'no-jit', help: 'the software CPU compiles nothing and interprets all' },
   { name: 'log-level', value: 'LEVEL', help: `${LOG_LEVELS.join(', ')} (default warn)` },
   { name: 'trace-start', help: 'print on standard error where the time of the start went, before the guest runs' },
   { name: 'stats', help: 'print figures about the run as one line of JSON on standard error at the end' },
@@ -173,6 +174,7 @@ export function parseRunArguments(argv: readonly string[]): RunRequest {
     hypervisor: oneOf(parsed, { option: 'hypervisor', choices: HYPERVISOR_WISHES, fallback: 'auto' }, mistakes),
     logLevel: oneOf(parsed, { option: 'log-level', choices: LOG_LEVELS, fallback: 'warn' }, mistakes),
     stats: parsed.flags.has('stats'),
+    ...(parsed.flags.has('no-jit') && { jit: false }),
     ...(parsed.flags.has('trace-start') && { traceStart: true }),
     ...socketPathOf(parsed),
   };

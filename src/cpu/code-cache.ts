@@ -1,6 +1,6 @@
 /** Decoded code, by physical page: finds it, makes it, and forgets it when its bytes change. */
 import { assert } from '#util/assert.ts';
-import { type CodePage, isBranchLink, isMarked } from './code-page.ts';
+import { type CodePage, createCodePage, isBranchLink, isMarked } from './code-page.ts';
 import type { CodeWatcher } from './code-watcher.ts';
 import type { Engine } from './engine.ts';
 import { MAX_LENGTH, NEED_MORE, TOO_LONG } from './isa/decoder.ts';
@@ -8,12 +8,13 @@ import { helperNumber } from './isa/helper-names.ts';
 import { LOWERINGS } from './isa/lower.ts';
 import { endBlock } from './isa/lower-common.ts';
 import { Translator } from './isa/translator.ts';
+import type { Jit } from './jit/jit.ts';
 import { CODE, CODE_CHUNK_SHIFT, CODE_KEY, CODE_TLB, RAM_BASE, RECORD, STATE } from './layout.ts';
 import { ACCESS, type MemoryUnit } from './memory-unit.ts';
 import type { GroupMember, ProcessorGroup } from './processor-group.ts';
 import { isStackFault } from './stack-fault.ts';
 import { VECTOR } from './system-state.ts';
-import { HELPER, JMP } from './uops/control.ts';
+import { BLOCK, HELPER, JMP } from './uops/control.ts';
 
 /** Most instructions of a block without a branch: bounds the time to the next look at interrupts. */
 const MAX_BLOCK = 64;
@@ -48,8 +49,12 @@ export class CodeCache implements CodeWatcher, GroupMember {
   /** Whether the invalidation under way has reached the page that code runs in. */
   #currentIsGone = false;
   readonly #group: ProcessorGroup | undefined;
+  #jit: Jit | undefined;
   /** The code that runs has changed by another processor's doing: `settle` is to be called before the instruction after this one. */
   isStale = false;
+  /** While set, writes that would change code are not done, and noted: compiled code cannot go on after them. */
+  defers = false;
+  hasDeferred = false;
   /** Decoded instructions and flushes of everything, for statistics. */
   decoded = 0;
   flushes = 0;
@@ -63,6 +68,18 @@ export class CodeCache implements CodeWatcher, GroupMember {
     mmu.watcher = this;
     this.#group = group;
     group?.join(this);
+  }
+
+  /** Blocks that are decoded from now on count how often they run. */
+  compileWith(jit: Jit): void {
+    this.#jit = jit;
+  }
+
+  /** The block at a record of the page that runs has run often enough. */
+  hot(record: number): void {
+    const table = this.#mmu.words[STATE.CODE_TABLE >> 2] as number;
+    const code = this.#byTable[(table - CODE.TABLES) / CODE.TABLE_SIZE];
+    if (code !== undefined) this.#jit?.note(record, code);
   }
 
   hasCode(physicalPage: number): boolean {
@@ -109,7 +126,7 @@ export class CodeCache implements CodeWatcher, GroupMember {
     this.#resyncAfter(record);
   }
 
-  written(physicalAddress: number, sizeBytes: number, record: number): void {
+  written(physicalAddress: number, sizeBytes: number, record: number): boolean {
     const page = physicalAddress - (physicalAddress % 4096);
     const first = (physicalAddress & 0xfff) >> CHUNK_SHIFT;
     const last = Math.min(63, ((physicalAddress & 0xfff) + sizeBytes - 1) >> CHUNK_SHIFT);
@@ -117,13 +134,18 @@ export class CodeCache implements CodeWatcher, GroupMember {
       const code = this.#pages.get(page + key);
       for (let chunk = first; code !== undefined && chunk <= last; chunk++) {
         if (!isMarked(code, chunk)) continue;
+        if (this.defers) {
+          this.hasDeferred = true;
+          return false;
+        }
         this.#currentIsGone = false;
         this.#invalidate(page);
         // Only within a page are blocks linked: any other one looks for the code of this page in its table.
         if (this.#currentIsGone) this.#resyncAfter(record);
-        return;
+        return true;
       }
     }
+    return true;
   }
 
   /**
@@ -133,6 +155,7 @@ export class CodeCache implements CodeWatcher, GroupMember {
   lookup(): number {
     const { words } = this.#mmu;
     this.isStale = false;
+    words[STATE.CODE_CHANGED >> 2] = 0;
     const inTlb = this.#lookupInTlb();
     if (inTlb !== 0) return inTlb;
     const low = words[STATE.RIP >> 2] as number;
@@ -235,6 +258,7 @@ export class CodeCache implements CodeWatcher, GroupMember {
     this.#byTable.length = 0;
     this.#secondPage.clear();
     this.#translator.next = CODE.RECORDS;
+    this.#jit?.forgetAll();
     this.#mmu.tlb.flush();
   }
 
@@ -269,15 +293,7 @@ export class CodeCache implements CodeWatcher, GroupMember {
 
   #create(page: number): CodePage {
     const index = this.#pages.size;
-    const { buffer } = this.#mmu.words;
-    const code = {
-      page,
-      table: CODE.TABLES + index * CODE.TABLE_SIZE,
-      chunks: new Int32Array(buffer, CODE.CHUNKS + index * CODE.CHUNKS_SIZE, CODE.CHUNKS_SIZE / 4),
-      copy: new Int32Array(buffer, CODE.COPIES + index * CODE.COPY_SIZE, CODE.COPY_SIZE / 4),
-      dependents: new Set<CodePage>(),
-    };
-    code.chunks.fill(0);
+    const code = createCodePage(this.#mmu.words.buffer, page, index);
     this.#byTable[index] = code;
     this.#pages.set(page + this.#mmu.codeKey, code);
     return code;
@@ -322,6 +338,7 @@ export class CodeCache implements CodeWatcher, GroupMember {
       this.#currentIsGone ||= code.table === this.#mmu.words[STATE.CODE_TABLE >> 2];
       this.#mmu.bytes.fill(0, code.table, code.table + CODE.TABLE_SIZE);
       code.chunks.fill(0);
+      this.#jit?.forget(code);
       const dependents = [...code.dependents];
       code.dependents.clear();
       for (const other of dependents) this.#invalidate(other.page);
@@ -349,6 +366,7 @@ export class CodeCache implements CodeWatcher, GroupMember {
     if (record === 0) return;
     const { words } = this.#mmu;
     const place = this.#places(record);
+    words[STATE.CODE_CHANGED >> 2] = 1;
     let next = record;
     while (this.#places(next) === place) {
       words[(next + RECORD.IMM) >> 2] = isBranchLink(words[next >> 2] as number)
@@ -380,11 +398,14 @@ export class CodeCache implements CodeWatcher, GroupMember {
     this.#own(code.page);
     t.begin(this.#mmu.codeKey);
     t.offset = start;
+    const jit = kind === 'whole' ? this.#jit : undefined;
+    if (jit !== undefined) t.pure(BLOCK, 0, 0, 0, jit.options.threshold, helperNumber('hot'));
     while (!t.ended) {
       this.#group?.reads(code.page, t.offset, Math.min(4096, t.offset + MAX_LENGTH));
       const result = t.d.decode(host + t.offset, host + 4096, this.#mmu.bytes);
       t.count++;
       if (result === NEED_MORE) {
+        t.next = t.offset === start ? first : t.next;
         if (t.offset === start) return this.#translateCrossing(code, start, kind);
         t.d.length = 0;
         endBlock(t);
@@ -401,12 +422,13 @@ export class CodeCache implements CodeWatcher, GroupMember {
       }
     }
     this.#sentinel();
-    this.#keep(code, start, { first, kind });
+    this.#keep(code, start, first, kind);
+    if (jit?.options.threshold === 0) jit.note(first, code);
     return first;
   }
 
   /** Enters a block into its page's table, or leaves its records to whoever comes next. */
-  #keep(code: CodePage, start: number, { first, kind }: { first: number; kind: BlockKind }): void {
+  #keep(code: CodePage, start: number, first: number, kind: BlockKind): void {
     if (kind === 'whole') this.#mmu.words[(code.table >> 2) + start] = first;
     else this.#translator.next = first;
   }
@@ -460,7 +482,7 @@ export class CodeCache implements CodeWatcher, GroupMember {
     this.#mark(code, start, 4096);
     this.#mark(other, 0, Math.max(1, t.d.length - inFirst));
     this.#secondPage.set(first, second);
-    this.#keep(code, start, { first, kind });
+    this.#keep(code, start, first, kind);
     return first;
   }
 

@@ -1,4 +1,5 @@
 /** What is kept of a page of decoded code, and of its records. */
+import { CODE } from './layout.ts';
 import { CALL, CMP_JCC, CMP_JCC_IMM, JCC, JMP, TEST_JCC, TEST_JCC_IMM } from './uops/control.ts';
 
 export interface CodePage {
@@ -11,6 +12,13 @@ export interface CodePage {
   readonly copy: Int32Array;
   /** Pages whose last instruction ends here. */
   readonly dependents: Set<CodePage>;
+}
+
+/** The page whose table is the one of this number; nothing is decoded of it. */
+export function createCodePage(memory: ArrayBufferLike, page: number, index: number): CodePage {
+  const chunks = new Int32Array(memory, CODE.CHUNKS + index * CODE.CHUNKS_SIZE, CODE.CHUNKS_SIZE / 4).fill(0);
+  const copy = new Int32Array(memory, CODE.COPIES + index * CODE.COPY_SIZE, CODE.COPY_SIZE / 4);
+  return { page, table: CODE.TABLES + index * CODE.TABLE_SIZE, chunks, copy, dependents: new Set() };
 }
 
 /** Whether a record's immediate is a link to another record: it is one in direct branches only. */

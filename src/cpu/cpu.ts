@@ -7,7 +7,8 @@ import { ExceptionUnit } from './exceptions.ts';
 import { FarTransfer } from './far-transfer.ts';
 import type { Helper } from './helpers/context.ts';
 import { createHelpers } from './helpers.ts';
-import { CC, CODE_KEY, FLAG, GPR, RAM_BASE, RECORD, SEGMENT, STATE, STOP } from './layout.ts';
+import { Jit, type JitOptions } from './jit/jit.ts';
+import { CC, CODE_KEY, EXIT, FLAG, GPR, RAM_BASE, RECORD, SEGMENT, STATE, STOP } from './layout.ts';
 import { LockedAccess, type WideLocks } from './locked-access.ts';
 import { MemoryUnit, type PhysicalDevices } from './memory-unit.ts';
 import type { ProcessorGroup } from './processor-group.ts';
@@ -63,6 +64,8 @@ export interface CpuOptions {
   readonly wideLocks?: WideLocks | undefined;
   /** False decodes each instruction whenever it runs: what tests compare the code cache with. True when left out. */
   readonly keepsBlocks?: boolean;
+  /** Compiles hot code; without it all is interpreted. */
+  readonly jit?: JitOptions | undefined;
 }
 
 /** Why `run` returned. */
@@ -89,6 +92,7 @@ export class Cpu {
   readonly locked: LockedAccess;
   readonly code: CodeCache;
   readonly engine: Engine;
+  readonly jit: Jit | undefined;
   readonly exceptions: ExceptionUnit;
   readonly segments: SegmentUnit;
   readonly stack: Stack;
@@ -126,7 +130,9 @@ export class Cpu {
     this.segments = new SegmentUnit(this);
     this.stack = new Stack(this);
     this.farTransfer = new FarTransfer(this);
-    this.engine = createEngine(options.memory, this.#engineImports());
+    const imports = this.#engineImports();
+    this.engine = createEngine(options.memory, imports);
+    if (options.jit !== undefined && (options.keepsBlocks ?? true)) this.jit = this.#createJit(imports, options.jit);
     this.flags = 2;
     this.words[STATE.SSE_UNCHECKED >> 2] = 1;
     this.mmu.selectMode();
@@ -147,6 +153,22 @@ export class Cpu {
       slowLocked: (record, what) => settled(record, locked.run(record, what)),
       helper: (number, record) => settled(record, (helpers[number] as Helper)(record)),
     };
+  }
+
+  #createJit(imports: EngineImports, jitOptions: JitOptions): Jit {
+    const { code, engine } = this;
+    const { memory, clock } = this.options;
+    const slowStore = (record: number, sizeBytes: number): number => {
+      code.defers = true;
+      const result = imports.slowStore(record, sizeBytes);
+      code.defers = false;
+      if (!code.hasDeferred) return result;
+      code.hasDeferred = false;
+      return EXIT.CONTINUE;
+    };
+    const jit = new Jit({ memory, engine, imports, slowStore, nowMs: () => clock.nowNs() / 1e6 }, jitOptions);
+    code.compileWith(jit);
+    return jit;
   }
 
   /** Instructions executed so far, to within a block. */
@@ -216,7 +238,7 @@ export class Cpu {
    * after timers between calls.
    */
   run(budget: number): CpuStop {
-    const { words, engine } = this;
+    const { words, engine, jit } = this;
     words[STATE.BUDGET >> 2] = budget;
     this.#given = budget;
     try {
@@ -241,6 +263,7 @@ export class Cpu {
           this.#given -= words[STATE.BUDGET >> 2] as number;
           words[STATE.BUDGET >> 2] = 0;
         }
+        if (jit?.hasWork) jit.compile();
         const code = engine.run(record);
         if (code === STOP.FAULT || this.#isWildBranch(code)) {
           if (!this.#deliverFault()) return this.#shutdown();

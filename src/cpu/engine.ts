@@ -1,8 +1,8 @@
 /** Builds the interpreter: one WebAssembly module made from the emitters of all micro-operations. */
 import type { FunctionBuilder, Label } from '#wasm/function-builder.ts';
 import { ModuleBuilder } from '#wasm/module-builder.ts';
-import { CODE_CHUNK_SHIFT, CODE_TLB, RECORD, STATE, STOP } from './layout.ts';
-import { type Control, Emit, type Routines, type Scratch } from './uops/emit.ts';
+import { CODE_CHUNK_SHIFT, CODE_TLB, EXIT, RECORD, STATE, STOP } from './layout.ts';
+import { type Control, Emit, type Routines, scratch } from './uops/emit.ts';
 import { writeCarryRoutine, writeConditionRoutine, writeFlagsRoutine } from './uops/flag-routines.ts';
 import { allUops, type Uop } from './uops/registry.ts';
 import './uops/index.ts';
@@ -24,23 +24,13 @@ export interface Engine {
   run(record: number): number;
   /** The six arithmetic flags. */
   flags(): number;
+  /** As Routines of uops/emit.ts. */
+  carry(): number;
+  condition(n: number): number;
+  /** Of functions from a record to a stop code: micro-operations first, then what is added. */
+  readonly table: WebAssembly.Table;
   /** 1 when all chunks of 64 bytes whose bits are set in the 64 at `chunks` are the same in the pages at `page` and `copy`. */
   samePage(page: number, copy: number, chunks: number): number;
-}
-
-function scratch(f: FunctionBuilder): Scratch {
-  return {
-    x0: f.local('i64'),
-    x1: f.local('i64'),
-    x2: f.local('i64'),
-    x3: f.local('i64'),
-    y0: f.local('i32'),
-    y1: f.local('i32'),
-    y2: f.local('i32'),
-    v0: f.local('v128'),
-    v1: f.local('v128'),
-    v2: f.local('v128'),
-  };
 }
 
 /** A micro-operation as a function: record → stop code or 0. */
@@ -120,7 +110,20 @@ function writeMainLoop(f: FunctionBuilder, uops: readonly Uop[], routines: Routi
   const next = f.loop();
   const indirect = f.block();
   const direct = f.block();
-  const control: Control = { budget, target, rip, direct, indirect, next };
+  const enterRegion = (): void => {
+    f.i32(0).get(budget).mem('i32.store', STATE.BUDGET);
+    f.get(record).get(record).mem('i32.load', RECORD.IMM).callIndirect(functionType).set(code);
+    f.i32(0).mem('i32.load', STATE.BUDGET).set(budget);
+    f.i32(0).mem('i32.load', STATE.TLB).set(tlb);
+    f.i32(0).mem('i32.load', STATE.RECORD).set(record);
+    f.get(code).i32(EXIT.CONTINUE).op('i32.eq').brIf(next);
+    f.get(code).i32(EXIT.DIRECT).op('i32.eq').if();
+    f.get(record).mem('i32.load', RECORD.IMM_HIGH).set(target).br(direct);
+    f.end();
+    f.get(code).i32(EXIT.INDIRECT).op('i32.ne').brIf(exit);
+    f.i32(0).mem('i64.load', STATE.RIP).set(rip).br(indirect);
+  };
+  const control: Control = { budget, target, rip, direct, indirect, next, enterRegion };
   const e = new Emit({
     f,
     record,
@@ -219,6 +222,9 @@ export function encodeEngine(): Uint8Array<ArrayBuffer> {
   module.table(entries);
   module.export('run', run.index);
   module.export('flags', flags.index);
+  module.export('carry', carry.index);
+  module.export('condition', condition.index);
+  module.exportTable('table');
   module.export('samePage', samePage.index);
   return module.encode();
 }

@@ -46,6 +46,8 @@ export const STATE = {
   SSE_UNCHECKED: 0x344,
   /** Per segment register a word that is not zero where legacy code may not reach all of 4 GiB through it. */
   SEGMENT_CHECKED: 0x348,
+  /** Not zero when code has changed since the last look-up by something that the code under way did. */
+  CODE_CHANGED: 0x364,
   /** PAUSE instructions that have run; whoever counts sets it back. */
   PAUSES: 0x360,
   /** x87 registers and words, laid out by float/. */
@@ -209,6 +211,16 @@ export const STOP = {
   FAULT: 3,
   /** RECORD ended its instruction with a change that needs another look at the state; RIP is exact. */
   RESYNC: 4,
+} as const;
+
+/** How compiled code leaves for the interpreter besides STOP codes; STATE.RECORD says where. */
+export const EXIT = {
+  /** That record is next. */
+  CONTINUE: 16,
+  /** Its direct branch is taken. */
+  DIRECT: 17,
+  /** It goes to the address in STATE.RIP. */
+  INDIRECT: 18,
 } as const;
 
 /** The general-purpose registers, in the order of their numbers in encodings. */

@@ -436,7 +436,7 @@ export class MemoryUnit {
 
   writePhysical(address: number, from: number, sizeBytes: number, record: number): void {
     if (address + sizeBytes <= this.memoryEnd && this.map.isWritable(address)) {
-      this.changing(address, sizeBytes, record);
+      if (!this.changing(address, sizeBytes, record)) return;
       this.bytes.copyWithin(RAM_BASE + address, from, from + sizeBytes);
       this.watcher.changed(address, sizeBytes);
       return;
@@ -444,9 +444,9 @@ export class MemoryUnit {
     this.#eachPiece(address, from, sizeBytes, false);
   }
 
-  /** Bytes of one page of memory are about to change: what is decoded of them is forgotten. */
-  changing(address: number, sizeBytes: number, record: number): void {
-    if (this.watcher.hasCode(address - (address % 4096))) this.watcher.written(address, sizeBytes, record);
+  /** Bytes of one page of memory are about to change: what is decoded of them is forgotten. As CodeWatcher.written. */
+  changing(address: number, sizeBytes: number, record: number): boolean {
+    return !this.watcher.hasCode(address - (address % 4096)) || this.watcher.written(address, sizeBytes, record);
   }
 
   /** Writes bytes from outside to RAM, where all of them must lie; when, says `externalWrite`. */

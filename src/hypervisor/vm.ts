@@ -96,6 +96,8 @@ export interface VmOptions extends AttachOptions {
   readonly vcpuCount: number;
   /** What memory regions besides RAM may take in all; 0 by default. Some hypervisors set it aside. */
   readonly regionRoomBytes?: number;
+  /** Where the processor is software: whether it compiles hot code; true by default. */
+  readonly compiles?: boolean;
   /** Guest-physical address of four pages below 4 GiB that the machine uses for nothing: some hypervisors need them. */
   readonly spareAddress?: number;
 }

@@ -48,6 +48,8 @@ export interface Config {
   /** Calls that a policy forbids fail and are told of, in place of killing. */
   readonly seccompLogFailures: boolean;
   readonly hypervisor: HypervisorWish;
+  /** False where the software CPU shall interpret all. */
+  readonly jit?: boolean;
   readonly logLevel: LogLevel;
   /** A line of JSON with figures about the run goes to stderr at its end. */
   readonly stats: boolean;

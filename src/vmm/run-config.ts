@@ -212,6 +212,7 @@ function buildMachine(
     params: [...consoleParameters(ports), ...rootParameters(config), ...config.params],
     version: packageVersion(),
     regionRoomBytes: pmemRoomBytes(pmemImages),
+    compiles: config.jit !== false,
   };
   return buildVm(components, hypervisorOf(hypervisor), clock);
 }

@@ -49,6 +49,10 @@ export class ByteWriter {
 
   /** Signed LEB128 of a 64-bit integer. */
   signed64(value: bigint): void {
+    if (value >= -0x80000000n && value <= 0x7fffffffn) {
+      this.signed32(Number(value));
+      return;
+    }
     let rest = BigInt.asIntN(64, value);
     for (;;) {
       const low = Number(rest & 0x7fn);

@@ -42,6 +42,11 @@ export class FunctionBuilder {
     this.results = results;
   }
 
+  /** How many blocks are open. */
+  get depth(): number {
+    return this.#depth;
+  }
+
   local(type: ValueType): Local {
     this.#locals.push(type);
     return this.parameters.length + this.#locals.length - 1;

@@ -3,7 +3,7 @@ import { FunctionBuilder } from './function-builder.ts';
 import { VALUE_TYPE, type ValueType } from './opcodes.ts';
 
 const SECTION = { TYPE: 1, IMPORT: 2, FUNCTION: 3, TABLE: 4, EXPORT: 7, ELEMENT: 9, CODE: 10 } as const;
-const EXTERNAL = { FUNCTION: 0x00, MEMORY: 0x02 } as const;
+const EXTERNAL = { FUNCTION: 0x00, TABLE: 0x01, MEMORY: 0x02 } as const;
 const FUNCTION_TYPE = 0x60;
 const FUNCREF = 0x70;
 
@@ -28,7 +28,7 @@ export class ModuleBuilder {
   readonly #typeBytes: ByteWriter[] = [];
   readonly #imports: FunctionImport[] = [];
   readonly #functions: { type: number; builder: FunctionBuilder }[] = [];
-  readonly #exports: { name: string; index: number }[] = [];
+  readonly #exports: { name: string; kind: number; index: number }[] = [];
   #memory: MemoryImport | null = null;
   #table: readonly number[] | null = null;
 
@@ -76,7 +76,12 @@ export class ModuleBuilder {
   }
 
   export(name: string, functionIndex: number): void {
-    this.#exports.push({ name, index: functionIndex });
+    this.#exports.push({ name, kind: EXTERNAL.FUNCTION, index: functionIndex });
+  }
+
+  /** Exports the table, which may grow. */
+  exportTable(name: string): void {
+    this.#exports.push({ name, kind: EXTERNAL.TABLE, index: 0 });
   }
 
   encode(): Uint8Array<ArrayBuffer> {
@@ -106,7 +111,7 @@ export class ModuleBuilder {
     section(SECTION.EXPORT, this.#exports.length, (c) => {
       for (const e of this.#exports) {
         c.name(e.name);
-        c.byte(EXTERNAL.FUNCTION);
+        c.byte(e.kind);
         c.unsigned(e.index);
       }
     });

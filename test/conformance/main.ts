@@ -1,7 +1,7 @@
 /**
- * npm run fuzz -- cpu [--seed N] [--cases N] [--case N] [--only MNEMONIC] [--shown N]
+ * npm run fuzz -- cpu [--seed N] [--cases N] [--case N] [--only MNEMONIC] [--shown N] [--jit]
  *
- * Runs random single instructions on the software CPU and on the host's processor. Exit status: 0 when they agree, 1 when
+ * Runs random single instructions on the software CPU, interpreted or with --jit compiled, and on the host's processor. Exit status: 0 when they agree, 1 when
  * they do not, 2 for bad arguments.
  */
 import { parseArgs } from 'node:util';
@@ -25,6 +25,7 @@ interface Options {
   readonly firstCase: number;
   readonly cases: number;
   readonly shown: number;
+  readonly compiles: boolean;
   readonly selects: (mnemonic: string) => boolean;
 }
 
@@ -39,7 +40,7 @@ function parseOptions(parameters: readonly string[]): Options {
   const text = { type: 'string' } as const;
   const { values } = parseArgs({
     args: [...parameters],
-    options: { seed: text, cases: text, case: text, only: text, shown: text },
+    options: { seed: text, cases: text, case: text, only: text, shown: text, jit: { type: 'boolean' } },
     strict: true,
   });
   const { only } = values;
@@ -51,6 +52,7 @@ function parseOptions(parameters: readonly string[]): Options {
     firstCase: wholeNumber('case', values.case, 0),
     cases: wholeNumber('cases', values.cases, values.case === undefined ? DEFAULT_CASES : 1),
     shown: wholeNumber('shown', values.shown, DEFAULT_SHOWN),
+    compiles: values.jit ?? false,
     selects,
   };
 }
@@ -67,9 +69,9 @@ function summary(mismatches: readonly Mismatch[]): string {
 
 /** Runs the cases and prints what differs; the exit status. Throws UsageError and what `parseArgs` throws. */
 export async function runConformance(parameters: readonly string[]): Promise<number> {
-  const { seed, firstCase, cases, shown, selects } = parseOptions(parameters);
+  const { seed, firstCase, cases, shown, compiles, selects } = parseOptions(parameters);
   using reference = new HostEngine();
-  const subject = new SoftwareEngine();
+  const subject = new SoftwareEngine({ compiles });
   const generator = createGenerator(seed, selects);
   const started = performance.now();
   const engines = { reference, subject, make: hostMake(), hasLegacyCode: await runsLegacyCode(reference) };

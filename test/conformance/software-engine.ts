@@ -3,6 +3,7 @@
  * IRETQ and ends with an exception through the IDT, so privilege changes and frames are exercised as well.
  */
 import type { Cpu } from '#cpu/cpu.ts';
+import { JIT_DEFAULTS } from '#cpu/jit/jit.ts';
 import { STATE as CPU_STATE, SEGMENT } from '#cpu/layout.ts';
 import { CR0, CR4, EFER } from '#cpu/system-state.ts';
 import { createTestMachine } from '#cpu/testing.ts';
@@ -139,8 +140,9 @@ export class SoftwareEngine implements Engine {
   readonly #base = initialData();
   readonly #before = new Uint8Array(DATA_SIZE);
 
-  constructor() {
-    const { cpu, ram } = createTestMachine('');
+  /** `compiles`: each block before it runs, in place of interpreting it. */
+  constructor({ compiles = false }: { readonly compiles?: boolean } = {}) {
+    const { cpu, ram } = createTestMachine('', compiles ? { jit: { ...JIT_DEFAULTS, threshold: 0 } } : {});
     this.#cpu = cpu;
     this.#ram = ram;
     this.#view = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);

@@ -24,6 +24,8 @@ export interface VmComponents {
   readonly version: string;
   /** What memory regions besides RAM may take in all; 0 by default. */
   readonly regionRoomBytes?: number;
+  /** As of VmOptions. */
+  readonly compiles?: boolean;
 }
 
 /**
@@ -31,7 +33,7 @@ export interface VmComponents {
  * wrong with the user's files and options, SyscallError when the host refuses the memory.
  */
 export function buildVm(components: VmComponents, hypervisor: Hypervisor, clock: Clock): RunnableLinuxVm {
-  const { cpuCount, memorySizeBytes, regionRoomBytes = 0 } = components;
+  const { cpuCount, memorySizeBytes, regionRoomBytes = 0, compiles = true } = components;
   using owned = new DisposableStack();
   const ranges = memoryRanges(memorySizeBytes);
   const memory = owned.use(GuestMemory.create(ranges));
@@ -53,6 +55,7 @@ export function buildVm(components: VmComponents, hypervisor: Hypervisor, clock:
       vcpuCount: cpuCount,
       clock,
       regionRoomBytes,
+      compiles,
       spareAddress: KVM_IDENTITY_MAP_ADDRESS,
     }),
   );

@@ -167,6 +167,11 @@ export function systemHelpers(h: HelperContext) {
     undefined: () => h.fault(VECTOR.UD),
     generalProtection: () => h.gp(),
     resyncAfter: (record: number) => h.resyncAfter(record),
+    /** A block has run often. */
+    hot: (record: number) => {
+      cpu.code.hot(record);
+      return 0;
+    },
     /** Looks up the code at the page offset in the upper immediate. */
     resync: (record: number) => {
       cpu.setRipOf(record, h.high(record) - cpu.code.place(record));

@@ -1,5 +1,5 @@
 /** Branches, calls, returns and what depends on a condition. `c` of a branch counts the instructions since the last one. */
-import { CC, GPR, SIZES, type Size, STATE } from '../layout.ts';
+import { CC, GPR, RECORD, SIZES, type Size, STATE } from '../layout.ts';
 import { emitPush } from './data.ts';
 import { defineUop } from './registry.ts';
 
@@ -177,3 +177,19 @@ export const HELPER = defineUop('helper', 'loop', (e) => {
   // A helper may have changed the access mode.
   e.reloadTlb();
 });
+
+/**
+ * Begins each block that is kept: counts down its immediate, and calls the helper in its upper half once that is zero. It becomes
+ * ENTER_REGION when the block has been compiled.
+ */
+export const BLOCK = defineUop('block', 'loop', (e) => {
+  const { f, s } = e;
+  e.here();
+  e.immediate().i32(1).op('i32.sub').tee(s.y0).mem('i32.store', RECORD.IMM);
+  f.get(s.y0).op('i32.eqz').if();
+  e.callHelper(() => e.here().mem('i32.load', RECORD.IMM_HIGH)).op('drop');
+  f.end();
+});
+
+/** Runs compiled code; the immediate is its place in the engine's table. */
+export const ENTER_REGION = defineUop('enterRegion', 'loop', (e) => e.control.enterRegion());

@@ -10,8 +10,7 @@ const LOW_32 = 0xffffffffn;
 
 /** Runs the helper, which reads the same record: a is the divisor, the upper immediate its size. */
 function general(e: Emit, signed: boolean): void {
-  e.callHelper(() => e.f.i32(helperNumber(signed ? 'idiv' : 'div'))).set(e.s.y0);
-  e.stopWith(e.s.y0);
+  e.fallBack(() => e.f.i32(helperNumber(signed ? 'idiv' : 'div')));
 }
 
 /** With the dividend in x0 and the divisor in x1: pushes whether WebAssembly's division neither traps nor wraps. */

@@ -49,6 +49,8 @@ export interface Control {
   readonly indirect: Label;
   /** Begins the next record. */
   readonly next: Label;
+  /** Runs the compiled code whose number in the table is the record's immediate, and goes on as it says. */
+  readonly enterRegion: () => void;
 }
 
 /** Scratch locals that every emitter may use. */
@@ -63,6 +65,21 @@ export interface Scratch {
   readonly v0: Local;
   readonly v1: Local;
   readonly v2: Local;
+}
+
+export function scratch(f: FunctionBuilder): Scratch {
+  return {
+    x0: f.local('i64'),
+    x1: f.local('i64'),
+    x2: f.local('i64'),
+    x3: f.local('i64'),
+    y0: f.local('i32'),
+    y1: f.local('i32'),
+    y2: f.local('i32'),
+    v0: f.local('v128'),
+    v1: f.local('v128'),
+    v2: f.local('v128'),
+  };
 }
 
 export interface EmitOptions {
@@ -208,6 +225,12 @@ export class Emit {
     return this.here().call(this.routines.helper);
   }
 
+  /** Has the helper do all that the record does, or raise its fault; nothing has been changed yet. Ends the record if it says so. */
+  fallBack(number: () => void): void {
+    this.callHelper(number).set(this.s.y0);
+    this.stopWith(this.s.y0);
+  }
+
   /** Takes the instructions since the last branch, field c, off the budget. */
   countDown(): void {
     this.f.get(this.control.budget);
@@ -333,6 +356,7 @@ export class Emit {
     f.set(s.y1);
     store(() => f.get(s.y1), 0);
     f.else();
+    this.beforeSlowAccess();
     this.setState64(STATE.ADDRESS, () => f.get(s.x0));
     store(() => f.i32(0), STATE.BOUNCE);
     this.here().i32(sizeBytes).call(this.routines.slowStore).set(s.y1);
@@ -354,11 +378,17 @@ export class Emit {
     f.if();
     this.#hostPlace();
     f.set(s.y1).else();
+    this.slowLocked(what, spill);
+    f.end();
+  }
+
+  /** Where the fast path cannot: leaves the place in y1. */
+  protected slowLocked(what: number, spill: () => void): void {
+    const { f, s } = this;
     this.setState64(STATE.ADDRESS, () => f.get(s.x0));
     spill();
     this.here().i32(what).call(this.routines.slowLocked).tee(s.y1).op('i32.eqz');
     this.stopIf(STOP.FAULT);
-    f.end();
   }
 
   /** Pushes the loaded value, zero or sign extended, from the virtual address in x0. */
@@ -374,6 +404,9 @@ export class Emit {
       this.f.get(value).mem(STORE[size], offset);
     });
   }
+
+  /** Called where a store goes to its routine. */
+  protected beforeSlowAccess(): void {}
 
   /** Pushes whether the TLB has the whole access; leaves the entry's address in y0. */
   #lookup(sizeBytes: number, write: boolean): void {

@@ -22,8 +22,7 @@ export const SSE_CHECK = defineUop('sse.check', 'loop', (e) => {
 });
 
 function callHelper(e: Emit, name: 'sseCheck' | 'generalProtection'): void {
-  e.callHelper(() => e.f.i32(helperNumber(name))).set(e.s.y0);
-  e.stopWith(e.s.y0);
+  e.fallBack(() => e.f.i32(helperNumber(name)));
 }
 
 /** #GP unless the address in x0 is a multiple of 16. */

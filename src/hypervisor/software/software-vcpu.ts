@@ -1,6 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 import { Cpu, type CpuStop, memoryPages } from '#cpu/cpu.ts';
 import { createCpuid } from '#cpu/cpuid.ts';
+import { JIT_DEFAULTS } from '#cpu/jit/jit.ts';
 import { FLAG, RAM_BASE, STATE } from '#cpu/layout.ts';
 import { ProcessorGroup } from '#cpu/processor-group.ts';
 import { initialise, startUp } from '#cpu/reset.ts';
@@ -58,6 +59,8 @@ export interface SoftwareVcpuOptions {
   readonly regionRoomBytes: number;
   /** Of the ProcessorGroup; undefined for the only vCPU of its machine. */
   readonly groupState: Int32Array | undefined;
+  /** Whether hot code is compiled. */
+  readonly compiles: boolean;
   readonly log: Logger | undefined;
 }
 
@@ -119,6 +122,7 @@ export class SoftwareVcpu implements Vcpu {
         count: irqChip.localApics.length,
       }),
       group: this.#group,
+      jit: options.compiles ? JIT_DEFAULTS : undefined,
     });
     const { mmu } = this.#cpu;
     const follower = { vcpuIndex: index, memory: wasmMemory, ramBase: RAM_BASE, mmu };
@@ -167,6 +171,9 @@ export class SoftwareVcpu implements Vcpu {
       decodedInstructions: code.decoded,
       codeFlushes: code.flushes,
       tlbMisses: mmu.misses,
+      compiledRegions: this.#cpu.jit?.compiled ?? 0,
+      compiledBytes: this.#cpu.jit?.compiledBytes ?? 0,
+      compileMs: Math.round(this.#cpu.jit?.compileMs ?? 0),
       groupRequests: this.#group?.requests ?? 0,
       sleepMs: Math.round(this.#sleepNs / 1e6),
     };

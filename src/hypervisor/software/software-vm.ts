@@ -35,6 +35,7 @@ interface SoftwareVmDescription extends VmDescription {
   readonly regionRoomBytes: number;
   /** Of the ProcessorGroup; undefined for a machine with one vCPU. */
   readonly groupState: Int32Array | undefined;
+  readonly compiles: boolean;
 }
 
 /** An eventfd, the main thread's, to be signalled when the service of the GSI ends. */
@@ -52,6 +53,7 @@ interface Parts {
   readonly regionState: Int32Array;
   readonly regionRoomBytes: number;
   readonly groupState: Int32Array | undefined;
+  readonly compiles: boolean;
   readonly clock: Clock;
   readonly log: Logger | undefined;
   /** False in the thread that made the VM: the others' memory closes with it. */
@@ -123,11 +125,12 @@ class SoftwareVm implements Vm {
   startClocks(): void {}
 
   describe(): SoftwareVmDescription {
-    const { vcpuCount, chipState, regionState, regionRoomBytes, groupState } = this.#parts;
+    const { vcpuCount, chipState, regionState, regionRoomBytes, groupState, compiles } = this.#parts;
     const resamples = this.#resamples.map(({ gsi, event }) => ({ gsi, fd: event.fd }));
     const memory = this.memory.describe();
     const irqfds = this.#irqfds?.description;
-    return { kind: KIND, memory, vcpuCount, chipState, resamples, irqfds, regionState, regionRoomBytes, groupState };
+    const shared = { chipState, regionState, regionRoomBytes, groupState };
+    return { kind: KIND, memory, vcpuCount, resamples, irqfds, compiles, ...shared };
   }
 
   #takeIrqfds(description: IrqfdsDescription): void {
@@ -155,7 +158,7 @@ export const softwareHypervisor: Hypervisor = {
   name: KIND,
   physicalAddressBits: PHYSICAL_BITS,
   regionRoomBytesMax: (ramEnd) => Math.max(0, MEMORY_BYTES_MAX - RAM_BASE - ramEnd),
-  createVm({ memory, vcpuCount, clock, log, regionRoomBytes = 0 }: VmOptions): Vm {
+  createVm({ memory, vcpuCount, clock, log, regionRoomBytes = 0, compiles = true }: VmOptions): Vm {
     const chipState = sharedWords(SoftwareIrqChip.stateWords(vcpuCount));
     const regionState = sharedWords(regionStateWords(vcpuCount));
     const memoryBytes = memory.endAddress + regionRoomBytes;
@@ -169,6 +172,7 @@ export const softwareHypervisor: Hypervisor = {
       regionState,
       regionRoomBytes,
       groupState,
+      compiles,
       clock,
       log,
       isAttached: false,

@@ -1,0 +1,109 @@
+/** What registers micro-operations read and write, found out by running each emitter once over a record of nothing. */
+import { FunctionBuilder } from '#wasm/function-builder.ts';
+import { RECORD, type Size, STATE } from '../layout.ts';
+import { type AddressForm, Emit, INDEX_SCALE_SHIFT, type Slot, scratch } from '../uops/emit.ts';
+import { allUops, type Uop } from '../uops/registry.ts';
+
+export const REGISTERS = 16;
+
+/** Fields of a record, as halves of it. */
+const FIELD: Readonly<Record<Slot, number>> = { a: RECORD.A >> 1, b: RECORD.B >> 1, c: RECORD.C >> 1 };
+const IMMEDIATE_HALVES = [RECORD.IMM_HIGH >> 1, (RECORD.IMM_HIGH >> 1) + 1] as const;
+
+/** By field (half of a record), and registers that are always the same, as a set of bits. */
+interface OperandUse {
+  readonly fields: Set<number>;
+  readonly written: Set<number>;
+  registers: number;
+  registersWritten: number;
+}
+
+const isRegister = (place: number): boolean => place >= STATE.GPR && place < STATE.GPR + 8 * REGISTERS;
+const bitOf = (place: number): number => (isRegister(place) ? 1 << (place >> 3) : 0);
+
+class Probe extends Emit {
+  readonly use: OperandUse = { fields: new Set(), written: new Set(), registers: 0, registersWritten: 0 };
+
+  override read(slot: Slot, size: Size): FunctionBuilder {
+    this.use.fields.add(FIELD[slot]);
+    return super.read(slot, size);
+  }
+
+  override readSigned(slot: Slot, size: Size): FunctionBuilder {
+    this.use.fields.add(FIELD[slot]);
+    return super.readSigned(slot, size);
+  }
+
+  override write(slot: Slot, size: Size, value: () => void): void {
+    this.use.fields.add(FIELD[slot]);
+    this.use.written.add(FIELD[slot]);
+    super.write(slot, size, value);
+  }
+
+  override address(form: AddressForm): FunctionBuilder {
+    if (form === 'bx') this.use.fields.add(FIELD.c);
+    return super.address(form);
+  }
+
+  override readAtImmediate(half: 0 | 1, size: Size): FunctionBuilder {
+    this.use.fields.add(IMMEDIATE_HALVES[half]);
+    return super.readAtImmediate(half, size);
+  }
+
+  override readAt(offset: number, size: Size, signed = false): FunctionBuilder {
+    this.use.registers |= bitOf(offset);
+    return super.readAt(offset, size, signed);
+  }
+
+  override writeAt(offset: number, size: Size, value: () => void): void {
+    this.#writes(offset);
+    super.writeAt(offset, size, value);
+  }
+
+  override state64(offset: number): FunctionBuilder {
+    this.use.registers |= bitOf(offset);
+    return super.state64(offset);
+  }
+
+  override setState64(offset: number, value: () => void): void {
+    this.#writes(offset);
+    super.setState64(offset, value);
+  }
+
+  #writes(offset: number): void {
+    this.use.registers |= bitOf(offset);
+    this.use.registersWritten |= bitOf(offset);
+  }
+}
+
+function probe(uop: Uop): OperandUse {
+  const f = new FunctionBuilder(['i32'], ['i32']);
+  const label = f.block();
+  const routines = {
+    ...{ flags: 0, carry: 0, condition: 0, slowLoad: 0, slowLoadForWrite: 0, slowStore: 0, slowLocked: 0, helper: 0 },
+  };
+  const budget = f.local('i32');
+  const control = { budget, target: f.local('i32'), rip: f.local('i64'), direct: label, indirect: label, next: label };
+  const options = { f, record: 0, tlb: f.local('i32'), scratch: scratch(f), routines, stop: () => f.op('return') };
+  const e = new Probe({ ...options, control: { ...control, enterRegion: () => undefined } });
+  uop.emit(e);
+  return e.use;
+}
+
+const uses: OperandUse[] = [];
+
+/** General registers that a record's micro-operation uses, and those of them that it writes, each a set of bits. */
+export function registersOf(halves: Uint16Array, record: number): readonly [used: number, written: number] {
+  const first = record >> 1;
+  const operation = halves[first] as number;
+  uses[operation] ??= probe(allUops()[operation] as Uop);
+  const use = uses[operation];
+  let [used, written] = [use.registers, use.registersWritten];
+  for (const field of use.fields) {
+    // An index register has its scale above.
+    const place = (halves[first + field] as number) & (field === FIELD.c ? (1 << INDEX_SCALE_SHIFT) - 1 : 0xffff);
+    used |= bitOf(place);
+    if (use.written.has(field)) written |= bitOf(place);
+  }
+  return [used, written];
+}

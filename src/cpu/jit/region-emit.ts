@@ -1,0 +1,394 @@
+/** The interface of emitters with a record's operands as constants, and general registers and flags in locals. */
+import type { FunctionBuilder, Label, Local } from '#wasm/function-builder.ts';
+import { CC, CODE, ccOp, EXIT, RECORD, type Size, STATE } from '../layout.ts';
+import { type AddressForm, Emit, INDEX_SCALE_SHIFT, type Routines, type Slot, scratch } from '../uops/emit.ts';
+import { REGISTERS } from './operands.ts';
+import { RegionFlags } from './region-flags.ts';
+
+const FIELD: Readonly<Record<Slot, number>> = { a: RECORD.A, b: RECORD.B, c: RECORD.C };
+const LOAD_ZERO = ['i64.load8_u', 'i64.load16_u', 'i64.load32_u', 'i64.load'] as const;
+const LOAD_SIGNED = ['i64.load8_s', 'i64.load16_s', 'i64.load32_s', 'i64.load'] as const;
+const STORE = ['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const;
+const MASK = [0xffn, 0xffffn, 0xffffffffn, -1n] as const;
+
+const TEMPORARIES = 8;
+const TEMP_END = STATE.TEMP + 8 * TEMPORARIES;
+
+export interface RegionEmitOptions {
+  readonly f: FunctionBuilder;
+  readonly view: DataView;
+  readonly routines: Routines;
+  /** General registers that the region uses and writes, as sets of bits. */
+  readonly used: number;
+  readonly written: number;
+  /** Emits the way to the code at this offset of the page from a branch record. */
+  readonly branch: (record: number, target: number) => void;
+}
+
+export class RegionEmit extends Emit {
+  readonly #view: DataView;
+  readonly #used: number;
+  readonly #written: number;
+  readonly #registers: readonly Local[];
+  readonly #temporaries: readonly Local[];
+  readonly #flags: RegionFlags;
+  readonly #branch: (record: number, target: number) => void;
+  readonly #budget: Local;
+  readonly #rip: Local;
+  readonly #code: Local;
+  readonly #exitRecord: Local;
+  readonly #exit: Label;
+  /** The record that is being emitted, and how deep its code began. */
+  #at = 0;
+  #depth = 0;
+  /** Temporaries of this instruction whose value is in the local, as bits; the others' is in memory. */
+  #inLocals = 0;
+
+  constructor(options: RegionEmitOptions) {
+    const { f, routines, used, written } = options;
+    const tlb = f.local('i32');
+    const code = f.local('i32');
+    const exitRecord = f.local('i32');
+    const budget = f.local('i32');
+    const rip = f.local('i64');
+    const exit = { depth: 1 };
+    const leave = (): void => {
+      f.set(code).i32(this.#at).set(exitRecord).br(exit);
+    };
+    const control = {
+      budget,
+      rip,
+      target: code,
+      direct: exit,
+      indirect: exit,
+      next: exit,
+      enterRegion: () => undefined,
+    };
+    super({ f, record: 0, tlb, scratch: scratch(f), routines, control, stop: leave });
+    this.#view = options.view;
+    this.#used = used;
+    this.#written = written;
+    this.#branch = options.branch;
+    this.#registers = Array.from({ length: REGISTERS }, (_, n) => ((used >> n) & 1 ? f.local('i64') : -1));
+    this.#temporaries = Array.from({ length: TEMPORARIES }, () => f.local('i64'));
+    this.#flags = new RegionFlags(f, routines);
+    [this.#budget, this.#rip, this.#code, this.#exitRecord] = [budget, rip, code, exitRecord];
+    this.#exit = exit;
+  }
+
+  /** Loads what the region keeps in locals, and opens the block that exits leave. */
+  begin(): void {
+    const { f } = this;
+    this.#loadState();
+    this.reloadTlb();
+    f.i32(0).mem('i32.load', STATE.BUDGET).set(this.#budget);
+    const exit = f.block();
+    if (exit.depth !== this.#exit.depth) throw new Error('a region begins at the start of its function');
+  }
+
+  /** Closes that block: all state goes back to memory. */
+  end(): void {
+    const { f } = this;
+    f.op('unreachable').end();
+    this.#storeState();
+    f.i32(0).get(this.#budget).mem('i32.store', STATE.BUDGET);
+    f.i32(0).get(this.#exitRecord).mem('i32.store', STATE.RECORD);
+    f.get(this.#code);
+  }
+
+  /** What comes may be reached from elsewhere. */
+  beginBlock(): void {
+    this.#flags.known = undefined;
+    this.#inLocals = 0;
+  }
+
+  beginRecord(record: number, forgetsTemporaries: boolean): void {
+    this.#at = record;
+    this.#depth = this.f.depth;
+    if (forgetsTemporaries) this.#inLocals = 0;
+  }
+
+  /** Leaves the region: the interpreter goes on as `code` says, with this record. */
+  leave(code: number, record: number): void {
+    if (code === EXIT.CONTINUE) this.#spillTemporaries();
+    this.f.i32(code).set(this.#code).i32(record).set(this.#exitRecord).br(this.#exit);
+  }
+
+  /** Leaves at a branch unless there is budget left. */
+  leaveWithoutBudget(record: number): void {
+    this.f.get(this.#budget).i32(0).op('i32.lt_s').if();
+    this.leave(EXIT.DIRECT, record);
+    this.f.end();
+  }
+
+  /** After a helper: leaves with the record after this one where the code that runs has changed. */
+  leaveWhereChanged(): void {
+    this.state32(STATE.CODE_CHANGED).if();
+    this.leave(EXIT.CONTINUE, this.#at + CODE.RECORD_SIZE);
+    this.f.end();
+  }
+
+  #field(slot: Slot): number {
+    return this.#view.getUint16(this.#at + FIELD[slot], true);
+  }
+
+  get #low(): number {
+    return this.#view.getInt32(this.#at + RECORD.IMM, true);
+  }
+
+  get #high(): number {
+    return this.#view.getInt32(this.#at + RECORD.IMM_HIGH, true);
+  }
+
+  override here(): FunctionBuilder {
+    return this.f.i32(this.#at);
+  }
+
+  override field(slot: Slot): FunctionBuilder {
+    return this.f.i32(this.#field(slot));
+  }
+
+  override signedField(slot: Slot): FunctionBuilder {
+    return this.f.i64(BigInt((this.#field(slot) << 16) >> 16));
+  }
+
+  override immediate(): FunctionBuilder {
+    return this.f.i32(this.#low);
+  }
+
+  override imm32(): FunctionBuilder {
+    return this.f.i64(BigInt(this.#low));
+  }
+
+  override immHigh32(): FunctionBuilder {
+    return this.f.i64(BigInt(this.#high));
+  }
+
+  override imm64(): FunctionBuilder {
+    return this.f.i64(this.#view.getBigInt64(this.#at + RECORD.IMM, true));
+  }
+
+  override read(slot: Slot, size: Size): FunctionBuilder {
+    return this.readAt(this.#field(slot), size);
+  }
+
+  override readSigned(slot: Slot, size: Size): FunctionBuilder {
+    return this.readAt(this.#field(slot), size, true);
+  }
+
+  override write(slot: Slot, size: Size, value: () => void): void {
+    this.writeAt(this.#field(slot), size, value);
+  }
+
+  override readAtImmediate(half: 0 | 1, size: Size): FunctionBuilder {
+    return this.readAt((this.#high >> (16 * half)) & 0xffff, size);
+  }
+
+  override readAt(offset: number, size: Size, signed = false): FunctionBuilder {
+    const { f } = this;
+    if (offset === STATE.ZERO) return f.i64(0n);
+    const local = this.#localAt(offset);
+    if (local === undefined) return f.i32(0).mem((signed ? LOAD_SIGNED : LOAD_ZERO)[size], offset);
+    f.get(local);
+    if ((offset & 7) !== 0) f.i64(BigInt((offset & 7) * 8)).op('i64.shr_u');
+    if (size === 3) return f;
+    return signed ? this.extend(size) : f.i64(MASK[size]).op('i64.and');
+  }
+
+  override writeAt(offset: number, size: Size, value: () => void): void {
+    const { f } = this;
+    const local = this.#targetAt(offset, size);
+    if (local === undefined) {
+      f.i32(0);
+      value();
+      if (size === 2) f.i64(MASK[2]).op('i64.and').mem('i64.store', offset);
+      else f.mem(STORE[size], offset);
+      return;
+    }
+    if (size === 0 || size === 1) this.#insert(local, (offset & 7) * 8, size, value);
+    else {
+      value();
+      if (size === 2) f.i64(MASK[2]).op('i64.and');
+      f.set(local);
+    }
+  }
+
+  /** Only these bits of the register change. */
+  #insert(local: Local, shift: number, size: 0 | 1, value: () => void): void {
+    const { f } = this;
+    value();
+    f.i64(MASK[size]).op('i64.and');
+    if (shift !== 0) f.i64(BigInt(shift)).op('i64.shl');
+    f.get(local)
+      .i64(~(MASK[size] << BigInt(shift)))
+      .op('i64.and')
+      .op('i64.or')
+      .set(local);
+  }
+
+  /** The local that has what is at this place of the state now. */
+  #localAt(offset: number): Local | undefined {
+    if (offset < 8 * REGISTERS) return this.#register(offset);
+    if (offset >= STATE.TEMP && offset < TEMP_END) {
+      const n = (offset - STATE.TEMP) >> 3;
+      return (this.#inLocals >> n) & 1 ? this.#temporaries[n] : undefined;
+    }
+    return undefined;
+  }
+
+  #register(offset: number): Local {
+    const local = this.#registers[offset >> 3] as Local;
+    if (local < 0) throw new Error(`register ${offset >> 3} is not one that the region uses`);
+    return local;
+  }
+
+  /** The local to write, if what is at this place may be in one from now on. */
+  #targetAt(offset: number, size: Size): Local | undefined {
+    if (offset < 8 * REGISTERS) return this.#register(offset);
+    if (offset < STATE.TEMP || offset >= TEMP_END) return undefined;
+    const n = (offset - STATE.TEMP) >> 3;
+    const isIn = ((this.#inLocals >> n) & 1) === 1;
+    // Where it is must be the same whichever way an emitter's own branches went; and the rest of it may be in memory.
+    if (!isIn && (size < 2 || this.f.depth !== this.#depth)) return undefined;
+    this.#inLocals |= 1 << n;
+    return this.#temporaries[n];
+  }
+
+  override place(slot: Slot): FunctionBuilder {
+    const offset = this.#field(slot);
+    if (offset < TEMP_END) throw new Error('a general register has no place in memory here');
+    return this.f.i32(offset);
+  }
+
+  override address(form: AddressForm): FunctionBuilder {
+    const { f } = this;
+    this.read('b', 3);
+    if (this.#low !== 0) f.i64(BigInt(this.#low)).op('i64.add');
+    if (form === 'bx') {
+      const index = this.#field('c');
+      const scale = index >> INDEX_SCALE_SHIFT;
+      this.readAt(index & ((1 << INDEX_SCALE_SHIFT) - 1), 3);
+      if (scale !== 0) f.i64(BigInt(scale)).op('i64.shl');
+      f.op('i64.add');
+    }
+    return f;
+  }
+
+  override state64(offset: number): FunctionBuilder {
+    if (offset === STATE.CC_DST) return this.f.get(this.#flags.dst);
+    if (offset === STATE.CC_SRC) return this.f.get(this.#flags.src);
+    return this.readAt(offset, 3);
+  }
+
+  override setState64(offset: number, value: () => void): void {
+    const { f } = this;
+    if (offset === STATE.CC_DST || offset === STATE.CC_SRC) {
+      value();
+      f.set(offset === STATE.CC_DST ? this.#flags.dst : this.#flags.src);
+    } else this.writeAt(offset, 3, value);
+  }
+
+  override setState32(offset: number, value: () => void): void {
+    if (offset !== STATE.CC_OP && offset !== STATE.CC_CARRY) {
+      super.setState32(offset, value);
+      return;
+    }
+    value();
+    this.f.set(offset === STATE.CC_OP ? this.#flags.op : this.#flags.carryIn);
+  }
+
+  override lazyFlags(kind: number, size: Size, result: Local, source: Local | null): void {
+    super.lazyFlags(kind, size, result, source);
+    this.#flags.known = this.f.depth === this.#depth ? ccOp(kind, size) : undefined;
+  }
+
+  override explicitFlags(bits: Local): void {
+    super.explicitFlags(bits);
+    this.#flags.known = this.f.depth === this.#depth ? CC.EXPLICIT : undefined;
+  }
+
+  override flags(): FunctionBuilder {
+    this.#flags.all();
+    return this.f;
+  }
+
+  override carry(): FunctionBuilder {
+    this.#flags.carry();
+    return this.f;
+  }
+
+  override condition(n: number): void {
+    this.#flags.condition(n);
+  }
+
+  override callHelper(number: () => void): FunctionBuilder {
+    this.#storeState();
+    this.#spillTemporaries();
+    super.callHelper(number);
+    this.#flags.known = undefined;
+    this.#loadState();
+    this.#eachTemporary((local, place) => this.f.i32(0).mem('i64.load', place).set(local));
+    return this.f;
+  }
+
+  /** The interpreter does the record. */
+  override fallBack(): void {
+    this.leave(EXIT.CONTINUE, this.#at);
+  }
+
+  override countDown(): void {
+    const count = this.#field('c');
+    if (count !== 0) this.f.get(this.#budget).i32(count).op('i32.sub').set(this.#budget);
+  }
+
+  override takeDirect(): void {
+    this.#branch(this.#at, this.#high);
+  }
+
+  override takeIndirect(): void {
+    this.f.i32(0).get(this.#rip).mem('i64.store', STATE.RIP);
+    this.leave(EXIT.INDIRECT, this.#at);
+  }
+
+  /** Rare, and it may change code. */
+  protected override slowLocked(): void {
+    this.leave(EXIT.CONTINUE, this.#at);
+  }
+
+  /** A store that would change code is left to the interpreter: its routine says so, and temporaries must be found. */
+  protected override beforeSlowAccess(): void {
+    this.#spillTemporaries();
+  }
+
+  #spillTemporaries(): void {
+    this.#eachTemporary((local, place) => this.f.i32(0).get(local).mem('i64.store', place));
+  }
+
+  #eachTemporary(write: (local: Local, place: number) => void): void {
+    for (let n = 0; n < TEMPORARIES; n++) {
+      if ((this.#inLocals >> n) & 1) write(this.#temporaries[n] as Local, STATE.TEMP + 8 * n);
+    }
+  }
+
+  #loadState(): void {
+    this.#flags.load();
+    for (let n = 0; n < REGISTERS; n++) {
+      if ((this.#used >> n) & 1)
+        this.f
+          .i32(0)
+          .mem('i64.load', STATE.GPR + 8 * n)
+          .set(this.#registers[n] as Local);
+    }
+  }
+
+  #storeState(): void {
+    this.#flags.store();
+    for (let n = 0; n < REGISTERS; n++) {
+      if ((this.#written >> n) & 1)
+        this.f
+          .i32(0)
+          .get(this.#registers[n] as Local)
+          .mem('i64.store', STATE.GPR + 8 * n);
+    }
+  }
+}
