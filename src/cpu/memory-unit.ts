@@ -6,7 +6,7 @@ import { assert } from '#util/assert.ts';
 import type { AddressMap, MappedRegion } from './address-map.ts';
 import { codeKey, isChecked } from './code-key.ts';
 import { type CodeWatcher, NO_WATCHER } from './code-watcher.ts';
-import { ACCESS_MODE, CODE_KEY, CODE_TLB, FLAG, RAM_BASE, STATE, TLB } from './layout.ts';
+import { ACCESS_MODE, CODE_KEY, CODE_TLB, FLAG, RAM_BASE, STATE, TLB, tlbEntryOffset } from './layout.ts';
 import {
   ADDRESS_HIGH,
   isCanonical,
@@ -326,7 +326,7 @@ export class MemoryUnit {
     // What the processor does for itself on behalf of user code, such as pushing a frame, must not open pages to user code.
     if (this.#isUserTlb !== ((access & PF.USER) !== 0)) return;
     this.misses++;
-    const at = ((words[STATE.TLB >> 2] as number) + (((low >>> 12) & (TLB.ENTRIES - 1)) << TLB.ENTRY_SHIFT)) >> 2;
+    const at = ((words[STATE.TLB >> 2] as number) + tlbEntryOffset(low)) >> 2;
     const pageLow = low & PAGE_MASK;
     words[at] = pageLow;
     words[at + 1] = high;

@@ -1,5 +1,5 @@
 /** The translation look-aside buffers of data and code, which the engine reads: what is forgotten, and when. */
-import { ACCESS_MODE, CODE_TLB, RAM_BASE, TLB } from './layout.ts';
+import { ACCESS_MODE, CODE_TLB, RAM_BASE, TLB, tlbEntryOffset } from './layout.ts';
 
 const TLB_END = TLB.BASE + TLB.MODES * TLB.MODE_SIZE;
 /** From here on: user mode's and legacy code's. */
@@ -68,7 +68,7 @@ export class Tlb {
     const all = (this.#larges & (high < 0 ? LARGES.UPPER : LARGES.LOWER | LARGES.LOWER_GLOBAL)) !== 0;
     const page = all ? 0 : low >>> 12;
     const step = all ? 1 << TLB.ENTRY_SHIFT : TLB.MODE_SIZE;
-    for (let at = TLB.BASE + ((page & (TLB.ENTRIES - 1)) << TLB.ENTRY_SHIFT); at < TLB_END; at += step) {
+    for (let at = TLB.BASE + (all ? 0 : tlbEntryOffset(low)); at < TLB_END; at += step) {
       if (isOf(at >> 2, words[(at + TLB.PAGE_SHIFT) >> 2] as number)) bytes.fill(0xff, at, at + 16);
     }
     const codeStep = all ? 1 << CODE_TLB.ENTRY_SHIFT : CODE_TLB.MODE_SIZE;

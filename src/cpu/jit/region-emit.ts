@@ -336,6 +336,10 @@ export class RegionEmit extends Emit {
     this.leave(EXIT.CONTINUE, this.#at);
   }
 
+  override fallBackAndEnd(): void {
+    this.fallBack();
+  }
+
   override countDown(): void {
     const count = this.#field('c');
     if (count !== 0) this.f.get(this.#budget).i32(count).op('i32.sub').set(this.#budget);

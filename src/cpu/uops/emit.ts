@@ -65,6 +65,12 @@ export interface Scratch {
   readonly v0: Local;
   readonly v1: Local;
   readonly v2: Local;
+  readonly f0: Local;
+  readonly f1: Local;
+  readonly f2: Local;
+  readonly d0: Local;
+  readonly d1: Local;
+  readonly d2: Local;
 }
 
 export function scratch(f: FunctionBuilder): Scratch {
@@ -79,6 +85,12 @@ export function scratch(f: FunctionBuilder): Scratch {
     v0: f.local('v128'),
     v1: f.local('v128'),
     v2: f.local('v128'),
+    f0: f.local('f32'),
+    f1: f.local('f32'),
+    f2: f.local('f32'),
+    d0: f.local('f64'),
+    d1: f.local('f64'),
+    d2: f.local('f64'),
   };
 }
 
@@ -229,6 +241,12 @@ export class Emit {
   fallBack(number: () => void): void {
     this.callHelper(number).set(this.s.y0);
     this.stopWith(this.s.y0);
+  }
+
+  /** As `fallBack`, and ends the record in any case. Not in the main loop. */
+  fallBackAndEnd(number: () => void): void {
+    this.callHelper(number);
+    this.#stop();
   }
 
   /** Takes the instructions since the last branch, field c, off the budget. */
@@ -411,10 +429,9 @@ export class Emit {
   /** Pushes whether the TLB has the whole access; leaves the entry's address in y0. */
   #lookup(sizeBytes: number, write: boolean): void {
     const { f, s } = this;
-    f.get(s.x0)
-      .op('i32.wrap_i64')
-      .i32(12 - TLB.ENTRY_SHIFT)
-      .op('i32.shr_u');
+    // As tlbEntryOffset.
+    f.get(s.x0).op('i32.wrap_i64').tee(s.y0).get(s.y0).i32(TLB.FOLD_SHIFT).op('i32.shr_u').op('i32.xor');
+    f.i32(12 - TLB.ENTRY_SHIFT).op('i32.shr_u');
     f.i32((TLB.ENTRIES - 1) << TLB.ENTRY_SHIFT)
       .op('i32.and')
       .get(this.#tlb)
