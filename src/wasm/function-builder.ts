@@ -136,6 +136,18 @@ export class FunctionBuilder {
     return this;
   }
 
+  f32(value: number): this {
+    this.#code.byte(0x43);
+    this.#code.bytes(new Uint8Array(Float32Array.of(value).buffer));
+    return this;
+  }
+
+  f64(value: number): this {
+    this.#code.byte(0x44);
+    this.#code.bytes(new Uint8Array(Float64Array.of(value).buffer));
+    return this;
+  }
+
   get(local: Local): this {
     return this.#index(0x20, local);
   }

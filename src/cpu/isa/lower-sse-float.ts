@@ -1,5 +1,8 @@
 /** SSE floating point: helpers do the arithmetic; a record names the operation by its place in the list of functions. */
 import type { Size } from '../layout.ts';
+import { HELPER } from '../uops/control.ts';
+import { SSE_FLOAT } from '../uops/sse-float.ts';
+import { helperNumber } from './helper-names.ts';
 import { helper, type Lowering } from './lower-common.ts';
 import { beginSse, markWritten, mmx, operandSize, qSource, wSource, xmm } from './simd-operands.ts';
 import { SSE_FUNCTION_NAMES, type SseFunctionName } from './sse-function-names.ts';
@@ -14,8 +17,14 @@ interface Float {
   readonly name: SseFunctionName;
 }
 
+/** The micro-operation that does most of them, or the helper that does all: their records are the same. */
+function put(t: Translator, helper: 'sse' | 'sseToFlags', { a, b, name }: Float): void {
+  const operation = SSE_FLOAT[name] ?? HELPER;
+  t.put(operation, a, b, functionNumber(name), helperNumber(helper), t.d.immediate & 0xff);
+}
+
 function float(t: Translator, { a, b, name }: Float): void {
-  helper(t, 'sse', { a, b, c: functionNumber(name), high: t.d.immediate & 0xff });
+  put(t, 'sse', { a, b, name });
 }
 
 /** Operations whose destination is in ModRM.reg and whose name is the function's. */
@@ -64,11 +73,7 @@ function toMmx(t: Translator, row: Encoding): void {
 function compareToFlags(t: Translator, row: Encoding): void {
   beginSse(t);
   const b = wSource(t, operandSize(t, row.operands[1] as string));
-  helper(t, 'sseToFlags', {
-    a: xmm(t.d.reg),
-    b,
-    c: functionNumber(row.mnemonic.toLowerCase() as SseFunctionName),
-  });
+  put(t, 'sseToFlags', { a: xmm(t.d.reg), b, name: row.mnemonic.toLowerCase() as SseFunctionName });
 }
 
 /** One lowering under several names. */

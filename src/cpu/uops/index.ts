@@ -6,4 +6,5 @@ import './divide.ts';
 import './locked.ts';
 import './simd.ts';
 import './simd-packed.ts';
+import './sse-float.ts';
 import './wide.ts';
