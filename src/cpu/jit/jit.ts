@@ -14,7 +14,7 @@ export interface JitOptions {
   readonly regionsMax: number;
 }
 
-export const JIT_DEFAULTS: JitOptions = { threshold: 3000, limits: { blocks: 64, records: 600 }, regionsMax: 20_000 };
+export const JIT_DEFAULTS: JitOptions = { threshold: 20_000, limits: { blocks: 64, records: 600 }, regionsMax: 20_000 };
 
 /** A block that has run less than this part of the threshold is not made a part of another's region. */
 const WARM_PART = 8;
