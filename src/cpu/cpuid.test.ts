@@ -15,6 +15,18 @@ test('a guest finds that it has a hypervisor, which is KVM, and its clock', () =
   assert.deepEqual(cpuid(0x40000001, 0), [(1 << 1) | (1 << 3) | (1 << 24), 0, 0, 0]);
 });
 
+test('the model is Nehalem, which has SSE4.2 and POPCNT and neither AVX nor AES, as the features say', () => {
+  const [eax, , ecx] = createCpuid({ localApic: true, paravirtualClock: true })(1, 0);
+  const [family, model] = [(eax >>> 8) & 15, ((eax >>> 12) & 0xf0) | ((eax >>> 4) & 15)];
+  // SDM vol. 4, table 2-1: 0x1a, 0x1e, 0x1f and 0x2e are Nehalem's.
+  assert.deepEqual([family, model], [6, 0x1a]);
+  const has = (bit: number): boolean => ((ecx >>> bit) & 1) === 1;
+  assert.deepEqual(
+    { sse42: has(20), popcnt: has(23), avx: has(28), aes: has(25) },
+    { sse42: true, popcnt: true, avx: false, aes: false },
+  );
+});
+
 test('without a clock there is no leaf of features', () => {
   const cpuid = createCpuid({ localApic: true, paravirtualClock: false });
   assert.equal(cpuid(0x40000000, 0)[0], 0x40000000);

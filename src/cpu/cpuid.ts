@@ -2,6 +2,11 @@
 
 export type CpuidLeaf = readonly [eax: number, ebx: number, ecx: number, edx: number];
 
+/**
+ * Leaf 1 EAX: family 6, model 0x1a (Nehalem), stepping 5. Programs choose code by the model without a look at the features, such as GCC's
+ * `target_clones`: it must be one whose every instruction is here, so none that had AVX or AES.
+ */
+const SIGNATURE = 0x000106a5;
 /** Leaf 1 EDX. */
 const EDX1 = {
   FPU: 1 << 0,
@@ -117,7 +122,7 @@ export function createCpuid(options: CpuidOptions): (leaf: number, subleaf: numb
     [
       1,
       [
-        0x000806f8,
+        SIGNATURE,
         (CACHE_LINE_BYTES << 5) | ((2 ** idBits(count)) << 16) | (apicId << 24),
         ECX1.SSE3 |
           ECX1.SSSE3 |
