@@ -26,6 +26,19 @@ function checkProgram(program: Program, keeping: ProgramMachine, afresh: Program
   }
 }
 
+/** Makes a machine deliberately wrong: what it has decoded outlives what programs write over it. */
+export function forgetful(machine: ProgramMachine): ProgramMachine {
+  const { mmu, code } = machine.test.cpu;
+  mmu.watcher = {
+    hasCode: (page) => code.hasCode(page),
+    // Writes from outside, between programs, have no record.
+    mayWriteUnseen: (page) => code.mayWriteUnseen(page),
+    written: (address, sizeBytes, record) => record !== 0 || code.written(address, sizeBytes, record),
+    changed: () => undefined,
+  };
+  return machine;
+}
+
 /** Each program runs on all machines that `create` makes. */
 export function programTarget(name: string, create: () => readonly ProgramMachine[]): FuzzTarget {
   let machines: { readonly keeping: readonly ProgramMachine[]; readonly afresh: ProgramMachine } | undefined;

@@ -4,7 +4,7 @@
  */
 import { JIT_DEFAULTS, type JitOptions } from '#cpu/jit/jit.ts';
 import { ProgramMachine } from '../cpu-programs/machine.ts';
-import { programTarget } from '../cpu-programs/program-target.ts';
+import { forgetful, programTarget } from '../cpu-programs/program-target.ts';
 
 const compiling = (options: Partial<JitOptions>): ProgramMachine =>
   new ProgramMachine({ jit: { ...JIT_DEFAULTS, ...options } });
@@ -15,17 +15,4 @@ export const target = programTarget('cpu-jit', () => [
   compiling({ threshold: 1, limits: { blocks: 2, records: 40 } }),
 ]);
 
-/** Deliberately wrong: compiled code stores over itself without leaving. */
-function createForgetful(): ProgramMachine {
-  const machine = compiling({ threshold: 0 });
-  const { mmu, code } = machine.test.cpu;
-  mmu.watcher = {
-    hasCode: (page) => code.hasCode(page),
-    mayWriteUnseen: (page) => code.mayWriteUnseen(page),
-    written: (address, sizeBytes, record) => record !== 0 || code.written(address, sizeBytes, record),
-    changed: () => undefined,
-  };
-  return machine;
-}
-
-export const canary = programTarget('cpu-jit', () => [createForgetful()]);
+export const canary = programTarget('cpu-jit', () => [forgetful(compiling({ threshold: 0 }))]);

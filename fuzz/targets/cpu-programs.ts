@@ -4,23 +4,9 @@
  * not change what is the supervisor's.
  */
 import { ProgramMachine } from '../cpu-programs/machine.ts';
-import { programTarget } from '../cpu-programs/program-target.ts';
+import { forgetful, programTarget } from '../cpu-programs/program-target.ts';
 
 const createKeeping = (): ProgramMachine => new ProgramMachine({ keepsBlocks: true });
 
-/** Deliberately wrong: decoded code outlives what programs write over it. */
-function createForgetful(): ProgramMachine {
-  const machine = createKeeping();
-  const { mmu, code } = machine.test.cpu;
-  mmu.watcher = {
-    hasCode: (page) => code.hasCode(page),
-    // Writes from outside, between programs, have no record.
-    mayWriteUnseen: (page) => code.mayWriteUnseen(page),
-    written: (address, sizeBytes, record) => record !== 0 || code.written(address, sizeBytes, record),
-    changed: () => undefined,
-  };
-  return machine;
-}
-
 export const target = programTarget('cpu-programs', () => [createKeeping()]);
-export const canary = programTarget('cpu-programs', () => [createForgetful()]);
+export const canary = programTarget('cpu-programs', () => [forgetful(createKeeping())]);
