@@ -461,6 +461,8 @@ export class CodeCache implements CodeWatcher, GroupMember {
       return 0;
     }
     const inFirst = 4096 - start;
+    // What is known of the second page may be of other bytes. Before both are owned: with it goes what depends on it, such as this page.
+    if (!this.#startUnchanged(second)) this.#invalidate(second);
     this.#own(second);
     this.#own(code.page);
     this.#group?.reads(code.page, start, 4096);
@@ -475,8 +477,6 @@ export class CodeCache implements CodeWatcher, GroupMember {
     this.#lower(result);
     if (!t.ended) endBlock(t);
     this.#sentinel();
-    // What is known of the second page may be of the bytes that it had before a device wrote it.
-    if (!this.#startUnchanged(second)) this.#invalidate(second);
     const other = this.#page(second);
     other.dependents.add(code);
     this.#mark(code, start, 4096);
