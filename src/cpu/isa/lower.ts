@@ -103,7 +103,11 @@ function alu(kind: AluKind): Lowering {
 }
 
 const oneOperand =
-  (ops: readonly number[], full: boolean, locked: (t: Translator, size: Size) => void): Lowering =>
+  (
+    ops: readonly number[],
+    write: 'setsFlags' | 'mergesFlags' | 'pure',
+    locked: (t: Translator, size: Size) => void,
+  ): Lowering =>
   (t, row) => {
     const operand = row.operands[0] as string;
     const size = sizeOf(t, operand);
@@ -112,12 +116,11 @@ const oneOperand =
       return;
     }
     if (operand[0] === 'Z') {
-      t.put(ops[size] as number, zRegister(t, size));
+      t[write](ops[size] as number, zRegister(t, size));
       return;
     }
     const a = t.readRm(size, true);
-    if (full) t.setsFlags(ops[size] as number, a);
-    else t.put(ops[size] as number, a);
+    t[write](ops[size] as number, a);
     t.writeBack(size);
   };
 
@@ -143,10 +146,10 @@ function shift(kind: ShiftKind | 'rol' | 'ror'): Lowering {
     const count = row.operands[1] === '1' ? 1 : t.d.immediate & (size === 3 ? 63 : 31);
     const a = t.readRm(size, true);
     if (row.operands[1] === 'CL') {
-      t.put(kind === 'rol' || kind === 'ror' ? ROTATE_CL[kind][size] : SHIFT_CL[kind][size], a);
+      t.mergesFlags(kind === 'rol' || kind === 'ror' ? ROTATE_CL[kind][size] : SHIFT_CL[kind][size], a);
     } else if (count === 0) {
       if (size === 2) t.pure(MOV[2], a, a);
-    } else if (kind === 'rol' || kind === 'ror') t.put(ROTATE_IMM[kind][size], a, 0, 0, count);
+    } else if (kind === 'rol' || kind === 'ror') t.mergesFlags(ROTATE_IMM[kind][size], a, 0, 0, count);
     else t.setsFlags(SHIFT_IMM[kind][size], a, 0, 0, count);
     t.writeBack(size);
   };
@@ -321,10 +324,10 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
   XOR: alu('xor'),
   CMP: alu('cmp'),
   TEST: alu('test'),
-  INC: oneOperand(INC, false, (t, size) => lockedIncrement(t, size, 1)),
-  DEC: oneOperand(DEC, false, (t, size) => lockedIncrement(t, size, -1)),
-  NEG: oneOperand(NEG, true, lockedNegate),
-  NOT: oneOperand(NOT, false, lockedNot),
+  INC: oneOperand(INC, 'mergesFlags', (t, size) => lockedIncrement(t, size, 1)),
+  DEC: oneOperand(DEC, 'mergesFlags', (t, size) => lockedIncrement(t, size, -1)),
+  NEG: oneOperand(NEG, 'setsFlags', lockedNegate),
+  NOT: oneOperand(NOT, 'pure', lockedNot),
   MUL: wideOperand(MUL_WIDE),
   IMUL1: wideOperand(IMUL_WIDE),
   DIV: divide('div', DIV),

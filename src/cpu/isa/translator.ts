@@ -43,7 +43,8 @@ export class Translator {
   /** Whether the block has checked that XMM registers may be used. */
   sseChecked = false;
   readonly compare: PendingCompare = { record: 0, kind: 'cmp', size: 0, a: 0, b: 0, immediate: false };
-  #deadFlagsCandidate = 0;
+  /** Records whose flags nothing has seen yet. */
+  readonly #unseen: number[] = [];
 
   constructor(memory: ArrayBuffer) {
     this.d = new Decoder(new Uint8Array(memory));
@@ -58,7 +59,7 @@ export class Translator {
     this.ended = false;
     this.sseChecked = false;
     this.compare.record = 0;
-    this.#deadFlagsCandidate = 0;
+    this.#unseen.length = 0;
   }
 
   /** Page offset of the next instruction. */
@@ -68,7 +69,7 @@ export class Translator {
 
   /** Writes a record that may fault, reads flags or branches. */
   put(op: number, a = 0, b = 0, c = 0, immediate = 0, immediateHigh = 0): number {
-    this.#deadFlagsCandidate = 0;
+    this.#unseen.length = 0;
     return this.#write(op, a, b, c, immediate, immediateHigh);
   }
 
@@ -77,15 +78,20 @@ export class Translator {
     return this.#write(op, a, b, c, immediate, immediateHigh);
   }
 
-  /** Writes a record that sets all flags and cannot fault: flags that an earlier one set, unseen since, are dead. */
+  /** Writes a record that sets all flags and cannot fault: flags that earlier ones set, unseen since, are dead. */
   setsFlags(op: number, a = 0, b = 0, c = 0, immediate = 0, immediateHigh = 0): number {
-    const before = this.#deadFlagsCandidate;
-    if (before !== 0) {
-      const flagless = flaglessVariant(this.#halves[before >> 1] as number);
-      if (flagless !== undefined) this.#halves[before >> 1] = flagless;
+    for (const before of this.#unseen) {
+      this.#halves[before >> 1] = flaglessVariant(this.#halves[before >> 1] as number) as number;
     }
+    this.#unseen.length = 0;
+    return this.mergesFlags(op, a, b, c, immediate, immediateHigh);
+  }
+
+  /** Writes a record that sets some flags or none, keeps the others, and cannot fault: all of them may turn out to be dead. */
+  mergesFlags(op: number, a = 0, b = 0, c = 0, immediate = 0, immediateHigh = 0): number {
     const record = this.#write(op, a, b, c, immediate, immediateHigh);
-    this.#deadFlagsCandidate = flaglessVariant(op) === undefined ? 0 : record;
+    if (flaglessVariant(op) === undefined) this.#unseen.length = 0;
+    else this.#unseen.push(record);
     return record;
   }
 
@@ -112,7 +118,7 @@ export class Translator {
   /** Takes back the last record. */
   retract(record: number): void {
     this.next = record;
-    this.#deadFlagsCandidate = 0;
+    this.#unseen.length = 0;
   }
 
   get isRegister(): boolean {

@@ -1,4 +1,5 @@
 /** Arithmetic, logic, shifts and rotates; `a` is destination and first operand, the second is `b` or the immediate. */
+import type { FunctionBuilder } from '#wasm/function-builder.ts';
 import { CC, GPR, SIZES, type Size, STATE } from '../layout.ts';
 import type { Emit } from './emit.ts';
 import { declareFlagless, defineUop, type Placement } from './registry.ts';
@@ -90,6 +91,10 @@ const incDec = (kind: 'inc' | 'dec'): BySize =>
       e.write('a', size, () => f.get(s.x2));
       e.lazyFlags(kind === 'inc' ? CC.INC : CC.DEC, size, s.x2, s.x1);
     });
+    const flagless = defineUop(`${kind}${8 << size}.f`, size >= 2 ? 'loop' : 'function', (e) => {
+      e.write('a', size, () => e.read('a', size).i64(step).op('i64.add'));
+    });
+    declareFlagless(operation, flagless);
     return operation;
   });
 export const INC = incDec('inc');
@@ -146,22 +151,39 @@ const shiftImm = (kind: ShiftKind): BySize =>
     return operation;
   });
 
+/** Pushes CL as a count for operands of this size. */
+const countInCl = (e: Emit, size: Size): FunctionBuilder =>
+  e
+    .readAt(STATE.GPR + GPR.RCX, 0)
+    .i64(size === 3 ? 63n : 31n)
+    .op('i64.and');
+
+/** An operation whose count, in x1, is CL: a count of zero changes nothing, but clears the upper half of a 32-bit register. */
+function defineByCl(name: string, size: Size, emit: (e: Emit) => void): number {
+  return defineUop(name, size >= 2 ? 'loop' : 'function', (e) => {
+    const { f, s } = e;
+    countInCl(e, size).tee(s.x1).op('i64.eqz').if();
+    if (size === 2) e.write('a', 2, () => e.read('a', 2));
+    f.else();
+    emit(e);
+    f.end();
+  });
+}
+
 const shiftCl = (kind: ShiftKind): BySize =>
-  bySize((size) =>
-    defineUop(`${kind}${8 << size}cl`, size >= 2 ? 'loop' : 'function', (e) => {
-      const { f, s } = e;
-      e.readAt(STATE.GPR + GPR.RCX, 0)
-        .i64(size === 3 ? 63n : 31n)
-        .op('i64.and')
-        .tee(s.x1)
-        .op('i64.eqz')
-        .if();
-      if (size === 2) e.write('a', 2, () => e.read('a', 2));
-      f.else();
-      emitShift(e, kind, size);
-      f.end();
-    }),
-  );
+  bySize((size) => {
+    const name = `${kind}${8 << size}cl`;
+    const operation = defineByCl(name, size, (e) => emitShift(e, kind, size));
+    const flagless = defineUop(`${name}.f`, 'function', (e) => {
+      e.write('a', size, () => {
+        if (kind === 'sar') e.readSigned('a', size);
+        else e.read('a', size);
+        countInCl(e, size).op(SHIFT_OP[kind]);
+      });
+    });
+    declareFlagless(operation, flagless);
+    return operation;
+  });
 
 /** By kind and size; the count, masked and not zero, is the immediate. */
 export const SHIFT_IMM: Record<ShiftKind, BySize> = {
@@ -172,8 +194,8 @@ export const SHIFT_IMM: Record<ShiftKind, BySize> = {
 /** By kind and size; the count is CL. */
 export const SHIFT_CL: Record<ShiftKind, BySize> = { shl: shiftCl('shl'), shr: shiftCl('shr'), sar: shiftCl('sar') };
 
-/** Rotates a by x1 (not zero before masking to the operand's width); CF and OF as defined for a count of one, others kept. */
-function emitRotate(e: Emit, left: boolean, size: Size): void {
+/** Rotates a by x1, and leaves the result in x2, too. */
+function emitRotated(e: Emit, left: boolean, size: Size): void {
   const { f, s } = e;
   const bits = 8 << size;
   if (size < 2)
@@ -200,10 +222,16 @@ function emitRotate(e: Emit, left: boolean, size: Size): void {
     f.get(s.x0).i64(BigInt(bits)).get(s.x1).op('i64.sub').op(back).op('i64.or').set(s.x2);
   }
   e.write('a', size, () => f.get(s.x2));
+}
+
+/** Rotates a by x1 (not zero before masking to the operand's width); CF and OF as defined for a count of one, others kept. */
+function emitRotate(e: Emit, left: boolean, size: Size): void {
+  const { f, s } = e;
+  emitRotated(e, left, size);
   e.flags().i32(~0x801).op('i32.and').set(s.y0);
   const topBit = (down: number): void => {
     f.get(s.x2)
-      .i64(BigInt(bits - 1 - down))
+      .i64(BigInt((8 << size) - 1 - down))
       .op('i64.shr_u')
       .op('i32.wrap_i64')
       .i32(1)
@@ -224,30 +252,21 @@ function emitRotate(e: Emit, left: boolean, size: Size): void {
 }
 
 const rotate = (left: boolean, byCl: boolean): BySize =>
-  bySize((size) =>
-    defineUop(
-      `${left ? 'rol' : 'ror'}${8 << size}${byCl ? 'cl' : 'i'}`,
-      size >= 2 && !byCl ? 'loop' : 'function',
-      (e) => {
-        const { f, s } = e;
-        if (!byCl) {
-          e.imm32().set(s.x1);
+  bySize((size) => {
+    const name = `${left ? 'rol' : 'ror'}${8 << size}${byCl ? 'cl' : 'i'}`;
+    const operation = byCl
+      ? defineByCl(name, size, (e) => emitRotate(e, left, size))
+      : defineUop(name, 'function', (e) => {
+          e.imm32().set(e.s.x1);
           emitRotate(e, left, size);
-          return;
-        }
-        e.readAt(STATE.GPR + GPR.RCX, 0)
-          .i64(size === 3 ? 63n : 31n)
-          .op('i64.and')
-          .tee(s.x1)
-          .op('i64.eqz')
-          .if();
-        if (size === 2) e.write('a', 2, () => e.read('a', 2));
-        f.else();
-        emitRotate(e, left, size);
-        f.end();
-      },
-    ),
-  );
+        });
+    const flagless = defineUop(`${name}.f`, size >= 2 && !byCl ? 'loop' : 'function', (e) => {
+      (byCl ? countInCl(e, size) : e.imm32()).set(e.s.x1);
+      emitRotated(e, left, size);
+    });
+    declareFlagless(operation, flagless);
+    return operation;
+  });
 export const ROTATE_IMM = { rol: rotate(true, false), ror: rotate(false, false) };
 export const ROTATE_CL = { rol: rotate(true, true), ror: rotate(false, true) };
 
