@@ -8,7 +8,7 @@ import { helperNumber } from './isa/helper-names.ts';
 import { LOWERINGS } from './isa/lower.ts';
 import { endBlock } from './isa/lower-common.ts';
 import { Translator } from './isa/translator.ts';
-import type { Jit } from './jit/jit.ts';
+import type { DecodedCode, Jit } from './jit/jit.ts';
 import { CODE, CODE_CHUNK_SHIFT, CODE_KEY, CODE_TLB, RAM_BASE, RECORD, STATE } from './layout.ts';
 import { ACCESS, type MemoryUnit } from './memory-unit.ts';
 import type { GroupMember, ProcessorGroup } from './processor-group.ts';
@@ -33,7 +33,7 @@ export interface CodeCacheOptions {
   readonly group: ProcessorGroup | undefined;
 }
 
-export class CodeCache implements CodeWatcher, GroupMember {
+export class CodeCache implements CodeWatcher, DecodedCode, GroupMember {
   readonly #kind: BlockKind;
   readonly #mmu: MemoryUnit;
   readonly #translator: Translator;
@@ -45,7 +45,7 @@ export class CodeCache implements CodeWatcher, GroupMember {
   readonly #hasCode: Uint8Array;
   readonly #crossing = new Uint8Array(32);
   /** Physical page that the second half of a page-crossing instruction came from, by record. */
-  readonly #secondPage = new Map<number, number>();
+  readonly secondPage = new Map<number, number>();
   /** Whether the invalidation under way has reached the page that code runs in. */
   #currentIsGone = false;
   readonly #group: ProcessorGroup | undefined;
@@ -77,9 +77,12 @@ export class CodeCache implements CodeWatcher, GroupMember {
 
   /** The block at a record of the page that runs has run often enough. */
   hot(record: number): void {
-    const table = this.#mmu.words[STATE.CODE_TABLE >> 2] as number;
-    const code = this.#byTable[(table - CODE.TABLES) / CODE.TABLE_SIZE];
+    const code = this.pageOf(this.#mmu.words[STATE.CODE_TABLE >> 2] as number);
     if (code !== undefined) this.#jit?.note(record, code);
+  }
+
+  pageOf(table: number): CodePage | undefined {
+    return this.#byTable[(table - CODE.TABLES) / CODE.TABLE_SIZE];
   }
 
   hasCode(physicalPage: number): boolean {
@@ -190,8 +193,7 @@ export class CodeCache implements CodeWatcher, GroupMember {
 
   /** As `lookup`, for a block of one instruction that nobody else runs. */
   lookupSingle(): number {
-    const { words } = this.#mmu;
-    const low = words[STATE.RIP >> 2] as number;
+    const low = this.#mmu.words[STATE.RIP >> 2] as number;
     const code = this.#enterPage();
     return code === null ? 0 : this.#translate(code, low & 0xfff, 'single');
   }
@@ -208,7 +210,7 @@ export class CodeCache implements CodeWatcher, GroupMember {
     const high = this.#mmu.highAfter(nextLow - 0x1000, words[(STATE.CODE_PAGE >> 2) + 1] as number, 0x1000);
     const physical = this.#mmu.translate(nextLow, high, ACCESS.FETCH | this.#mmu.userBit);
     if (physical < 0) return null;
-    if (this.#secondPage.get(record) === physical && this.#startUnchanged(physical)) return true;
+    if (this.secondPage.get(record) === physical && this.#startUnchanged(physical)) return true;
     const table = words[STATE.CODE_TABLE >> 2] as number;
     words[(table >> 2) + this.place(record)] = 0;
     return false;
@@ -244,7 +246,7 @@ export class CodeCache implements CodeWatcher, GroupMember {
       const entry = at >> 2;
       // No page begins at -1.
       if (words[entry] === -1) continue;
-      const code = this.#byTable[((words[entry + (CODE_TLB.TABLE >> 2)] as number) - CODE.TABLES) / CODE.TABLE_SIZE];
+      const code = this.pageOf(words[entry + (CODE_TLB.TABLE >> 2)] as number);
       if (code !== undefined && !this.#unchanged(code)) this.#invalidate(code.page);
     }
   }
@@ -256,7 +258,7 @@ export class CodeCache implements CodeWatcher, GroupMember {
     this.#mmu.bytes.fill(0, CODE.TABLES, CODE.TABLES + this.#pages.size * CODE.TABLE_SIZE);
     this.#pages.clear();
     this.#byTable.length = 0;
-    this.#secondPage.clear();
+    this.secondPage.clear();
     this.#translator.next = CODE.RECORDS;
     this.#jit?.forgetAll();
     this.#mmu.tlb.flush();
@@ -369,9 +371,7 @@ export class CodeCache implements CodeWatcher, GroupMember {
     words[STATE.CODE_CHANGED >> 2] = 1;
     let next = record;
     while (this.#places(next) === place) {
-      words[(next + RECORD.IMM) >> 2] = isBranchLink(words[next >> 2] as number)
-        ? 0
-        : (words[(next + RECORD.IMM) >> 2] as number);
+      if (isBranchLink(words[next >> 2] as number)) words[(next + RECORD.IMM) >> 2] = 0;
       next += CODE.RECORD_SIZE;
     }
     words[next >> 2] = HELPER;
@@ -481,7 +481,7 @@ export class CodeCache implements CodeWatcher, GroupMember {
     other.dependents.add(code);
     this.#mark(code, start, 4096);
     this.#mark(other, 0, Math.max(1, t.d.length - inFirst));
-    this.#secondPage.set(first, second);
+    this.secondPage.set(first, second);
     this.#keep(code, start, first, kind);
     return first;
   }

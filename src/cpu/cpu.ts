@@ -166,7 +166,8 @@ export class Cpu {
       code.hasDeferred = false;
       return EXIT.CONTINUE;
     };
-    const jit = new Jit({ memory, engine, imports, slowStore, nowMs: () => clock.nowNs() / 1e6 }, jitOptions);
+    const nowMs = () => clock.nowNs() / 1e6;
+    const jit = new Jit({ memory, engine, imports, slowStore, code, nowMs }, jitOptions);
     code.compileWith(jit);
     return jit;
   }

@@ -6,6 +6,10 @@ import { JIT_DEFAULTS, type Jit, type JitOptions } from './jit.ts';
 
 /** xor eax,eax; mov ecx,5000; L: add rax,rcx; mov [rsp-64],rax; mov rdx,[rsp-64]; imul rdx,rdx,3; dec rcx; jnz L; hlt */
 const LOOP = '31c0 b988130000 4801c8 48894424c0 488b5424c0 486bd203 48ffc9 75ea f4';
+/** mov ecx,5000; L: call FUNCTION; call FUNCTION; dec rcx; jnz L; hlt */
+const CALLS = 'b988130000 e8f20f0000 e8ed0f0000 48ffc9 75f1 f4';
+/** So near to the end of its page that its second instruction crosses it. */
+const FUNCTION = CODE_START + 0xffc;
 const LOOP_SUM = 12_502_500n;
 /** Short, for it is between slices that hot code is compiled. */
 const SLICE = 100;
@@ -107,6 +111,59 @@ describe('the compiler of hot code', () => {
     for (const each of [m, interpreted]) assert.equal(runToEnd(each).reason, 'halt');
     assert.equal(m.register(3), interpreted.register(3));
     assert.ok(m.jit.compiled > 0);
+  });
+
+  test('goes through calls of a function in another page and back without leaving', () => {
+    // mov ecx,5000; L: call F; call F; dec rcx; jnz L; hlt; at the end of the page, F: inc rax; add rbx,rax (across pages); ret
+    const [m, interpreted] = [machine(CALLS), createTestMachine(CALLS)];
+    for (const each of [m, interpreted]) {
+      each.cpu.mmu.writeRam(FUNCTION, Uint8Array.from(Buffer.from('48ffc0 4801c3 c3'.replaceAll(' ', ''), 'hex')));
+      for (const register of [0, 3]) each.setRegister(register, 0n);
+      assert.equal(runToEnd(each).reason, 'halt');
+    }
+    assert.deepEqual([m.register(0), m.register(3)], [10_000n, 50_005_000n]);
+    assert.equal(m.cpu.instructions, interpreted.cpu.instructions);
+    // A call and a return would look code up, and come to it by way of records.
+    assert.ok(m.jit.compiled >= 1);
+  });
+
+  test('a function in another page that is written anew is called as it is then', () => {
+    const m = machine(CALLS);
+    for (const [body, step] of [
+      ['48ffc0 4801c3 c3', 1n],
+      ['4883c007 4801c3 c3', 7n],
+    ] as const) {
+      m.cpu.mmu.writeRam(FUNCTION, Uint8Array.from(Buffer.from(body.replaceAll(' ', ''), 'hex')));
+      restart(m);
+      for (const register of [0, 3]) m.setRegister(register, 0n);
+      assert.equal(runToEnd(m).reason, 'halt');
+      assert.equal(m.register(0), 10_000n * step);
+    }
+    // Both times, for what was compiled had code of the page that changed.
+    assert.ok(m.jit.compiled >= 2);
+  });
+
+  test('a return to where nothing was called from leaves', () => {
+    // mov ecx,1000; L: call F; inc rax (skipped); dec ecx; jnz L; hlt; F: add qword [rsp],3; ret
+    const code = 'b9e8030000 e808000000 48ffc0 ffc9 75f4 f4 4883042403 c3';
+    const [m, interpreted] = [machine(code), createTestMachine(code)];
+    for (const each of [m, interpreted]) {
+      each.setRegister(0, 0n);
+      assert.equal(runToEnd(each).reason, 'halt');
+    }
+    assert.deepEqual([m.register(0), m.register(1), m.jit.compiled > 0], [0n, 0n, true]);
+    assert.equal(m.cpu.instructions, interpreted.cpu.instructions);
+  });
+
+  test('the jump of a switch goes to each of its cases', () => {
+    // mov ecx,3000; L: mov edx,ecx; and edx,1; lea rdx,[rip+A+8*rdx]: as lea rsi,[rip+A]; lea rsi,[rsi+8*rdx]; jmp rsi
+    // A: add rax,1; jmp N (padded to 8); B: add rbx,1; jmp N; N: dec ecx; jnz L; hlt
+    const code =
+      'b9b80b0000 89ca 83e201 488d3506000000 488d34d6 ffe6 4883c001 eb0a 9090 4883c301 eb02 9090 ffc9 75da f4';
+    const m = machine(code);
+    for (const register of [0, 3]) m.setRegister(register, 0n);
+    assert.equal(runToEnd(m).reason, 'halt');
+    assert.deepEqual([m.register(0), m.register(3), m.jit.compiled > 0], [1500n, 1500n, true]);
   });
 
   test('compiles each block as soon as it is decoded where it is told so', () => {

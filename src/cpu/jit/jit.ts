@@ -1,10 +1,10 @@
 /** The compiler of hot code: which blocks are compiled, when, and where what comes of it is kept. */
 import { type CodePage, isBranchLink } from '../code-page.ts';
 import type { Engine, EngineImports } from '../engine.ts';
-import { CODE, RECORD } from '../layout.ts';
+import { CODE, CODE_TLB, RECORD, STATE } from '../layout.ts';
 import { BLOCK, ENTER_REGION } from '../uops/control.ts';
 import { encodeRegions } from './region-compiler.ts';
-import { type Region, type RegionLimits, type RegionSource, regionAt } from './region-graph.ts';
+import { type Place, pageOf, type Region, type RegionLimits, type RegionSource, regionAt } from './region-graph.ts';
 
 export interface JitOptions {
   /** How often a block runs before it is compiled; 0 to compile each as soon as it is decoded. */
@@ -24,6 +24,26 @@ const BATCH_MAX = 32;
 interface HotBlock {
   readonly record: number;
   readonly code: CodePage;
+  /** Where its page was when it ran, and by which code TLB its neighbours are found. */
+  readonly pageLow: number;
+  readonly pageHigh: number;
+  readonly codeTlb: number;
+}
+
+interface CompiledRegion {
+  readonly record: number;
+  /** Its page, and then the others that it has code of. */
+  readonly pages: readonly CodePage[];
+  /** In the table of functions. */
+  readonly place: number;
+}
+
+/** What is kept of decoded code. */
+export interface DecodedCode {
+  /** The page that has this table. */
+  pageOf(table: number): CodePage | undefined;
+  /** By the first record of an instruction that ends in another page, that page's physical address. */
+  readonly secondPage: ReadonlyMap<number, number>;
 }
 
 export interface JitEnvironment {
@@ -32,6 +52,7 @@ export interface JitEnvironment {
   readonly imports: EngineImports;
   /** As of EngineImports, but says EXIT.CONTINUE, and stores nothing, where that would change code. */
   readonly slowStore: (record: number, sizeBytes: number) => number;
+  readonly code: DecodedCode;
   readonly nowMs: () => number;
 }
 
@@ -46,8 +67,9 @@ export class Jit {
   #hot: HotBlock[] = [];
   /** Places in the table that are free. */
   readonly #free: number[] = [];
-  /** By page, the places of its regions in the table and their records. */
-  readonly #regions = new Map<CodePage, Map<number, number>>();
+  /** By page, the regions that have code of it. */
+  readonly #regions = new Map<CodePage, Set<CompiledRegion>>();
+  readonly #code: DecodedCode;
   #regionCount = 0;
   /** For statistics: regions and bytes of WebAssembly made, and the time that it took. */
   compiled = 0;
@@ -55,7 +77,7 @@ export class Jit {
   compileMs = 0;
 
   constructor(environment: JitEnvironment, options: JitOptions) {
-    const { memory, engine, imports, slowStore, nowMs } = environment;
+    const { memory, engine, imports, slowStore, code, nowMs } = environment;
     this.options = options;
     this.#words = new Int32Array(memory.buffer);
     this.#halves = new Uint16Array(memory.buffer, 0, CODE.TABLES / 2);
@@ -66,15 +88,19 @@ export class Jit {
     const functions = { flags, carry, condition, slowLoad, slowLoadForWrite, slowStore, slowLocked, helper };
     this.#imports = { env: { memory, ...functions } };
     this.#nowMs = nowMs;
+    this.#code = code;
   }
 
   get hasWork(): boolean {
     return this.#hot.length > 0;
   }
 
-  /** A block of this page has run often enough. */
+  /** A block of this page, which code runs in now, has run often enough. */
   note(record: number, code: CodePage): void {
-    this.#hot.push({ record, code });
+    const words = this.#words;
+    const pageLow = words[STATE.CODE_PAGE >> 2] as number;
+    const pageHigh = words[(STATE.CODE_PAGE >> 2) + 1] as number;
+    this.#hot.push({ record, code, pageLow, pageHigh, codeTlb: words[STATE.CODE_TLB >> 2] as number });
   }
 
   /** Compiles what is hot; not while compiled code runs. */
@@ -88,7 +114,7 @@ export class Jit {
   #compileBatch(blocks: readonly HotBlock[]): void {
     const batch: { readonly block: HotBlock; readonly region: Region }[] = [];
     for (const block of blocks) {
-      const region = regionAt(this.#source(block.code), this.#offsetOf(block.record), this.options.limits);
+      const region = regionAt(this.#source(block), this.#offsetOf(block.record), this.options.limits);
       if (region !== null) batch.push({ block, region });
     }
     if (batch.length === 0) return;
@@ -98,7 +124,7 @@ export class Jit {
       views,
     );
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), this.#imports);
-    for (const [at, { block }] of batch.entries()) this.#enter(block, exports[at]);
+    for (const [at, { block, region }] of batch.entries()) this.#enter(block, region, exports[at]);
     this.compiled += batch.length;
     this.compiledBytes += bytes.length;
   }
@@ -107,58 +133,110 @@ export class Jit {
     return (this.#halves[(CODE.PLACES + ((record - CODE.RECORDS) >> 3)) >> 1] as number) & 0xfff;
   }
 
-  #source(code: CodePage): RegionSource {
-    const words = this.#words;
-    const coldest = this.options.threshold - Math.floor(this.options.threshold / WARM_PART);
+  #source(block: HotBlock): RegionSource {
     return {
-      words,
-      table: code.table,
+      words: this.#words,
+      tableOf: (pages) => this.#tableNear(block, pages),
+      secondTableOf: (record, pages) => this.#secondTable(block, record, pages),
+      warmIn: (pages) => this.#warmIn(this.#tableNear(block, pages), 4096 * pages),
       isBranch: isBranchLink,
-      isWarm: (record) =>
-        ((words[record >> 2] as number) & 0xffff) === ENTER_REGION ||
-        (words[(record + RECORD.IMM) >> 2] as number) <= coldest,
+      isWarm: (record) => this.#isWarm(record),
     };
   }
 
+  #isWarm(record: number): boolean {
+    const words = this.#words;
+    const operation = (words[record >> 2] as number) & 0xffff;
+    const { threshold } = this.options;
+    const coldest = threshold - Math.floor(threshold / WARM_PART);
+    return (
+      operation === ENTER_REGION || (operation === BLOCK && (words[(record + RECORD.IMM) >> 2] as number) <= coldest)
+    );
+  }
+
+  /** Places of warm blocks in a table whose page begins at a place. */
+  #warmIn(table: number, place: Place): Place[] {
+    const places: Place[] = [];
+    for (let offset = 0; table !== 0 && offset < 4096; offset++) {
+      const record = this.#words[(table >> 2) + offset] as number;
+      if (record !== 0 && this.#isWarm(record)) places.push(place + offset);
+    }
+    return places;
+  }
+
+  /** The table of the page so many pages after a block's, as the code TLB has them; 0 where it has none, or the block's own no more. */
+  #tableNear(block: HotBlock, pages: number): number {
+    const { table } = block.code;
+    if (pages === 0) return table;
+    return this.#tableInTlb(block, 0) === table ? this.#tableInTlb(block, pages) : 0;
+  }
+
+  /** The table of the page that the instruction which begins with a record, in the page before, ends in; 0 where that is not known. */
+  #secondTable(block: HotBlock, record: number, pages: number): number {
+    const physical = this.#code.secondPage.get(record);
+    const table = physical === undefined ? 0 : this.#tableNear(block, pages);
+    return table !== 0 && this.#code.pageOf(table)?.page === physical ? table : 0;
+  }
+
+  #tableInTlb({ pageLow, pageHigh, codeTlb }: HotBlock, pages: number): number {
+    const words = this.#words;
+    const sum = (pageLow >>> 0) + 4096 * pages;
+    const high = (pageHigh + Math.floor(sum / 2 ** 32)) | 0;
+    const entry = (codeTlb + (((sum >>> 12) & (CODE_TLB.ENTRIES - 1)) << CODE_TLB.ENTRY_SHIFT)) >> 2;
+    if (words[entry] !== (sum | 0) || words[entry + 1] !== high) return 0;
+    return words[entry + (CODE_TLB.TABLE >> 2)] as number;
+  }
+
+  #pagesOf(block: HotBlock, { blocks }: Region): readonly CodePage[] {
+    const pages = new Set([block.code]);
+    for (const { place } of blocks) {
+      const code = this.#code.pageOf(this.#tableNear(block, pageOf(place)));
+      if (code !== undefined) pages.add(code);
+    }
+    return [...pages];
+  }
+
   /** From now on whoever comes to the block runs the function. */
-  #enter({ record, code }: HotBlock, run: unknown): void {
+  #enter(block: HotBlock, region: Region, run: unknown): void {
+    const { record } = block;
     const place = this.#free.pop() ?? this.#table.grow(1);
     this.#table.set(place, run);
     this.#halves[record >> 1] = ENTER_REGION;
     this.#words[(record + RECORD.IMM) >> 2] = place;
-    const regions = this.#regions.get(code) ?? new Map<number, number>();
-    regions.set(record, place);
-    this.#regions.set(code, regions);
+    const compiled = { record, place, pages: this.#pagesOf(block, region) };
+    for (const page of compiled.pages) {
+      const regions = this.#regions.get(page) ?? new Set<CompiledRegion>();
+      this.#regions.set(page, regions.add(compiled));
+    }
     this.#regionCount++;
   }
 
-  /** The page's decoded code has been forgotten: nobody comes to its blocks any more. */
+  /** The page's decoded code has been forgotten: nobody comes to its blocks any more, and other pages' regions may not go on in them. */
   forget(code: CodePage): void {
     this.#hot = this.#hot.filter((hot) => hot.code !== code);
-    const regions = this.#regions.get(code);
-    if (regions === undefined) return;
-    for (const place of regions.values()) this.#release(place);
-    this.#regions.delete(code);
+    for (const region of this.#regions.get(code) ?? []) this.#giveUp(region);
   }
 
+  /** All decoded code has been forgotten. */
   forgetAll(): void {
     this.#hot = [];
-    for (const code of [...this.#regions.keys()]) this.forget(code);
+    this.#giveUpAll();
   }
 
   #giveUpAll(): void {
-    for (const regions of this.#regions.values()) {
-      for (const record of regions.keys()) {
-        this.#halves[record >> 1] = BLOCK;
-        this.#words[(record + RECORD.IMM) >> 2] = this.options.threshold;
-      }
-    }
-    const hot = this.#hot;
-    this.forgetAll();
-    this.#hot = hot;
+    for (const regions of this.#regions.values()) for (const region of regions) this.#giveUp(region);
   }
 
-  #release(place: number): void {
+  /** The block counts anew, if it still is one. */
+  #giveUp(region: CompiledRegion): void {
+    const { record, place, pages } = region;
+    this.#halves[record >> 1] = BLOCK;
+    this.#words[(record + RECORD.IMM) >> 2] = Math.max(1, this.options.threshold);
+    for (const page of pages) {
+      const regions = this.#regions.get(page);
+      regions?.delete(region);
+      if (regions?.size === 0) this.#regions.delete(page);
+    }
     this.#table.set(place, null);
     this.#free.push(place);
     this.#regionCount--;

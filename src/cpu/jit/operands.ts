@@ -1,10 +1,12 @@
 /** What registers micro-operations read and write, found out by running each emitter once over a record of nothing. */
-import { FunctionBuilder } from '#wasm/function-builder.ts';
-import { RECORD, type Size, STATE } from '../layout.ts';
+import { FunctionBuilder, type Label } from '#wasm/function-builder.ts';
+import { GPR, RECORD, type Size, STATE } from '../layout.ts';
 import { type AddressForm, Emit, INDEX_SCALE_SHIFT, type Slot, scratch } from '../uops/emit.ts';
 import { allUops, type Uop } from '../uops/registry.ts';
 
 export const REGISTERS = 16;
+/** Stands for what is no general register where memory is accessed through it. */
+export const OTHER_POINTER = REGISTERS;
 
 /** Fields of a record, as halves of it. */
 const FIELD: Readonly<Record<Slot, number>> = { a: RECORD.A >> 1, b: RECORD.B >> 1, c: RECORD.C >> 1 };
@@ -16,13 +18,19 @@ interface OperandUse {
   readonly written: Set<number>;
   registers: number;
   registersWritten: number;
+  /** Whether it accesses memory, and whether at an address that its fields give. */
+  accesses: boolean;
+  addresses: boolean;
 }
 
 const isRegister = (place: number): boolean => place >= STATE.GPR && place < STATE.GPR + 8 * REGISTERS;
 const bitOf = (place: number): number => (isRegister(place) ? 1 << (place >> 3) : 0);
 
 class Probe extends Emit {
-  readonly use: OperandUse = { fields: new Set(), written: new Set(), registers: 0, registersWritten: 0 };
+  readonly use: OperandUse = {
+    ...{ fields: new Set<number>(), written: new Set<number>(), registers: 0, registersWritten: 0 },
+    ...{ accesses: false, addresses: false },
+  };
 
   override read(slot: Slot, size: Size): FunctionBuilder {
     this.use.fields.add(FIELD[slot]);
@@ -40,7 +48,13 @@ class Probe extends Emit {
     super.write(slot, size, value);
   }
 
+  protected override lookup(sizeBytes: number, write: boolean, found: Label): void {
+    this.use.accesses = true;
+    super.lookup(sizeBytes, write, found);
+  }
+
   override address(form: AddressForm): FunctionBuilder {
+    this.use.addresses = true;
     if (form === 'bx') this.use.fields.add(FIELD.c);
     return super.address(form);
   }
@@ -92,12 +106,26 @@ function probe(uop: Uop): OperandUse {
 
 const uses: OperandUse[] = [];
 
+function useOf(operation: number): OperandUse {
+  uses[operation] ??= probe(allUops()[operation] as Uop);
+  return uses[operation];
+}
+
+/** The general register that memory is accessed through from an operand's place, or OTHER_POINTER. */
+export const pointerOf = (place: number): number => (isRegister(place) ? place >> 3 : OTHER_POINTER);
+
+/** What a record's micro-operation accesses memory through, which is the stack pointer where its fields give no address; -1 if it does not. */
+export function pointerOfRecord(halves: Uint16Array, record: number): number {
+  const first = record >> 1;
+  const use = useOf(halves[first] as number);
+  if (!use.accesses) return -1;
+  return pointerOf(use.addresses ? (halves[first + FIELD.b] as number) : GPR.RSP);
+}
+
 /** General registers that a record's micro-operation uses, and those of them that it writes, each a set of bits. */
 export function registersOf(halves: Uint16Array, record: number): readonly [used: number, written: number] {
   const first = record >> 1;
-  const operation = halves[first] as number;
-  uses[operation] ??= probe(allUops()[operation] as Uop);
-  const use = uses[operation];
+  const use = useOf(halves[first] as number);
   let [used, written] = [use.registers, use.registersWritten];
   for (const field of use.fields) {
     // An index register has its scale above.

@@ -2,12 +2,12 @@
 import type { FunctionBuilder, Label } from '#wasm/function-builder.ts';
 import { ModuleBuilder } from '#wasm/module-builder.ts';
 import { CODE, EXIT } from '../layout.ts';
-import { CALL, CMP_JCC, CMP_JCC_IMM, HELPER, TEST_JCC, TEST_JCC_IMM } from '../uops/control.ts';
+import { CMP_JCC, CMP_JCC_IMM, HELPER, TEST_JCC, TEST_JCC_IMM } from '../uops/control.ts';
 import type { Routines } from '../uops/emit.ts';
 import { allUops } from '../uops/registry.ts';
-import { registersOf } from './operands.ts';
+import { pointerOfRecord, registersOf } from './operands.ts';
 import { RegionEmit } from './region-emit.ts';
-import type { Region, RegionBlock } from './region-graph.ts';
+import { offsetIn, type Place, pageOf, type Region, type RegionBlock } from './region-graph.ts';
 
 /** What compiled code imports from module `env`, besides `memory`: functions with their parameters and results. */
 const IMPORTS = {
@@ -50,14 +50,14 @@ class RegionWriter {
     this.#region = region;
     this.#views = views;
     this.#f = f;
-    const [used, written] = this.#registers();
+    const { used, written, pointers } = this.#operands();
     this.#e = new RegionEmit({
       f,
       view: views.view,
       routines,
-      used,
-      written,
+      ...{ used, written, pointers },
       branch: (record, target) => this.#branch(record, target),
+      goIndirect: () => this.#goIndirect(),
     });
     this.#children = region.blocks.map(() => []);
     region.dominators.forEach((dominator, block) => {
@@ -71,16 +71,19 @@ class RegionWriter {
     this.#e.end();
   }
 
-  #registers(): readonly [used: number, written: number] {
-    let [used, written] = [0, 0];
+  #operands(): { readonly used: number; readonly written: number; readonly pointers: number } {
+    const { halves } = this.#views;
+    let [used, written, pointers] = [0, 0, 0];
     for (const { first, end } of this.#region.blocks) {
       for (let record = first; record < end; record += CODE.RECORD_SIZE) {
-        const [u, w] = registersOf(this.#views.halves, record);
+        const [u, w] = registersOf(halves, record);
         used |= u;
         written |= w;
+        const pointer = pointerOfRecord(halves, record);
+        if (pointer >= 0) pointers |= 1 << pointer;
       }
     }
-    return [used, written];
+    return { used, written, pointers };
   }
 
   /** A block and all that it dominates. */
@@ -102,10 +105,11 @@ class RegionWriter {
   }
 
   #block(at: number): void {
-    const { first, end } = this.#region.blocks[at] as RegionBlock;
+    const { place: begin, entry, endsIn, first, end } = this.#region.blocks[at] as RegionBlock;
     const { halves } = this.#views;
     this.#current = at;
-    this.#e.beginBlock();
+    this.#e.beginBlock(pageOf(begin));
+    if (endsIn !== 0) this.#e.leaveUnlessMapped(pageOf(begin) + 1, endsIn, entry);
     let place = -1;
     for (let record = first; record < end; record += CODE.RECORD_SIZE) {
       const placeNow = halves[(CODE.PLACES + ((record - CODE.RECORDS) >> 3)) >> 1] as number;
@@ -118,19 +122,54 @@ class RegionWriter {
     }
   }
 
+  /** The way to an offset, in or out of the page, of the block that a branch ends. */
   #branch(record: number, target: number): void {
-    const { index } = this.#region;
-    // What is called comes back through an address, from wherever.
-    const isCall = this.#views.halves[record >> 1] === CALL;
-    const to = isCall ? undefined : index.get(target);
-    const loop = to === undefined ? undefined : this.#loops.get(to);
-    const label = to === undefined ? undefined : this.#labels.get(to);
-    if (to !== undefined && loop !== undefined && to <= this.#current) {
-      this.#e.leaveWithoutBudget(record);
-      this.#f.br(loop);
-    } else if (to !== undefined && label !== undefined && to > this.#current) this.#f.br(label);
+    const { place } = this.#region.blocks[this.#current] as RegionBlock;
+    const to = place - offsetIn(place) + target;
+    if (this.#isWithin(to)) this.#go(to, () => this.#e.leave(EXIT.DIRECT, record));
     // Beyond the region; or back to where control has not necessarily come from.
     else this.#e.leave(EXIT.DIRECT, record);
+  }
+
+  /** The ways of a return or an indirect jump to where it may go within the region. */
+  #goIndirect(): void {
+    const { indirectTo } = this.#region.blocks[this.#current] as RegionBlock;
+    const places = indirectTo.filter((place) => this.#isWithin(place));
+    if (places.length > 0) this.#e.measure();
+    this.#search(places.toSorted((a, b) => a - b));
+  }
+
+  #search(places: readonly Place[]): void {
+    if (places.length <= 2) {
+      for (const place of places) {
+        this.#e.goesTo('i64.eq', place).if();
+        this.#go(place, () => this.#e.leaveIndirect());
+        this.#f.end();
+      }
+      return;
+    }
+    const middle = places.length >> 1;
+    this.#e.goesTo('i64.lt_s', places[middle] as Place).if();
+    this.#search(places.slice(0, middle));
+    this.#f.else();
+    this.#search(places.slice(middle));
+    this.#f.end();
+  }
+
+  /** Whether control may go from the current block to this place without leaving the region. */
+  #isWithin(place: Place): boolean {
+    const to = this.#region.index.get(place);
+    return to !== undefined && (to <= this.#current ? this.#loops : this.#labels).has(to);
+  }
+
+  #go(place: Place, leave: () => void): void {
+    const to = this.#region.index.get(place) as number;
+    const block = this.#region.blocks[to] as RegionBlock;
+    const from = this.#region.blocks[this.#current] as RegionBlock;
+    const isBack = to <= this.#current;
+    if (isBack) this.#e.unlessBudget(leave);
+    if (pageOf(place) !== pageOf(from.place)) this.#e.enterPage(place, block.entry, leave);
+    this.#f.br((isBack ? this.#loops : this.#labels).get(to) as Label);
   }
 }
 

@@ -1,9 +1,11 @@
 /** The interface of emitters with a record's operands as constants, and general registers and flags in locals. */
 import type { FunctionBuilder, Label, Local } from '#wasm/function-builder.ts';
-import { CC, CODE, ccOp, EXIT, RECORD, type Size, STATE } from '../layout.ts';
+import { CC, CODE, CODE_TLB, ccOp, EXIT, GPR, RECORD, type Size, STATE } from '../layout.ts';
 import { type AddressForm, Emit, INDEX_SCALE_SHIFT, type Routines, type Slot, scratch } from '../uops/emit.ts';
-import { REGISTERS } from './operands.ts';
+import { KnownPages } from './known-pages.ts';
+import { pointerOf, REGISTERS } from './operands.ts';
 import { RegionFlags } from './region-flags.ts';
+import { offsetIn, type Place, pageOf } from './region-graph.ts';
 
 const FIELD: Readonly<Record<Slot, number>> = { a: RECORD.A, b: RECORD.B, c: RECORD.C };
 const LOAD_ZERO = ['i64.load8_u', 'i64.load16_u', 'i64.load32_u', 'i64.load'] as const;
@@ -21,8 +23,12 @@ export interface RegionEmitOptions {
   /** General registers that the region uses and writes, as sets of bits. */
   readonly used: number;
   readonly written: number;
+  /** Through what it accesses memory, as KnownPages has it. */
+  readonly pointers: number;
   /** Emits the way to the code at this offset of the page from a branch record. */
   readonly branch: (record: number, target: number) => void;
+  /** Emits the ways of a return or an indirect jump that stay in the region. */
+  readonly goIndirect: () => void;
 }
 
 export class RegionEmit extends Emit {
@@ -32,12 +38,23 @@ export class RegionEmit extends Emit {
   readonly #registers: readonly Local[];
   readonly #temporaries: readonly Local[];
   readonly #flags: RegionFlags;
+  readonly #known: KnownPages;
   readonly #branch: (record: number, target: number) => void;
+  readonly #goIndirect: () => void;
   readonly #budget: Local;
   readonly #rip: Local;
+  /** Virtual address of the page that the region was entered in, and the place that an indirect branch goes to. */
+  readonly #base: Local;
+  readonly #place: Local;
   readonly #code: Local;
+  /** An entry of the code TLB. */
+  readonly #entry: Local;
   readonly #exitRecord: Local;
   readonly #exit: Label;
+  /** By how many pages the block is away from where the region was entered. */
+  #page = 0;
+  /** What the record accesses memory through. */
+  #pointer = 0;
   /** The record that is being emitted, and how deep its code began. */
   #at = 0;
   #depth = 0;
@@ -69,9 +86,14 @@ export class RegionEmit extends Emit {
     this.#used = used;
     this.#written = written;
     this.#branch = options.branch;
+    this.#goIndirect = options.goIndirect;
     this.#registers = Array.from({ length: REGISTERS }, (_, n) => ((used >> n) & 1 ? f.local('i64') : -1));
     this.#temporaries = Array.from({ length: TEMPORARIES }, () => f.local('i64'));
     this.#flags = new RegionFlags(f, routines);
+    this.#known = new KnownPages(f, options.pointers);
+    this.#base = f.local('i64');
+    this.#place = f.local('i64');
+    this.#entry = f.local('i32');
     [this.#budget, this.#rip, this.#code, this.#exitRecord] = [budget, rip, code, exitRecord];
     this.#exit = exit;
   }
@@ -81,7 +103,9 @@ export class RegionEmit extends Emit {
     const { f } = this;
     this.#loadState();
     this.reloadTlb();
+    this.#known.forget();
     f.i32(0).mem('i32.load', STATE.BUDGET).set(this.#budget);
+    f.i32(0).mem('i64.load', STATE.CODE_PAGE).set(this.#base);
     const exit = f.block();
     if (exit.depth !== this.#exit.depth) throw new Error('a region begins at the start of its function');
   }
@@ -96,8 +120,9 @@ export class RegionEmit extends Emit {
     f.get(this.#code);
   }
 
-  /** What comes may be reached from elsewhere. */
-  beginBlock(): void {
+  /** What comes, in the page so many pages after the entry's, may be reached from elsewhere. */
+  beginBlock(page: number): void {
+    this.#page = page;
     this.#flags.known = undefined;
     this.#inLocals = 0;
   }
@@ -105,6 +130,7 @@ export class RegionEmit extends Emit {
   beginRecord(record: number, forgetsTemporaries: boolean): void {
     this.#at = record;
     this.#depth = this.f.depth;
+    this.#pointer = pointerOf(GPR.RSP);
     if (forgetsTemporaries) this.#inLocals = 0;
   }
 
@@ -114,11 +140,71 @@ export class RegionEmit extends Emit {
     this.f.i32(code).set(this.#code).i32(record).set(this.#exitRecord).br(this.#exit);
   }
 
-  /** Leaves at a branch unless there is budget left. */
-  leaveWithoutBudget(record: number): void {
+  /** Leaves at an indirect branch. */
+  leaveIndirect(): void {
+    this.f.i32(0).get(this.#rip).mem('i64.store', STATE.RIP);
+    this.leave(EXIT.INDIRECT, this.#at);
+  }
+
+  unlessBudget(leave: () => void): void {
     this.f.get(this.#budget).i32(0).op('i32.lt_s').if();
-    this.leave(EXIT.DIRECT, record);
+    leave();
     this.f.end();
+  }
+
+  /** Computes the place that an indirect branch goes to. */
+  measure(): void {
+    this.f.get(this.#rip).get(this.#base).op('i64.sub').set(this.#place);
+  }
+
+  /** Compares that with a place. */
+  goesTo(comparison: 'i64.eq' | 'i64.lt_s', place: Place): FunctionBuilder {
+    return this.f.get(this.#place).i64(BigInt(place)).op(comparison);
+  }
+
+  /** Goes on in another page; unless that is mapped there no more, or its code has changed: as a look-up in the code TLB finds it. */
+  enterPage(place: Place, record: number, leave: () => void): void {
+    const { f } = this;
+    this.#tableOf(pageOf(place), leave);
+    f.get(this.#entry)
+      .mem('i32.load', 4 * offsetIn(place))
+      .i32(record)
+      .op('i32.ne')
+      .if();
+    leave();
+    f.end();
+    f.i32(0).get(this.#entry).mem('i32.store', STATE.CODE_TABLE);
+    f.i32(0);
+    this.#pageAt(pageOf(place)).mem('i64.store', STATE.CODE_PAGE);
+  }
+
+  /** Before an instruction that ends in another page: leaves with this record where that is not known to be the one with this table. */
+  leaveUnlessMapped(page: number, table: number, record: number): void {
+    const leave = (): void => this.leave(EXIT.CONTINUE, record);
+    this.#tableOf(page, leave);
+    this.f.get(this.#entry).i32(table).op('i32.ne').if();
+    leave();
+    this.f.end();
+  }
+
+  /** Finds the table of a page in the code TLB. */
+  #tableOf(page: number, leave: () => void): void {
+    const { f } = this;
+    this.#pageAt(page).op('i32.wrap_i64');
+    f.i32(12 - CODE_TLB.ENTRY_SHIFT).op('i32.shr_u');
+    f.i32((CODE_TLB.ENTRIES - 1) << CODE_TLB.ENTRY_SHIFT).op('i32.and');
+    f.i32(0).mem('i32.load', STATE.CODE_TLB).op('i32.add').tee(this.#entry);
+    f.mem('i64.load', CODE_TLB.PAGE);
+    this.#pageAt(page).op('i64.ne').if();
+    leave();
+    f.end();
+    f.get(this.#entry).mem('i32.load', CODE_TLB.TABLE).set(this.#entry);
+  }
+
+  /** Virtual address of a page of the region. */
+  #pageAt(page: number): FunctionBuilder {
+    this.f.get(this.#base);
+    return page === 0 ? this.f : this.f.i64(4096n * BigInt(page)).op('i64.add');
   }
 
   /** After a helper: leaves with the record after this one where the code that runs has changed. */
@@ -187,6 +273,7 @@ export class RegionEmit extends Emit {
   override readAt(offset: number, size: Size, signed = false): FunctionBuilder {
     const { f } = this;
     if (offset === STATE.ZERO) return f.i64(0n);
+    if (offset === STATE.CODE_PAGE && size === 3) return this.#pageAt(this.#page);
     const local = this.#localAt(offset);
     if (local === undefined) return f.i32(0).mem((signed ? LOAD_SIGNED : LOAD_ZERO)[size], offset);
     f.get(local);
@@ -262,6 +349,7 @@ export class RegionEmit extends Emit {
 
   override address(form: AddressForm): FunctionBuilder {
     const { f } = this;
+    this.#pointer = pointerOf(this.#field('b'));
     this.read('b', 3);
     if (this.#low !== 0) f.i64(BigInt(this.#low)).op('i64.add');
     if (form === 'bx') {
@@ -326,6 +414,7 @@ export class RegionEmit extends Emit {
     this.#spillTemporaries();
     super.callHelper(number);
     this.#flags.known = undefined;
+    this.#known.forget();
     this.#loadState();
     this.#eachTemporary((local, place) => this.f.i32(0).mem('i64.load', place).set(local));
     return this.f;
@@ -350,8 +439,8 @@ export class RegionEmit extends Emit {
   }
 
   override takeIndirect(): void {
-    this.f.i32(0).get(this.#rip).mem('i64.store', STATE.RIP);
-    this.leave(EXIT.INDIRECT, this.#at);
+    this.#goIndirect();
+    this.leaveIndirect();
   }
 
   /** Rare, and it may change code. */
@@ -362,6 +451,19 @@ export class RegionEmit extends Emit {
   /** A store that would change code is left to the interpreter: its routine says so, and temporaries must be found. */
   protected override beforeSlowAccess(): void {
     this.#spillTemporaries();
+  }
+
+  protected override afterSlowAccess(): void {
+    this.#known.forget();
+  }
+
+  protected override lookup(sizeBytes: number, write: boolean, found: Label): void {
+    this.#known.lookup(this.#pointer, sizeBytes, write, { address: this.s.x0, place: this.s.y1, found });
+    super.lookup(sizeBytes, write, found);
+  }
+
+  protected override afterHit(): void {
+    this.#known.learn(this.#pointer, this.s.y0);
   }
 
   #spillTemporaries(): void {

@@ -1,5 +1,5 @@
-/** Decoded blocks of one page that are reached from one of them, and how control flows between them. */
-import { CODE, RECORD } from '../layout.ts';
+/** Decoded blocks that are reached from one of them, in its page and others, and how control flows between them. */
+import { CODE, RECORD, STATE } from '../layout.ts';
 import { BLOCK, CALL, CALL_INDIRECT, ENTER_REGION, JMP, JMP_INDIRECT, RET } from '../uops/control.ts';
 
 export interface RegionLimits {
@@ -7,85 +7,197 @@ export interface RegionLimits {
   readonly records: number;
 }
 
+/**
+ * Where code is: its distance from the beginning of the page of the region's entry, in virtual addresses. So places are the same in each address
+ * space that has the region's pages side by side.
+ */
+export type Place = number;
+
+/** By how many pages a place is away from the entry's. */
+export const pageOf = (place: Place): number => place >> 12;
+export const offsetIn = (place: Place): number => place & 0xfff;
+
 /** A block as it was decoded: one way in, at its first record. */
 export interface RegionBlock {
-  /** Of its first instruction in the page. */
-  readonly offset: number;
-  /** Behind the record that counts. */
+  /** Of its first instruction. */
+  readonly place: Place;
+  /** The record that counts, by which others know the block; or that looks whether the page is there that its instruction ends in. */
+  readonly entry: number;
+  /** The table of that page, or 0. */
+  readonly endsIn: number;
+  /** Behind that record. */
   readonly first: number;
   /** Behind its last record. */
   readonly end: number;
-  /** Page offsets that its branches go to, whether or not there is a block. Calls are not among them: they leave. */
-  readonly targets: readonly number[];
+  /** Where its direct branches and its direct call go, whether or not there is a block. */
+  readonly targets: readonly Place[];
+  /** Where a direct call at its end comes back to. */
+  readonly comesBackTo: Place | undefined;
+  /** The operation at its end. */
+  readonly last: number;
+  /** Where the return or the indirect jump at its end may go to, as far as that is in the region. */
+  readonly indirectTo: Place[];
 }
 
 export interface Region {
   /** In reverse postorder: the entry is first, and whatever a block dominates comes after it. */
   readonly blocks: readonly RegionBlock[];
-  /** By page offset, the place in `blocks`. */
-  readonly index: ReadonlyMap<number, number>;
+  /** Where each is in `blocks`. */
+  readonly index: ReadonlyMap<Place, number>;
   /** The block that all ways to a block go through last; of the entry itself. */
   readonly dominators: readonly number[];
   /** Blocks that a block later in the order, which they dominate, goes back to. */
   readonly loops: ReadonlySet<number>;
 }
 
-/** What the graph is made from: records, and where blocks of the page begin. */
+/** What the graph is made from: records, and where blocks begin. */
 export interface RegionSource {
   readonly words: Int32Array;
-  readonly table: number;
+  /** The table of the page so many pages after the entry's; 0 where it has none. */
+  tableOf(pages: number): number;
+  /** As `tableOf`, of the page that the instruction which begins with this record ends in, if it does. */
+  secondTableOf(record: number, pages: number): number;
+  /** Where indirect jumps in the page so many pages after the entry's may go: warm blocks. */
+  warmIn(pages: number): readonly Place[];
   /** Whether a record is a direct branch. */
   isBranch(operation: number): boolean;
   /** Whether a block that begins with this record is to be a part. */
   isWarm(record: number): boolean;
 }
 
+/** A return looks for so many places at most, an indirect jump for so many. */
+const RETURNS_MAX = 8;
+const JUMPS_MAX = 32;
 const ENDS: ReadonlySet<number> = new Set([JMP, CALL, CALL_INDIRECT, JMP_INDIRECT, RET]);
 
-function scan({ words, isBranch }: RegionSource, offset: number, entry: number): RegionBlock {
-  const targets: number[] = [];
-  let record = entry + CODE.RECORD_SIZE;
-  for (;;) {
+interface Entry {
+  readonly entry: number;
+  readonly endsIn: number;
+}
+
+function scan({ words, isBranch }: RegionSource, place: Place, { entry, endsIn }: Entry): RegionBlock {
+  const targets: Place[] = [];
+  const page = place - offsetIn(place);
+  const first = entry + CODE.RECORD_SIZE;
+  for (let record = first; ; record += CODE.RECORD_SIZE) {
     const operation = (words[record >> 2] as number) & 0xffff;
-    if (isBranch(operation) && operation !== CALL) targets.push(words[(record + RECORD.IMM_HIGH) >> 2] as number);
-    record += CODE.RECORD_SIZE;
-    if (ENDS.has(operation)) return { offset, first: entry + CODE.RECORD_SIZE, end: record, targets };
+    if (isBranch(operation)) targets.push(page + (words[(record + RECORD.IMM_HIGH) >> 2] as number));
+    if (!ENDS.has(operation)) continue;
+    const after = (words[(record + RECORD.B) >> 2] as number) & 0xffff;
+    const comesBackTo = operation === CALL ? page + after : undefined;
+    const end = record + CODE.RECORD_SIZE;
+    return { place, entry, endsIn, first, end, targets, comesBackTo, last: operation, indirectTo: [] };
   }
 }
 
-/** The record that a block begins with, or 0. */
-function entryAt({ words, table }: RegionSource, offset: number): number {
-  if (offset < 0 || offset >= CODE.TABLE_SIZE / 4) return 0;
-  const record = words[(table >> 2) + offset] as number;
-  const operation = record === 0 ? 0 : (words[record >> 2] as number) & 0xffff;
-  return operation === BLOCK || operation === ENTER_REGION ? record : 0;
+/** How a block that can be a part begins. */
+function entryAt(source: RegionSource, place: Place): Entry | undefined {
+  const { words } = source;
+  const table = source.tableOf(pageOf(place));
+  const entry = table === 0 ? 0 : (words[(table >> 2) + offsetIn(place)] as number);
+  const operation = entry === 0 ? 0 : (words[entry >> 2] as number) & 0xffff;
+  if (operation === BLOCK || operation === ENTER_REGION) return source.isWarm(entry) ? { entry, endsIn: 0 } : undefined;
+  const endsIn = entry === 0 ? 0 : source.secondTableOf(entry, pageOf(place) + 1);
+  return endsIn === 0 ? undefined : { entry, endsIn };
 }
 
-/** Warm blocks that are reached from the one at this page offset, nearest first, as many as the limits allow. */
-function collect(source: RegionSource, offset: number, limits: RegionLimits): Map<number, RegionBlock> {
-  const found = new Map<number, RegionBlock>();
-  const waiting = [offset];
+/**
+ * Whether the jump at the end of a block may be one of a switch: it has its address from a register or a table, not from a word that code
+ * addresses, as stubs of dynamic linking do.
+ */
+function isSwitch({ words }: RegionSource, { last, end }: RegionBlock): boolean {
+  if (last !== JMP_INDIRECT) return false;
+  const base = (words[(end - 2 * CODE.RECORD_SIZE + RECORD.B) >> 2] as number) & 0xffff;
+  return base !== STATE.CODE_PAGE;
+}
+
+/** Blocks of its page and of those beside it that the jump of a switch may go to, nearest first. */
+function jumpsOf({ warmIn }: RegionSource, { place }: RegionBlock): Place[] {
+  const distance = (other: Place): number => Math.abs(other - place);
+  const page = pageOf(place);
+  return [page - 1, page, page + 1]
+    .flatMap((near) => warmIn(near))
+    .toSorted((a, b) => distance(a) - distance(b))
+    .slice(0, JUMPS_MAX);
+}
+
+/** Warm blocks that are reached from the one at this offset of the entry's page, nearest first, as many as the limits allow. */
+function collect(source: RegionSource, offset: number, limits: RegionLimits): Map<Place, RegionBlock> {
+  const found = new Map<Place, RegionBlock>();
+  const waiting: Place[] = [offset];
+  const switches: RegionBlock[] = [];
   let records = 0;
-  for (let next = waiting.shift(); next !== undefined && found.size < limits.blocks; next = waiting.shift()) {
-    if (found.has(next)) continue;
-    const entry = entryAt(source, next);
-    if (entry === 0 || (next !== offset && !source.isWarm(entry))) continue;
-    const block = scan(source, next, entry);
+  const add = (place: Place): void => {
+    const entry = found.has(place) ? undefined : entryAt(source, place);
+    if (entry === undefined) return;
+    const block = scan(source, place, entry);
     records += (block.end - block.first) / CODE.RECORD_SIZE;
-    if (found.size > 0 && records > limits.records) break;
-    found.set(next, block);
+    if (found.size > 0 && records > limits.records) return;
+    found.set(place, block);
     waiting.push(...block.targets);
+    if (block.comesBackTo !== undefined) waiting.push(block.comesBackTo);
+    if (isSwitch(source, block)) switches.push(block);
+  };
+  while (found.size < limits.blocks && records <= limits.records) {
+    const next = waiting.shift();
+    if (next !== undefined) add(next);
+    else {
+      // Only when all else is there: most of what they go to has been found, then.
+      const block = switches.pop();
+      if (block === undefined) break;
+      block.indirectTo.push(...jumpsOf(source, block));
+      waiting.push(...block.indirectTo);
+    }
   }
   return found;
 }
 
-function reversePostorder(blocks: ReadonlyMap<number, RegionBlock>, start: number): RegionBlock[] {
+/** The returns of a function that begins at a place: what it calls comes back to it. */
+function returnsOf(blocks: ReadonlyMap<Place, RegionBlock>, start: Place): RegionBlock[] {
+  const returns: RegionBlock[] = [];
+  const seen = new Set<Place>();
+  const waiting: Place[] = [start];
+  for (let place = waiting.pop(); place !== undefined; place = waiting.pop()) {
+    const block = blocks.get(place);
+    if (block === undefined || seen.has(place)) continue;
+    seen.add(place);
+    if (block.last === RET) returns.push(block);
+    // The call is the last of its branches.
+    if (block.comesBackTo === undefined) waiting.push(...successorsOf(block));
+    else waiting.push(...block.targets.slice(0, -1), block.comesBackTo);
+  }
+  return returns;
+}
+
+/** Says of each return which calls of the region it may come back from. */
+function matchReturns(blocks: ReadonlyMap<Place, RegionBlock>): void {
+  const callers = new Map<Place, Place[]>();
+  for (const { comesBackTo, targets } of blocks.values()) {
+    const callee = targets[targets.length - 1];
+    if (comesBackTo === undefined || callee === undefined || !blocks.has(comesBackTo)) continue;
+    callers.set(callee, [...(callers.get(callee) ?? []), comesBackTo]);
+  }
+  for (const [callee, places] of callers) {
+    for (const { indirectTo } of returnsOf(blocks, callee)) {
+      for (const place of places) {
+        if (indirectTo.length < RETURNS_MAX && !indirectTo.includes(place)) indirectTo.push(place);
+      }
+    }
+  }
+}
+
+/** Where control may go from a block without leaving the region. */
+const successorsOf = ({ targets, indirectTo }: RegionBlock): readonly Place[] =>
+  indirectTo.length === 0 ? targets : [...targets, ...indirectTo];
+
+function reversePostorder(blocks: ReadonlyMap<Place, RegionBlock>, start: Place): RegionBlock[] {
   const order: RegionBlock[] = [];
-  const seen = new Set<number>([start]);
-  const stack = [{ block: blocks.get(start) as RegionBlock, next: 0 }];
+  const seen = new Set<Place>([start]);
+  const entered = (block: RegionBlock) => ({ block, successors: successorsOf(block), next: 0 });
+  const stack = [entered(blocks.get(start) as RegionBlock)];
   while (stack.length > 0) {
     const top = stack[stack.length - 1] as (typeof stack)[number];
-    const target = top.block.targets[top.next++];
+    const target = top.successors[top.next++];
     if (target === undefined) {
       order.push(top.block);
       stack.pop();
@@ -94,7 +206,7 @@ function reversePostorder(blocks: ReadonlyMap<number, RegionBlock>, start: numbe
     const block = blocks.get(target);
     if (block === undefined || seen.has(target)) continue;
     seen.add(target);
-    stack.push({ block, next: 0 });
+    stack.push(entered(block));
   }
   return order.reverse();
 }
@@ -130,15 +242,16 @@ export function isDominated(dominators: readonly number[], block: number, by: nu
   return at === by;
 }
 
-/** The region whose entry is the block at this page offset; null where there is none. */
+/** The region whose entry is the block at this offset of its page; null where there is none. */
 export function regionAt(source: RegionSource, offset: number, limits: RegionLimits): Region | null {
   const found = collect(source, offset, limits);
   if (found.size === 0) return null;
+  matchReturns(found);
   const blocks = reversePostorder(found, offset);
-  const index = new Map(blocks.map((block, at) => [block.offset, at]));
+  const index = new Map(blocks.map((block, at) => [block.place, at]));
   const predecessors: number[][] = blocks.map(() => []);
   blocks.forEach((block, at) => {
-    for (const target of block.targets) {
+    for (const target of successorsOf(block)) {
       const to = index.get(target);
       if (to !== undefined) (predecessors[to] as number[]).push(at);
     }

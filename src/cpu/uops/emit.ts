@@ -352,33 +352,33 @@ export class Emit {
    */
   hostLoad(sizeBytes: number, write = false): void {
     const { f, s } = this;
-    this.#lookup(sizeBytes, write);
-    f.if();
-    this.#hostPlace();
-    f.set(s.y1).else();
+    const found = f.block();
+    this.lookup(sizeBytes, write, found);
     this.setState64(STATE.ADDRESS, () => f.get(s.x0));
     this.here().i32(sizeBytes);
     f.call(write ? this.routines.slowLoadForWrite : this.routines.slowLoad)
       .tee(s.y1)
       .op('i32.eqz');
     this.stopIf(STOP.FAULT);
+    this.afterSlowAccess();
     f.end();
   }
 
   /** Stores to the virtual address in x0; `fast` stores to the place in y1, `slow` puts the value at STATE.BOUNCE. */
   hostStore(sizeBytes: number, store: (place: () => void, offset: number) => void): void {
     const { f, s } = this;
-    this.#lookup(sizeBytes, true);
-    f.if();
-    this.#hostPlace();
-    f.set(s.y1);
-    store(() => f.get(s.y1), 0);
-    f.else();
+    const done = f.block();
+    const found = f.block();
+    this.lookup(sizeBytes, true, found);
     this.beforeSlowAccess();
     this.setState64(STATE.ADDRESS, () => f.get(s.x0));
     store(() => f.i32(0), STATE.BOUNCE);
     this.here().i32(sizeBytes).call(this.routines.slowStore).set(s.y1);
     this.stopWith(s.y1);
+    this.afterSlowAccess();
+    f.br(done);
+    f.end();
+    store(() => f.get(s.y1), 0);
     f.end();
   }
 
@@ -388,7 +388,7 @@ export class Emit {
    */
   hostLocked(size: Size, what: number, spill: () => void): void {
     const { f, s } = this;
-    this.#lookup(1 << size, true);
+    this.#isInTlb(1 << size, true);
     if (size > 0) {
       const unaligned = BigInt((1 << size) - 1);
       f.get(s.x0).i64(unaligned).op('i64.and').op('i64.eqz').op('i32.and');
@@ -426,8 +426,24 @@ export class Emit {
   /** Called where a store goes to its routine. */
   protected beforeSlowAccess(): void {}
 
+  /** Called where an access has been done by its routine: the TLB may have changed. */
+  protected afterSlowAccess(): void {}
+
+  /** Called where the TLB has the access, with the entry's address in y0. */
+  protected afterHit(): void {}
+
+  /** Goes to `found`, with the place of the access to the virtual address in x0 in y1, if it is known. */
+  protected lookup(sizeBytes: number, write: boolean, found: Label): void {
+    this.#isInTlb(sizeBytes, write);
+    this.f.if();
+    this.#hostPlace();
+    this.f.set(this.s.y1);
+    this.afterHit();
+    this.f.br(found).end();
+  }
+
   /** Pushes whether the TLB has the whole access; leaves the entry's address in y0. */
-  #lookup(sizeBytes: number, write: boolean): void {
+  #isInTlb(sizeBytes: number, write: boolean): void {
     const { f, s } = this;
     // As tlbEntryOffset.
     f.get(s.x0).op('i32.wrap_i64').tee(s.y0).get(s.y0).i32(TLB.FOLD_SHIFT).op('i32.shr_u').op('i32.xor');
