@@ -52,9 +52,6 @@ export class CodeCache implements CodeWatcher, DecodedCode, GroupMember {
   #jit: Jit | undefined;
   /** The code that runs has changed by another processor's doing: `settle` is to be called before the instruction after this one. */
   isStale = false;
-  /** While set, writes that would change code are not done, and noted: compiled code cannot go on after them. */
-  defers = false;
-  hasDeferred = false;
   /** Decoded instructions and flushes of everything, for statistics. */
   decoded = 0;
   flushes = 0;
@@ -137,10 +134,6 @@ export class CodeCache implements CodeWatcher, DecodedCode, GroupMember {
       const code = this.#pages.get(page + key);
       for (let chunk = first; code !== undefined && chunk <= last; chunk++) {
         if (!isMarked(code, chunk)) continue;
-        if (this.defers) {
-          this.hasDeferred = true;
-          return false;
-        }
         this.#currentIsGone = false;
         this.#invalidate(page);
         // Only within a page are blocks linked: any other one looks for the code of this page in its table.

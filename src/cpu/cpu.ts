@@ -8,7 +8,7 @@ import { FarTransfer } from './far-transfer.ts';
 import type { Helper } from './helpers/context.ts';
 import { createHelpers } from './helpers.ts';
 import { Jit, type JitOptions } from './jit/jit.ts';
-import { CC, CODE_KEY, EXIT, FLAG, GPR, RAM_BASE, RECORD, SEGMENT, STATE, STOP } from './layout.ts';
+import { CC, CODE_KEY, FLAG, GPR, RAM_BASE, RECORD, SEGMENT, STATE, STOP } from './layout.ts';
 import { LockedAccess, type WideLocks } from './locked-access.ts';
 import { MemoryUnit, type PhysicalDevices } from './memory-unit.ts';
 import type { ProcessorGroup } from './processor-group.ts';
@@ -158,16 +158,8 @@ export class Cpu {
   #createJit(imports: EngineImports, jitOptions: JitOptions): Jit {
     const { code, engine } = this;
     const { memory, clock } = this.options;
-    const slowStore = (record: number, sizeBytes: number): number => {
-      code.defers = true;
-      const result = imports.slowStore(record, sizeBytes);
-      code.defers = false;
-      if (!code.hasDeferred) return result;
-      code.hasDeferred = false;
-      return EXIT.CONTINUE;
-    };
     const nowMs = () => clock.nowNs() / 1e6;
-    const jit = new Jit({ memory, engine, imports, slowStore, code, nowMs }, jitOptions);
+    const jit = new Jit({ memory, engine, imports, code, nowMs }, jitOptions);
     code.compileWith(jit);
     return jit;
   }

@@ -2,7 +2,7 @@
 import type { FunctionBuilder, Label } from '#wasm/function-builder.ts';
 import { ModuleBuilder } from '#wasm/module-builder.ts';
 import { CODE_CHUNK_SHIFT, CODE_TLB, EXIT, RECORD, STATE, STOP } from './layout.ts';
-import { type Control, Emit, type Routines, scratch } from './uops/emit.ts';
+import { type AccessRoutines, type Control, Emit, type Routines, scratch } from './uops/emit.ts';
 import { writeCarryRoutine, writeConditionRoutine, writeFlagsRoutine } from './uops/flag-routines.ts';
 import { allUops, type Uop } from './uops/registry.ts';
 import './uops/index.ts';
@@ -33,8 +33,13 @@ export interface Engine {
   samePage(page: number, copy: number, chunks: number): number;
 }
 
+interface AllRoutines {
+  readonly routines: Routines;
+  readonly accesses: AccessRoutines;
+}
+
 /** A micro-operation as a function: record → stop code or 0. */
-function writeFunction(f: FunctionBuilder, uop: Uop, routines: Routines): void {
+function writeFunction(f: FunctionBuilder, uop: Uop, { routines, accesses }: AllRoutines): void {
   const tlb = f.local('i32');
   const e = new Emit({
     f,
@@ -42,6 +47,7 @@ function writeFunction(f: FunctionBuilder, uop: Uop, routines: Routines): void {
     tlb,
     scratch: scratch(f),
     routines,
+    accesses,
     control: null,
     stop: () => f.op('return'),
   });
@@ -94,7 +100,12 @@ function writeBranchTails(
   leave(STOP.LOOKUP);
 }
 
-function writeMainLoop(f: FunctionBuilder, uops: readonly Uop[], routines: Routines, functionType: number): void {
+function writeMainLoop(
+  f: FunctionBuilder,
+  uops: readonly Uop[],
+  { routines, accesses }: AllRoutines,
+  functionType: number,
+): void {
   const record = 0;
   const tlb = f.local('i32');
   const code = f.local('i32');
@@ -130,6 +141,7 @@ function writeMainLoop(f: FunctionBuilder, uops: readonly Uop[], routines: Routi
     tlb,
     scratch: locals,
     routines,
+    accesses,
     control,
     stop: () => f.set(code).br(exit),
   });
@@ -196,15 +208,9 @@ export function encodeEngine(): Uint8Array<ArrayBuffer> {
   writeCarryRoutine(carry.body);
   const condition = module.define(['i32'], ['i32']);
   writeConditionRoutine(condition.body, flags.index);
-  const routines: Routines = {
-    flags: flags.index,
-    carry: carry.index,
-    condition: condition.index,
-    slowLoad,
-    slowLoadForWrite,
-    slowStore,
-    slowLocked,
-    helper,
+  const all: AllRoutines = {
+    routines: { flags: flags.index, carry: carry.index, condition: condition.index, helper },
+    accesses: { slowLoad, slowLoadForWrite, slowStore, slowLocked },
   };
   const functionType = module.type(['i32'], ['i32']);
   const inMainLoop = module.define(['i32'], ['i32']);
@@ -212,11 +218,11 @@ export function encodeEngine(): Uint8Array<ArrayBuffer> {
   const entries = uops.map((uop) => {
     if (uop.placement === 'loop') return inMainLoop.index;
     const { index, body } = module.define(['i32'], ['i32']);
-    writeFunction(body, uop, routines);
+    writeFunction(body, uop, all);
     return index;
   });
   const run = module.define(['i32'], ['i32']);
-  writeMainLoop(run.body, uops, routines, functionType);
+  writeMainLoop(run.body, uops, all, functionType);
   const samePage = module.define(['i32', 'i32', 'i32'], ['i32']);
   writeSamePage(samePage.body);
   module.table(entries);

@@ -14,7 +14,7 @@ export interface JitOptions {
   readonly regionsMax: number;
 }
 
-export const JIT_DEFAULTS: JitOptions = { threshold: 20_000, limits: { blocks: 64, records: 600 }, regionsMax: 20_000 };
+export const JIT_DEFAULTS: JitOptions = { threshold: 20_000, limits: { blocks: 32, records: 300 }, regionsMax: 20_000 };
 
 /** A block that has run less than this part of the threshold is not made a part of another's region. */
 const WARM_PART = 8;
@@ -50,8 +50,6 @@ export interface JitEnvironment {
   readonly memory: WebAssembly.Memory;
   readonly engine: Engine;
   readonly imports: EngineImports;
-  /** As of EngineImports, but says EXIT.CONTINUE, and stores nothing, where that would change code. */
-  readonly slowStore: (record: number, sizeBytes: number) => number;
   readonly code: DecodedCode;
   readonly nowMs: () => number;
 }
@@ -77,16 +75,14 @@ export class Jit {
   compileMs = 0;
 
   constructor(environment: JitEnvironment, options: JitOptions) {
-    const { memory, engine, imports, slowStore, code, nowMs } = environment;
+    const { memory, engine, imports, code, nowMs } = environment;
     this.options = options;
     this.#words = new Int32Array(memory.buffer);
     this.#halves = new Uint16Array(memory.buffer, 0, CODE.TABLES / 2);
     this.#view = new DataView(memory.buffer);
     this.#table = engine.table;
     const { flags, carry, condition } = engine;
-    const { slowLoad, slowLoadForWrite, slowLocked, helper } = imports;
-    const functions = { flags, carry, condition, slowLoad, slowLoadForWrite, slowStore, slowLocked, helper };
-    this.#imports = { env: { memory, ...functions } };
+    this.#imports = { env: { memory, flags, carry, condition, helper: imports.helper } };
     this.#nowMs = nowMs;
     this.#code = code;
   }

@@ -93,12 +93,19 @@ class Probe extends Emit {
 function probe(uop: Uop): OperandUse {
   const f = new FunctionBuilder(['i32'], ['i32']);
   const label = f.block();
-  const routines = {
-    ...{ flags: 0, carry: 0, condition: 0, slowLoad: 0, slowLoadForWrite: 0, slowStore: 0, slowLocked: 0, helper: 0 },
-  };
+  const routines = { flags: 0, carry: 0, condition: 0, helper: 0 };
+  const accesses = { slowLoad: 0, slowLoadForWrite: 0, slowStore: 0, slowLocked: 0 };
   const budget = f.local('i32');
   const control = { budget, target: f.local('i32'), rip: f.local('i64'), direct: label, indirect: label, next: label };
-  const options = { f, record: 0, tlb: f.local('i32'), scratch: scratch(f), routines, stop: () => f.op('return') };
+  const options = {
+    f,
+    record: 0,
+    tlb: f.local('i32'),
+    scratch: scratch(f),
+    routines,
+    accesses,
+    stop: () => f.op('return'),
+  };
   const e = new Probe({ ...options, control: { ...control, enterRegion: () => undefined } });
   uop.emit(e);
   return e.use;

@@ -14,10 +14,6 @@ const IMPORTS = {
   flags: [[], ['i32']],
   carry: [[], ['i32']],
   condition: [['i32'], ['i32']],
-  slowLoad: [['i32', 'i32'], ['i32']],
-  slowLoadForWrite: [['i32', 'i32'], ['i32']],
-  slowStore: [['i32', 'i32'], ['i32']],
-  slowLocked: [['i32', 'i32'], ['i32']],
   helper: [['i32', 'i32'], ['i32']],
 } as const;
 
@@ -135,21 +131,21 @@ class RegionWriter {
   #goIndirect(): void {
     const { indirectTo } = this.#region.blocks[this.#current] as RegionBlock;
     const places = indirectTo.filter((place) => this.#isWithin(place));
-    if (places.length > 0) this.#e.measure();
+    if (places.length > 0) this.#e.places.measure();
     this.#search(places.toSorted((a, b) => a - b));
   }
 
   #search(places: readonly Place[]): void {
     if (places.length <= 2) {
       for (const place of places) {
-        this.#e.goesTo('i64.eq', place).if();
+        this.#e.places.goesTo('i64.eq', place).if();
         this.#go(place, () => this.#e.leaveIndirect());
         this.#f.end();
       }
       return;
     }
     const middle = places.length >> 1;
-    this.#e.goesTo('i64.lt_s', places[middle] as Place).if();
+    this.#e.places.goesTo('i64.lt_s', places[middle] as Place).if();
     this.#search(places.slice(0, middle));
     this.#f.else();
     this.#search(places.slice(middle));
@@ -168,7 +164,7 @@ class RegionWriter {
     const from = this.#region.blocks[this.#current] as RegionBlock;
     const isBack = to <= this.#current;
     if (isBack) this.#e.unlessBudget(leave);
-    if (pageOf(place) !== pageOf(from.place)) this.#e.enterPage(place, block.entry, leave);
+    if (pageOf(place) !== pageOf(from.place)) this.#e.places.enter(place, block.entry, leave);
     this.#f.br((isBack ? this.#loops : this.#labels).get(to) as Label);
   }
 }

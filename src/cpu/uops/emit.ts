@@ -23,6 +23,12 @@ export interface Routines {
   readonly carry: number;
   /** (condition 0–15) → i32 boolean. */
   readonly condition: number;
+  /** (helper, record) → stop code, or 0 to go on with the next record. */
+  readonly helper: number;
+}
+
+/** Functions that do the accesses which the TLB does not have. */
+export interface AccessRoutines {
   /** (record, size in bytes) → place of the bytes in memory, or 0 on a fault. The address is in STATE.ADDRESS. */
   readonly slowLoad: number;
   /** As slowLoad, but the page must be writable: the load of a read-modify-write. */
@@ -34,8 +40,6 @@ export interface Routines {
    * and + 16; where the operation is done already, the place is STATE.BOUNCE, which holds the old value.
    */
   readonly slowLocked: number;
-  /** (helper, record) → stop code, or 0 to go on with the next record. */
-  readonly helper: number;
 }
 
 /** What only the engine's main loop has: branches end a record other than by going on to the next. */
@@ -101,6 +105,8 @@ export interface EmitOptions {
   readonly tlb: Local;
   readonly scratch: Scratch;
   readonly routines: Routines;
+  /** Null for an emitter with another way where the TLB does not have an access. */
+  readonly accesses: AccessRoutines | null;
   readonly control: Control | null;
   /** Leaves with the stop code on the stack. */
   readonly stop: () => void;
@@ -116,6 +122,7 @@ export class Emit {
   readonly routines: Routines;
   readonly record: Local;
   readonly #tlb: Local;
+  readonly #accesses: AccessRoutines | null;
   readonly #control: Control | null;
   readonly #stop: () => void;
 
@@ -125,6 +132,7 @@ export class Emit {
     this.routines = options.routines;
     this.record = options.record;
     this.#tlb = options.tlb;
+    this.#accesses = options.accesses;
     this.#control = options.control;
     this.#stop = options.stop;
   }
@@ -351,31 +359,19 @@ export class Emit {
    * the load of a read-modify-write must.
    */
   hostLoad(sizeBytes: number, write = false): void {
-    const { f, s } = this;
-    const found = f.block();
+    const found = this.f.block();
     this.lookup(sizeBytes, write, found);
-    this.setState64(STATE.ADDRESS, () => f.get(s.x0));
-    this.here().i32(sizeBytes);
-    f.call(write ? this.routines.slowLoadForWrite : this.routines.slowLoad)
-      .tee(s.y1)
-      .op('i32.eqz');
-    this.stopIf(STOP.FAULT);
-    this.afterSlowAccess();
-    f.end();
+    this.slowLoad(sizeBytes, write);
+    this.f.end();
   }
 
-  /** Stores to the virtual address in x0; `fast` stores to the place in y1, `slow` puts the value at STATE.BOUNCE. */
+  /** Stores to the virtual address in x0; `store` stores to a place, or puts the value at STATE.BOUNCE. */
   hostStore(sizeBytes: number, store: (place: () => void, offset: number) => void): void {
     const { f, s } = this;
     const done = f.block();
     const found = f.block();
     this.lookup(sizeBytes, true, found);
-    this.beforeSlowAccess();
-    this.setState64(STATE.ADDRESS, () => f.get(s.x0));
-    store(() => f.i32(0), STATE.BOUNCE);
-    this.here().i32(sizeBytes).call(this.routines.slowStore).set(s.y1);
-    this.stopWith(s.y1);
-    this.afterSlowAccess();
+    this.slowStore(sizeBytes, () => store(() => f.i32(0), STATE.BOUNCE));
     f.br(done);
     f.end();
     store(() => f.get(s.y1), 0);
@@ -400,12 +396,37 @@ export class Emit {
     f.end();
   }
 
-  /** Where the fast path cannot: leaves the place in y1. */
+  get #slow(): AccessRoutines {
+    if (!this.#accesses) throw new Error('this emitter has no routines for accesses');
+    return this.#accesses;
+  }
+
+  /** Where the TLB does not have a load: leaves the place in y1. */
+  protected slowLoad(sizeBytes: number, write: boolean): void {
+    const { f, s } = this;
+    this.setState64(STATE.ADDRESS, () => f.get(s.x0));
+    this.here().i32(sizeBytes);
+    f.call(write ? this.#slow.slowLoadForWrite : this.#slow.slowLoad)
+      .tee(s.y1)
+      .op('i32.eqz');
+    this.stopIf(STOP.FAULT);
+  }
+
+  /** Where the TLB does not have a store; `spill` puts the value at STATE.BOUNCE. */
+  protected slowStore(sizeBytes: number, spill: () => void): void {
+    const { f, s } = this;
+    this.setState64(STATE.ADDRESS, () => f.get(s.x0));
+    spill();
+    this.here().i32(sizeBytes).call(this.#slow.slowStore).set(s.y1);
+    this.stopWith(s.y1);
+  }
+
+  /** Where a locked operation cannot be done in place: leaves the place in y1. */
   protected slowLocked(what: number, spill: () => void): void {
     const { f, s } = this;
     this.setState64(STATE.ADDRESS, () => f.get(s.x0));
     spill();
-    this.here().i32(what).call(this.routines.slowLocked).tee(s.y1).op('i32.eqz');
+    this.here().i32(what).call(this.#slow.slowLocked).tee(s.y1).op('i32.eqz');
     this.stopIf(STOP.FAULT);
   }
 
@@ -422,12 +443,6 @@ export class Emit {
       this.f.get(value).mem(STORE[size], offset);
     });
   }
-
-  /** Called where a store goes to its routine. */
-  protected beforeSlowAccess(): void {}
-
-  /** Called where an access has been done by its routine: the TLB may have changed. */
-  protected afterSlowAccess(): void {}
 
   /** Called where the TLB has the access, with the entry's address in y0. */
   protected afterHit(): void {}
