@@ -9,7 +9,7 @@ import { LOWERINGS } from './isa/lower.ts';
 import { endBlock } from './isa/lower-common.ts';
 import { Translator } from './isa/translator.ts';
 import type { DecodedCode, Jit } from './jit/jit.ts';
-import { CODE, CODE_CHUNK_SHIFT, CODE_KEY, CODE_TLB, RAM_BASE, RECORD, STATE } from './layout.ts';
+import { CODE, CODE_CHUNK_SHIFT, CODE_KEY, CODE_TLB, codeTlbEntryOffset, RAM_BASE, RECORD, STATE } from './layout.ts';
 import { ACCESS, type MemoryUnit } from './memory-unit.ts';
 import type { GroupMember, ProcessorGroup } from './processor-group.ts';
 import { isStackFault } from './stack-fault.ts';
@@ -166,10 +166,8 @@ export class CodeCache implements CodeWatcher, DecodedCode, GroupMember {
     const { words } = this.#mmu;
     const low = words[STATE.RIP >> 2] as number;
     const high = this.#mmu.isLegacy ? 0 : (words[(STATE.RIP >> 2) + 1] as number);
-    const entry = this.#codeTlbEntry(low);
-    if (words[entry] !== (low & ~0xfff) || words[entry + 1] !== high) return 0;
-    const table = words[entry + (CODE_TLB.TABLE >> 2)] as number;
-    const record = words[(table >> 2) + (low & 0xfff)] as number;
+    const table = this.tableInTlb(words[STATE.CODE_TLB >> 2] as number, low & ~0xfff, high);
+    const record = table === 0 ? 0 : (words[(table >> 2) + (low & 0xfff)] as number);
     if (record === 0) return 0;
     words[(STATE.RIP >> 2) + 1] = high;
     words[STATE.CODE_PAGE >> 2] = low & ~0xfff;
@@ -178,10 +176,13 @@ export class CodeCache implements CodeWatcher, DecodedCode, GroupMember {
     return record;
   }
 
-  /** The word at which an address's entry of the code TLB in force begins. */
-  #codeTlbEntry(low: number): number {
-    const base = this.#mmu.words[STATE.CODE_TLB >> 2] as number;
-    return (base + (((low >>> 12) & (CODE_TLB.ENTRIES - 1)) << CODE_TLB.ENTRY_SHIFT)) >> 2;
+  /** What a code TLB has for a page: its table, or 0. */
+  tableInTlb(codeTlb: number, pageLow: number, pageHigh: number): number {
+    const { words } = this.#mmu;
+    const first = (codeTlb + codeTlbEntryOffset(pageLow)) >> 2;
+    const isAt = (entry: number): boolean => words[entry] === pageLow && words[entry + 1] === pageHigh;
+    const entry = isAt(first) ? first : first ^ (CODE_TLB.ALTERNATE >> 2);
+    return isAt(entry) ? (words[entry + (CODE_TLB.TABLE >> 2)] as number) : 0;
   }
 
   /** As `lookup`, for a block of one instruction that nobody else runs. */
@@ -296,15 +297,18 @@ export class CodeCache implements CodeWatcher, DecodedCode, GroupMember {
 
   #enter(code: CodePage, low: number, high: number): void {
     const { words } = this.#mmu;
-    const entry = this.#codeTlbEntry(low);
+    const codeTlb = words[STATE.CODE_TLB >> 2] as number;
     const pageLow = low & ~0xfff;
-    if (words[entry] !== pageLow || words[entry + 1] !== high || words[entry + 2] !== code.table) {
+    if (this.tableInTlb(codeTlb, pageLow, high) !== code.table) {
       // Devices and other processes write RAM unseen: their writes are noticed here, when the page is mapped anew.
       if (!this.#unchanged(code)) this.#invalidate(code.page);
+      const place = codeTlb + codeTlbEntryOffset(low);
+      this.#mmu.tlb.makeRoom(place, pageLow, high);
+      const entry = place >> 2;
       words[entry] = pageLow;
       words[entry + 1] = high;
       words[entry + (CODE_TLB.TABLE >> 2)] = code.table;
-      this.#mmu.describeCodeEntry(entry << 2);
+      this.#mmu.describeCodeEntry(place);
     }
     words[STATE.CODE_PAGE >> 2] = pageLow;
     words[(STATE.CODE_PAGE >> 2) + 1] = high;

@@ -88,15 +88,23 @@ function writeBranchTails(
     .i32(12 - CODE_TLB.ENTRY_SHIFT)
     .op('i32.shr_u');
   f.i32((CODE_TLB.ENTRIES - 1) << CODE_TLB.ENTRY_SHIFT).op('i32.and');
-  f.i32(0).mem('i32.load', STATE.CODE_TLB).op('i32.add').tee(l.table);
-  f.mem('i64.load', CODE_TLB.PAGE).get(rip).i64(~0xfffn).op('i64.and').op('i64.eq').if();
+  f.i32(0).mem('i32.load', STATE.CODE_TLB).op('i32.add').set(l.table);
+  const found = f.block();
+  const leaveIfThere = (): void => {
+    f.get(l.table).mem('i64.load', CODE_TLB.PAGE).get(rip).i64(~0xfffn).op('i64.and').op('i64.eq').brIf(found);
+  };
+  leaveIfThere();
+  f.get(l.table).i32(CODE_TLB.ALTERNATE).op('i32.xor').set(l.table);
+  leaveIfThere();
+  leave(STOP.LOOKUP);
+  f.end();
   f.get(l.table).mem('i32.load', CODE_TLB.TABLE).set(l.table);
   f.get(rip).op('i32.wrap_i64').i32(0xfff).op('i32.and').i32(2).op('i32.shl').get(l.table).op('i32.add');
   f.mem('i32.load').tee(l.link).if();
   f.i32(0).get(rip).i64(~0xfffn).op('i64.and').mem('i64.store', STATE.CODE_PAGE);
   f.i32(0).get(l.table).mem('i32.store', STATE.CODE_TABLE);
   go();
-  f.end().end();
+  f.end();
   leave(STOP.LOOKUP);
 }
 

@@ -62,9 +62,11 @@ export const LOCKED_OPERANDS: number = STATE.BOUNCE + 8;
 export const LOCKED_SIZE_BITS = 2;
 
 /**
- * Data TLB: one entry per virtual page, direct mapped; one table per access mode. That of legacy code is emptied when its mode changes.
- * The page's number is folded once, for programs copy between places whose distance is a power of two: *measured*, a copy over 4 MiB
- * missed at each access.
+ * Data TLB: one table per access mode; that of legacy code is emptied when its mode changes. A page's entry is in one of two places: what is
+ * entered last has the first, and what was there moves to its alternate. *Measured*: where the guest's addresses fall by chance, two pages
+ * of each system call had the same place, and evicted each other six times in each.
+ * The page's number is folded once, for programs copy between places whose distance is a power of two. Folded by 12 bits, pages next to each
+ * other have neither place in common: an access across them, looked up by its first byte, must not find the second.
  */
 export const TLB = {
   BASE: 0x10000,
@@ -79,12 +81,14 @@ export const TLB = {
   PAGE_SHIFT: 20,
   /** 1 when the page is global: loading CR3 keeps the entry. */
   GLOBAL: 24,
-  FOLD_SHIFT: 10,
+  FOLD_SHIFT: 12,
+  /** From a place to its alternate and back: exclusive or. */
+  ALTERNATE: 512 << 5,
   MODE_SIZE: 1024 << 5,
   MODES: 4,
 } as const;
 
-/** Where in a table the entry for an address is, from the low half of that. */
+/** Where in a table the first place for an address is, from the low half of that. */
 export const tlbEntryOffset = (low: number): number =>
   ((low ^ (low >>> TLB.FOLD_SHIFT)) >>> (12 - TLB.ENTRY_SHIFT)) & ((TLB.ENTRIES - 1) << TLB.ENTRY_SHIFT);
 
@@ -92,12 +96,12 @@ export const tlbEntryOffset = (low: number): number =>
 export const ACCESS_MODE = { SUPERVISOR: 0, SUPERVISOR_AC: 1, USER: 2, LEGACY: 3 } as const;
 
 /**
- * Code TLB: virtual page to the table of its decoded instructions. One for supervisor and one for user mode in 64-bit code; the
+ * Code TLB: virtual page to the table of its decoded instructions, in one of two places as in the data TLB. One for supervisor and one for user mode in 64-bit code; the
  * third is for all other code and is emptied when its mode changes.
  */
 export const CODE_TLB = {
   BASE: 0x30000,
-  ENTRIES: 512,
+  ENTRIES: 1024,
   ENTRY_SHIFT: 4,
   PAGE: 0,
   TABLE: 8,
@@ -105,9 +109,14 @@ export const CODE_TLB = {
   PAGE_SHIFT: 12,
   /** 1 when the page is global. */
   GLOBAL: 13,
-  MODE_SIZE: 512 << 4,
+  ALTERNATE: 512 << 4,
+  MODE_SIZE: 1024 << 4,
   MODES: 3,
 } as const;
+
+/** Where in a code TLB the first place for an address is. */
+export const codeTlbEntryOffset = (low: number): number =>
+  ((low >>> 12) & (CODE_TLB.ENTRIES - 1)) << CODE_TLB.ENTRY_SHIFT;
 
 /**
  * How bytes are decoded: 64-bit code is 0, all other is a sum. Code decoded under one key never runs under another.

@@ -84,6 +84,7 @@ export class MemoryUnit {
     this.bytes[at + CODE_TLB.PAGE_SHIFT] = this.#pageShift;
     this.bytes[at + CODE_TLB.GLOBAL] = this.#isGlobal ? 1 : 0;
     this.#noteSize(this.words[(at >> 2) + 1] as number);
+    this.tlb.entered(at);
   }
 
   #noteSize(high: number): void {
@@ -326,8 +327,10 @@ export class MemoryUnit {
     // What the processor does for itself on behalf of user code, such as pushing a frame, must not open pages to user code.
     if (this.#isUserTlb !== ((access & PF.USER) !== 0)) return;
     this.misses++;
-    const at = ((words[STATE.TLB >> 2] as number) + tlbEntryOffset(low)) >> 2;
+    const entry = (words[STATE.TLB >> 2] as number) + tlbEntryOffset(low);
     const pageLow = low & PAGE_MASK;
+    this.tlb.makeRoom(entry, pageLow, high);
+    const at = entry >> 2;
     words[at] = pageLow;
     words[at + 1] = high;
     const write = this.#writable && this.map.isWritable(page) && this.watcher.mayWriteUnseen(page);
@@ -337,6 +340,7 @@ export class MemoryUnit {
     words[at + (TLB.GLOBAL >> 2)] = this.#isGlobal ? 1 : 0;
     this.#noteSize(high);
     words[at + (TLB.ADDEND >> 2)] = (RAM_BASE + page - (pageLow >>> 0)) | 0;
+    this.tlb.entered(entry);
   }
 
   /** The engine's slow load; the address is in STATE.ADDRESS. Returns the place of the bytes, or 0 after a fault. */

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { CODE, TLB, tlbEntryOffset } from './layout.ts';
 import { SystemMachine } from './testing-system.ts';
+import { Tlb } from './tlb.ts';
 
 /** Tables of the upper half, whose first MiB and more is the memory from 8 MiB on, in pages of 4 KiB. */
 const TABLE = { PML4: 0x1000, PDPT: 0x5000, PD: 0x6000, PT: 0x7000 } as const;
@@ -44,3 +46,59 @@ test('INVLPG forgets data and code of one page of 4 KiB, and no other', () => {
   const sum = BigInt(2 * 1 + 16 + 3 * 4);
   assert.deepEqual([register(0), register(8)], [sum, sum]);
 });
+
+test('pages next to each other have neither place in common', () => {
+  for (let page = 0; page < 1 << 20; page++) {
+    const [place, next] = [tlbEntryOffset(page << 12), tlbEntryOffset((page + 1) << 12)];
+    if (place === next || place === (next ^ TLB.ALTERNATE)) assert.fail(`page ${page.toString(16)}`);
+  }
+});
+
+/** A TLB and what the memory unit does with it, in supervisor mode. */
+function bareTlb() {
+  const tlb = new Tlb(new ArrayBuffer(CODE.RECORDS));
+  tlb.flush();
+  const { words } = tlb;
+  const enter = (low: number, isGlobal = false): void => {
+    const at = TLB.BASE + tlbEntryOffset(low);
+    tlb.makeRoom(at, low, 0);
+    words.set([low, 0, low, 0], at >> 2);
+    words[(at + TLB.PAGE_SHIFT) >> 2] = 12;
+    words[(at + TLB.GLOBAL) >> 2] = isGlobal ? 1 : 0;
+    tlb.entered(at);
+  };
+  const has = (low: number): boolean => {
+    const at = TLB.BASE + tlbEntryOffset(low);
+    return [at, at ^ TLB.ALTERNATE].some((place) => words[place >> 2] === low && words[(place >> 2) + 1] === 0);
+  };
+  return { tlb, enter, has };
+}
+
+/** So far from each other pages have the same place. */
+const SAME_PLACE = TLB.ENTRIES * 0x1000;
+
+test('two pages with the same place are both kept, and the older gives way to a third', () => {
+  const { tlb, enter, has } = bareTlb();
+  const pages = [0x5000, 0x5000 + SAME_PLACE, 0x5000 + 2 * SAME_PLACE] as const;
+  for (const page of pages) enter(page);
+  assert.deepEqual(pages.map(has), [false, true, true]);
+  tlb.flushPage(pages[1], 0);
+  assert.deepEqual(pages.map(has), [false, false, true]);
+  tlb.flushPage(pages[2], 0);
+  assert.deepEqual(pages.map(has), [false, false, false]);
+});
+
+for (const count of [10, 700]) {
+  test(`a write of CR3 keeps global pages alone, of ${count} and as many others`, () => {
+    const { tlb, enter, has } = bareTlb();
+    const pages = Array.from({ length: count }, (_, i) => 0x1000 * i);
+    for (const page of pages) {
+      enter(page + SAME_PLACE, true);
+      enter(page);
+    }
+    tlb.flushNonGlobal();
+    assert.equal(pages.filter(has).length, 0);
+    // Where both places of a page are taken one is lost before.
+    assert.ok(pages.filter((page) => has(page + SAME_PLACE)).length >= Math.min(count, TLB.ENTRIES / 2));
+  });
+}

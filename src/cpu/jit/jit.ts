@@ -1,7 +1,7 @@
 /** The compiler of hot code: which blocks are compiled, when, and where what comes of it is kept. */
 import { type CodePage, isBranchLink } from '../code-page.ts';
 import type { Engine, EngineImports } from '../engine.ts';
-import { CODE, CODE_TLB, RECORD, STATE } from '../layout.ts';
+import { CODE, RECORD, STATE } from '../layout.ts';
 import { BLOCK, ENTER_REGION } from '../uops/control.ts';
 import { encodeRegions } from './region-compiler.ts';
 import { type Place, pageOf, type Region, type RegionLimits, type RegionSource, regionAt } from './region-graph.ts';
@@ -42,6 +42,8 @@ interface CompiledRegion {
 export interface DecodedCode {
   /** The page that has this table. */
   pageOf(table: number): CodePage | undefined;
+  /** What a code TLB has for a virtual page: its table, or 0. */
+  tableInTlb(codeTlb: number, pageLow: number, pageHigh: number): number;
   /** By the first record of an instruction that ends in another page, that page's physical address. */
   readonly secondPage: ReadonlyMap<number, number>;
 }
@@ -175,12 +177,9 @@ export class Jit {
   }
 
   #tableInTlb({ pageLow, pageHigh, codeTlb }: HotBlock, pages: number): number {
-    const words = this.#words;
     const sum = (pageLow >>> 0) + 4096 * pages;
     const high = (pageHigh + Math.floor(sum / 2 ** 32)) | 0;
-    const entry = (codeTlb + (((sum >>> 12) & (CODE_TLB.ENTRIES - 1)) << CODE_TLB.ENTRY_SHIFT)) >> 2;
-    if (words[entry] !== (sum | 0) || words[entry + 1] !== high) return 0;
-    return words[entry + (CODE_TLB.TABLE >> 2)] as number;
+    return this.#code.tableInTlb(codeTlb, sum | 0, high);
   }
 
   #pagesOf(block: HotBlock, { blocks }: Region): readonly CodePage[] {

@@ -73,8 +73,10 @@ export class RegionPlaces {
     f.i32(0).mem('i32.load', STATE.CODE_TLB).op('i32.add').tee(this.#entry);
     f.mem('i64.load', CODE_TLB.PAGE);
     this.pageAt(page).op('i64.ne').if();
+    f.get(this.#entry).i32(CODE_TLB.ALTERNATE).op('i32.xor').tee(this.#entry).mem('i64.load', CODE_TLB.PAGE);
+    this.pageAt(page).op('i64.ne').if();
     leave();
-    f.end();
+    f.end().end();
     f.get(this.#entry).mem('i32.load', CODE_TLB.TABLE).set(this.#entry);
   }
 }

@@ -449,15 +449,22 @@ export class Emit {
 
   /** Goes to `found`, with the place of the access to the virtual address in x0 in y1, if it is known. */
   protected lookup(sizeBytes: number, write: boolean, found: Label): void {
+    const { f, s } = this;
+    const missed = f.block();
+    const hit = f.block();
     this.#isInTlb(sizeBytes, write);
-    this.f.if();
+    f.brIf(hit);
+    f.get(s.y0).i32(TLB.ALTERNATE).op('i32.xor').set(s.y0);
+    this.#hasPage(sizeBytes, write);
+    f.op('i32.eqz').brIf(missed);
+    f.end();
     this.#hostPlace();
-    this.f.set(this.s.y1);
+    f.set(s.y1);
     this.afterHit();
-    this.f.br(found).end();
+    f.br(found).end();
   }
 
-  /** Pushes whether the TLB has the whole access; leaves the entry's address in y0. */
+  /** Pushes whether the first place for it has the whole access; leaves the entry's address in y0. */
   #isInTlb(sizeBytes: number, write: boolean): void {
     const { f, s } = this;
     // As tlbEntryOffset.
@@ -467,10 +474,16 @@ export class Emit {
       .op('i32.and')
       .get(this.#tlb)
       .op('i32.add')
-      .tee(s.y0);
-    f.mem('i64.load', write ? TLB.WRITE : TLB.READ);
+      .set(s.y0);
+    this.#hasPage(sizeBytes, write);
+  }
+
+  /** Pushes whether the entry in y0 has the whole access. */
+  #hasPage(sizeBytes: number, write: boolean): void {
+    const { f, s } = this;
+    f.get(s.y0).mem('i64.load', write ? TLB.WRITE : TLB.READ);
     f.get(s.x0);
-    // The page of the last byte: a crossing access misses, for the entry was chosen by the first byte's page.
+    // The page of the last byte: a crossing access misses, for its place was chosen by the first byte's page.
     if (sizeBytes > 1) f.i64(BigInt(sizeBytes - 1)).op('i64.add');
     f.i64(~0xfffn).op('i64.and').op('i64.eq');
   }
