@@ -2,8 +2,9 @@
 import type { FunctionBuilder, Label } from '#wasm/function-builder.ts';
 import { ModuleBuilder } from '#wasm/module-builder.ts';
 import { CODE_CHUNK_SHIFT, CODE_TLB, EXIT, RECORD, STATE, STOP } from './layout.ts';
-import { type AccessRoutines, type Control, Emit, type Routines, scratch } from './uops/emit.ts';
+import { Emit } from './uops/emit.ts';
 import { writeCarryRoutine, writeConditionRoutine, writeFlagsRoutine } from './uops/flag-routines.ts';
+import { type AccessRoutines, type Control, type Routines, scratch } from './uops/parts.ts';
 import { allUops, type Uop } from './uops/registry.ts';
 import './uops/index.ts';
 

@@ -105,6 +105,8 @@ export const PLAIN = {
   'f32.demote_f64': 0xb6,
   'f64.convert_i64_s': 0xb9,
   'f64.promote_f32': 0xbb,
+  'i32.reinterpret_f32': 0xbc,
+  'i64.reinterpret_f64': 0xbd,
   'i64.extend_i32_s': 0xac,
   'i64.extend_i32_u': 0xad,
   'i32.extend8_s': 0xc0,
@@ -166,10 +168,12 @@ export const SIMD = {
   'i32x4.gt_s': 0x3b,
   'i32x4.gt_u': 0x3c,
   'f32x4.eq': 0x41,
+  'f32x4.ne': 0x42,
   'f32x4.lt': 0x43,
   'f32x4.gt': 0x44,
   'f32x4.ge': 0x46,
   'f64x2.eq': 0x47,
+  'f64x2.ne': 0x48,
   'f64x2.lt': 0x49,
   'f64x2.gt': 0x4a,
   'f64x2.ge': 0x4c,
@@ -304,6 +308,10 @@ export const SIMD_LANE = {
   'i32x4.replace_lane': 0x1c,
   'i64x2.extract_lane': 0x1d,
   'i64x2.replace_lane': 0x1e,
+  'f32x4.extract_lane': 0x1f,
+  'f32x4.replace_lane': 0x20,
+  'f64x2.extract_lane': 0x21,
+  'f64x2.replace_lane': 0x22,
 } as const;
 
 /**

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { CpuStop } from '../cpu.ts';
+import { STATE } from '../layout.ts';
 import { CODE_START, createTestMachine, STACK_TOP, type TestMachine } from '../testing.ts';
 import { JIT_DEFAULTS, type Jit, type JitOptions } from './jit.ts';
 
@@ -164,6 +165,27 @@ describe('the compiler of hot code', () => {
     for (const register of [0, 3]) m.setRegister(register, 0n);
     assert.equal(runToEnd(m).reason, 'halt');
     assert.deepEqual([m.register(0), m.register(3), m.jit.compiled > 0], [1500n, 1500n, true]);
+  });
+
+  test('XMM registers are the same after loops of numbers, parts of vectors, stores and what leaves in between', () => {
+    /*
+     * mov ecx,500; L: cvtsi2sd xmm0,ecx; addsd xmm1,xmm0; mulsd xmm0,xmm1; movsd [rsp-16],xmm0; movups xmm2,[rsp-20]; paddd xmm3,xmm2;
+     * movq rax,xmm3; pinsrw xmm4,eax,3; movhlps xmm5,xmm3; unpcklpd xmm6,xmm1; comisd xmm1,xmm0; jb N; movaps xmm7,xmm2;
+     * N: sqrtsd xmm6,xmm1; dec ecx; jnz L; hlt
+     */
+    const code =
+      'b9f4010000 f20f2ac1 f20f58c8 f20f59c1 f20f114424f0 0f105424ec 660ffeda 66480f7ed8 660fc4e003 0f12eb 660f14f1 660f2fc8 7203 0f28fa f20f51f1 ffc9 75c3 f4';
+    const [m, interpreted] = [machine(code), createTestMachine(code)];
+    for (const { cpu } of [m, interpreted]) {
+      cpu.system.cr4 |= 0x200;
+      cpu.words[STATE.MXCSR >> 2] = 0x1fa0;
+    }
+    for (const each of [m, interpreted]) assert.equal(runToEnd(each).reason, 'halt');
+    const state = ({ cpu }: TestMachine): Uint8Array => cpu.bytes.slice(STATE.XMM, STATE.XMM_TEMP);
+    assert.deepEqual(state(m), state(interpreted));
+    assert.ok(state(m).some((byte) => byte !== 0));
+    assert.deepEqual([m.register(0), m.cpu.instructions], [interpreted.register(0), interpreted.cpu.instructions]);
+    assert.ok(m.jit.compiled > 0);
   });
 
   test('compiles each block as soon as it is decoded where it is told so', () => {

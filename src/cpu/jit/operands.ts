@@ -1,7 +1,8 @@
 /** What registers micro-operations read and write, found out by running each emitter once over a record of nothing. */
 import { FunctionBuilder, type Label } from '#wasm/function-builder.ts';
 import { GPR, RECORD, type Size, STATE } from '../layout.ts';
-import { type AddressForm, Emit, INDEX_SCALE_SHIFT, type Slot, scratch } from '../uops/emit.ts';
+import { type AddressForm, Emit, type FloatFormat, INDEX_SCALE_SHIFT, type Slot } from '../uops/emit.ts';
+import { scratch } from '../uops/parts.ts';
 import { allUops, type Uop } from '../uops/registry.ts';
 
 export const REGISTERS = 16;
@@ -21,6 +22,9 @@ interface OperandUse {
   /** Whether it accesses memory, and whether at an address that its fields give. */
   accesses: boolean;
   addresses: boolean;
+  /** Fields whose operands it reaches in memory, whatever they are; and whether it calls a helper and goes on. */
+  readonly inMemory: Set<number>;
+  calls: boolean;
 }
 
 const isRegister = (place: number): boolean => place >= STATE.GPR && place < STATE.GPR + 8 * REGISTERS;
@@ -29,7 +33,7 @@ const bitOf = (place: number): number => (isRegister(place) ? 1 << (place >> 3) 
 class Probe extends Emit {
   readonly use: OperandUse = {
     ...{ fields: new Set<number>(), written: new Set<number>(), registers: 0, registersWritten: 0 },
-    ...{ accesses: false, addresses: false },
+    ...{ accesses: false, addresses: false, inMemory: new Set<number>(), calls: false },
   };
 
   override read(slot: Slot, size: Size): FunctionBuilder {
@@ -47,6 +51,40 @@ class Probe extends Emit {
     this.use.written.add(FIELD[slot]);
     super.write(slot, size, value);
   }
+
+  override place(slot: Slot): FunctionBuilder {
+    this.use.inMemory.add(FIELD[slot]);
+    return super.place(slot);
+  }
+
+  override readVector(slot: Slot): FunctionBuilder {
+    return this.field(slot).simdMem('v128.load');
+  }
+
+  override writeVector(slot: Slot, value: () => void): void {
+    this.field(slot);
+    value();
+    this.f.simdMem('v128.store');
+  }
+
+  override readNumber(slot: Slot, format: FloatFormat): FunctionBuilder {
+    return this.field(slot).mem(`${format}.load`);
+  }
+
+  override writeNumber(slot: Slot, format: FloatFormat, value: () => void): void {
+    this.field(slot);
+    value();
+    this.f.mem(`${format}.store`);
+  }
+
+  override callHelper(number: () => void): FunctionBuilder {
+    this.use.calls = true;
+    return super.callHelper(number);
+  }
+
+  override fallBack(): void {}
+
+  override fallBackAndEnd(): void {}
 
   protected override lookup(sizeBytes: number, write: boolean, found: Label): void {
     this.use.accesses = true;
@@ -120,6 +158,19 @@ function useOf(operation: number): OperandUse {
 
 /** The general register that memory is accessed through from an operand's place, or OTHER_POINTER. */
 export const pointerOf = (place: number): number => (isRegister(place) ? place >> 3 : OTHER_POINTER);
+
+/** Calls `release` with the place of each operand that a record's micro-operation reaches in memory; `all` where it calls a helper. */
+export function releaseOperands(
+  halves: Uint16Array,
+  record: number,
+  release: (place: number) => void,
+  all: () => void,
+): void {
+  const first = record >> 1;
+  const use = useOf(halves[first] as number);
+  for (const field of use.inMemory) release(halves[first + field] as number);
+  if (use.calls) all();
+}
 
 /** What a record's micro-operation accesses memory through, which is the stack pointer where its fields give no address; -1 if it does not. */
 export function pointerOfRecord(halves: Uint16Array, record: number): number {

@@ -3,7 +3,7 @@ import type { FunctionBuilder, Label } from '#wasm/function-builder.ts';
 import { ModuleBuilder } from '#wasm/module-builder.ts';
 import { CODE, EXIT } from '../layout.ts';
 import { CMP_JCC, CMP_JCC_IMM, HELPER, TEST_JCC, TEST_JCC_IMM } from '../uops/control.ts';
-import type { Routines } from '../uops/emit.ts';
+import type { Routines } from '../uops/parts.ts';
 import { allUops } from '../uops/registry.ts';
 import { pointerOfRecord, registersOf } from './operands.ts';
 import { RegionEmit } from './region-emit.ts';
@@ -49,7 +49,7 @@ class RegionWriter {
     const { used, written, pointers } = this.#operands();
     this.#e = new RegionEmit({
       f,
-      view: views.view,
+      ...views,
       routines,
       ...{ used, written, pointers },
       branch: (record, target) => this.#branch(record, target),
@@ -165,6 +165,7 @@ class RegionWriter {
     const isBack = to <= this.#current;
     if (isBack) this.#e.unlessBudget(leave);
     if (pageOf(place) !== pageOf(from.place)) this.#e.places.enter(place, block.entry, leave);
+    this.#e.endBlock();
     this.#f.br((isBack ? this.#loops : this.#labels).get(to) as Label);
   }
 }

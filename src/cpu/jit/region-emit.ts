@@ -1,11 +1,14 @@
 /** The interface of emitters with a record's operands as constants, and general registers and flags in locals. */
 import type { FunctionBuilder, Label, Local } from '#wasm/function-builder.ts';
 import { CC, CODE, ccOp, EXIT, GPR, RECORD, type Size, STATE } from '../layout.ts';
-import { type AddressForm, Emit, INDEX_SCALE_SHIFT, type Routines, type Slot, scratch } from '../uops/emit.ts';
+import { type AddressForm, Emit, type FloatFormat, INDEX_SCALE_SHIFT, type Slot } from '../uops/emit.ts';
+import { type Routines, scratch } from '../uops/parts.ts';
 import { KnownPages } from './known-pages.ts';
-import { pointerOf, REGISTERS } from './operands.ts';
+import { pointerOf, REGISTERS, releaseOperands } from './operands.ts';
 import { RegionFlags } from './region-flags.ts';
 import { RegionPlaces } from './region-places.ts';
+import { RegionTemporaries } from './region-temporaries.ts';
+import { RegionVectors, vectorAt } from './region-vectors.ts';
 
 const FIELD: Readonly<Record<Slot, number>> = { a: RECORD.A, b: RECORD.B, c: RECORD.C };
 const LOAD_ZERO = ['i64.load8_u', 'i64.load16_u', 'i64.load32_u', 'i64.load'] as const;
@@ -13,12 +16,13 @@ const LOAD_SIGNED = ['i64.load8_s', 'i64.load16_s', 'i64.load32_s', 'i64.load'] 
 const STORE = ['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const;
 const MASK = [0xffn, 0xffffn, 0xffffffffn, -1n] as const;
 
-const TEMPORARIES = 8;
-const TEMP_END = STATE.TEMP + 8 * TEMPORARIES;
+/** Below this are general registers and temporaries. */
+const IN_LOCALS_END = STATE.SEGMENT_BASE;
 
 export interface RegionEmitOptions {
   readonly f: FunctionBuilder;
   readonly view: DataView;
+  readonly halves: Uint16Array;
   readonly routines: Routines;
   /** General registers that the region uses and writes, as sets of bits. */
   readonly used: number;
@@ -37,9 +41,13 @@ export class RegionEmit extends Emit {
   readonly #used: number;
   readonly #written: number;
   readonly #registers: readonly Local[];
-  readonly #temporaries: readonly Local[];
+  readonly #temporaries: RegionTemporaries;
   readonly #flags: RegionFlags;
   readonly #known: KnownPages;
+  readonly #vectors: RegionVectors;
+  readonly #halves: Uint16Array;
+  /** Bits of MXCSR that have been found to have a value since the block began or a helper ran; 0 if none have. */
+  #mxcsrKnown = 0;
   readonly #branch: (record: number, target: number) => void;
   readonly #goIndirect: () => void;
   readonly #budget: Local;
@@ -54,8 +62,6 @@ export class RegionEmit extends Emit {
   /** The record that is being emitted, and how deep its code began. */
   #at = 0;
   #depth = 0;
-  /** Temporaries of this instruction whose value is in the local, as bits; the others' is in memory. */
-  #inLocals = 0;
 
   constructor(options: RegionEmitOptions) {
     const { f, routines, used, written } = options;
@@ -84,9 +90,11 @@ export class RegionEmit extends Emit {
     this.#branch = options.branch;
     this.#goIndirect = options.goIndirect;
     this.#registers = Array.from({ length: REGISTERS }, (_, n) => ((used >> n) & 1 ? f.local('i64') : -1));
-    this.#temporaries = Array.from({ length: TEMPORARIES }, () => f.local('i64'));
+    this.#temporaries = new RegionTemporaries(f);
     this.#flags = new RegionFlags(f, routines);
     this.#known = new KnownPages(f, options.pointers);
+    this.#vectors = new RegionVectors(f);
+    this.#halves = options.halves;
     this.places = new RegionPlaces(f, rip);
     [this.#budget, this.#rip, this.#code, this.#exitRecord] = [budget, rip, code, exitRecord];
     this.#exit = exit;
@@ -118,19 +126,42 @@ export class RegionEmit extends Emit {
   beginBlock(page: number): void {
     this.#page = page;
     this.#flags.known = undefined;
-    this.#inLocals = 0;
+    this.#temporaries.forget();
+    this.#vectors.forget();
+    this.#mxcsrKnown = 0;
   }
 
   beginRecord(record: number, forgetsTemporaries: boolean): void {
     this.#at = record;
     this.#depth = this.f.depth;
     this.#pointer = pointerOf(GPR.RSP);
-    if (forgetsTemporaries) this.#inLocals = 0;
+    if (forgetsTemporaries) {
+      this.#temporaries.forget();
+      this.#vectors.forgetTemporaries();
+    }
+    const release = (place: number): void => {
+      if (vectorAt(place) >= 0) this.#vectors.release(vectorAt(place));
+    };
+    releaseOperands(this.#halves, record, release, () => {
+      this.#vectors.releaseAll();
+      this.#mxcsrKnown = 0;
+    });
+  }
+
+  /** Whether what is emitted now runs whenever the rest of the record does. */
+  get #isUnconditional(): boolean {
+    return this.f.depth === this.#depth;
+  }
+
+  /** Before control goes to another block of the region. */
+  endBlock(): void {
+    this.#vectors.spill();
   }
 
   /** Leaves the region: the interpreter goes on as `code` says, with this record. */
   leave(code: number, record: number): void {
-    if (code === EXIT.CONTINUE) this.#spillTemporaries();
+    if (code === EXIT.CONTINUE) this.#temporaries.spill();
+    this.#vectors.spill();
     this.f.i32(code).set(this.#code).i32(record).set(this.#exitRecord).br(this.#exit);
   }
 
@@ -218,6 +249,7 @@ export class RegionEmit extends Emit {
     const { f } = this;
     if (offset === STATE.ZERO) return f.i64(0n);
     if (offset === STATE.CODE_PAGE && size === 3) return this.places.pageAt(this.#page);
+    if (vectorAt(offset) >= 0) return this.#vectors.readInteger(offset, size, signed, this.#isUnconditional);
     const local = this.#localAt(offset);
     if (local === undefined) return f.i32(0).mem((signed ? LOAD_SIGNED : LOAD_ZERO)[size], offset);
     f.get(local);
@@ -228,6 +260,10 @@ export class RegionEmit extends Emit {
 
   override writeAt(offset: number, size: Size, value: () => void): void {
     const { f } = this;
+    if (vectorAt(offset) >= 0) {
+      this.#vectors.writeInteger(offset, size, this.#isUnconditional, value);
+      return;
+    }
     const local = this.#targetAt(offset, size);
     if (local === undefined) {
       f.i32(0);
@@ -260,10 +296,8 @@ export class RegionEmit extends Emit {
   /** The local that has what is at this place of the state now. */
   #localAt(offset: number): Local | undefined {
     if (offset < 8 * REGISTERS) return this.#register(offset);
-    if (offset >= STATE.TEMP && offset < TEMP_END) {
-      const n = (offset - STATE.TEMP) >> 3;
-      return (this.#inLocals >> n) & 1 ? this.#temporaries[n] : undefined;
-    }
+    const n = RegionTemporaries.at(offset);
+    if (n >= 0 && this.#temporaries.has(n)) return this.#temporaries.local(n);
     return undefined;
   }
 
@@ -276,18 +310,42 @@ export class RegionEmit extends Emit {
   /** The local to write, if what is at this place may be in one from now on. */
   #targetAt(offset: number, size: Size): Local | undefined {
     if (offset < 8 * REGISTERS) return this.#register(offset);
-    if (offset < STATE.TEMP || offset >= TEMP_END) return undefined;
-    const n = (offset - STATE.TEMP) >> 3;
-    const isIn = ((this.#inLocals >> n) & 1) === 1;
+    const n = RegionTemporaries.at(offset);
+    if (n < 0) return undefined;
     // Where it is must be the same whichever way an emitter's own branches went; and the rest of it may be in memory.
-    if (!isIn && (size < 2 || this.f.depth !== this.#depth)) return undefined;
-    this.#inLocals |= 1 << n;
-    return this.#temporaries[n];
+    if (!this.#temporaries.has(n) && (size < 2 || !this.#isUnconditional)) return undefined;
+    return this.#temporaries.take(n);
+  }
+
+  override readVector(slot: Slot): FunctionBuilder {
+    return this.readVectorAt(this.#field(slot));
+  }
+
+  override readVectorAt(offset: number): FunctionBuilder {
+    return this.#vectors.read(vectorAt(offset), this.#isUnconditional);
+  }
+
+  override writeVector(slot: Slot, value: () => void): void {
+    this.#vectors.write(vectorAt(this.#field(slot)), this.#isUnconditional, value);
+  }
+
+  override readNumber(slot: Slot, format: FloatFormat): FunctionBuilder {
+    return this.#vectors.readNumber(vectorAt(this.#field(slot)), format, this.#isUnconditional);
+  }
+
+  override writeNumber(slot: Slot, format: FloatFormat, value: () => void): void {
+    this.#vectors.writeNumber(vectorAt(this.#field(slot)), format, this.#isUnconditional, value);
+  }
+
+  override requireMxcsr(bits: number, value: number, number: () => void): void {
+    if (this.#mxcsrKnown === bits) return;
+    super.requireMxcsr(bits, value, number);
+    if (this.#isUnconditional) this.#mxcsrKnown = bits;
   }
 
   override place(slot: Slot): FunctionBuilder {
     const offset = this.#field(slot);
-    if (offset < TEMP_END) throw new Error('a general register has no place in memory here');
+    if (offset < IN_LOCALS_END) throw new Error('a general register has no place in memory here');
     return this.f.i32(offset);
   }
 
@@ -331,12 +389,12 @@ export class RegionEmit extends Emit {
 
   override lazyFlags(kind: number, size: Size, result: Local, source: Local | null): void {
     super.lazyFlags(kind, size, result, source);
-    this.#flags.known = this.f.depth === this.#depth ? ccOp(kind, size) : undefined;
+    this.#flags.known = this.#isUnconditional ? ccOp(kind, size) : undefined;
   }
 
   override explicitFlags(bits: Local): void {
     super.explicitFlags(bits);
-    this.#flags.known = this.f.depth === this.#depth ? CC.EXPLICIT : undefined;
+    this.#flags.known = this.#isUnconditional ? CC.EXPLICIT : undefined;
   }
 
   override flags(): FunctionBuilder {
@@ -355,12 +413,12 @@ export class RegionEmit extends Emit {
 
   override callHelper(number: () => void): FunctionBuilder {
     this.#storeState();
-    this.#spillTemporaries();
+    this.#temporaries.spill();
     super.callHelper(number);
     this.#flags.known = undefined;
     this.#known.forget();
     this.#loadState();
-    this.#eachTemporary((local, place) => this.f.i32(0).mem('i64.load', place).set(local));
+    this.#temporaries.reload();
     return this.f;
   }
 
@@ -410,16 +468,6 @@ export class RegionEmit extends Emit {
 
   protected override afterHit(): void {
     this.#known.learn(this.#pointer, this.s.y0);
-  }
-
-  #spillTemporaries(): void {
-    this.#eachTemporary((local, place) => this.f.i32(0).get(local).mem('i64.store', place));
-  }
-
-  #eachTemporary(write: (local: Local, place: number) => void): void {
-    for (let n = 0; n < TEMPORARIES; n++) {
-      if ((this.#inLocals >> n) & 1) write(this.#temporaries[n] as Local, STATE.TEMP + 8 * n);
-    }
   }
 
   #loadState(): void {

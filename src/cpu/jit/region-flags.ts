@@ -1,7 +1,7 @@
 /** Lazy flags in locals; where it is known what set them, conditions are computed in place. Layout.ts says what each kind keeps. */
 import type { FunctionBuilder, Local } from '#wasm/function-builder.ts';
 import { bitsOf, CC, CC_SIZE_SHIFT, type Size, STATE } from '../layout.ts';
-import type { Routines } from '../uops/emit.ts';
+import type { Routines } from '../uops/parts.ts';
 
 /** Conditions without their lowest bit, which turns them round (SDM vol. 1 appendix B). */
 const CONDITION = { O: 0, B: 1, Z: 2, BE: 3, S: 4, P: 5, L: 6, LE: 7 } as const;

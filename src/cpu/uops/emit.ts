@@ -1,5 +1,6 @@
 import type { FunctionBuilder, Label, Local } from '#wasm/function-builder.ts';
 import { CC, ccOp, RECORD, type Size, STATE, STOP, TLB } from '../layout.ts';
+import type { AccessRoutines, Control, Routines, Scratch } from './parts.ts';
 
 /** A field of a record that names a place in the state block. */
 export type Slot = 'a' | 'b' | 'c';
@@ -9,94 +10,14 @@ const LOAD_ZERO = ['i64.load8_u', 'i64.load16_u', 'i64.load32_u', 'i64.load'] as
 const LOAD_SIGNED = ['i64.load8_s', 'i64.load16_s', 'i64.load32_s', 'i64.load'] as const;
 const STORE = ['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const;
 
+/** A floating-point type of WebAssembly. */
+export type FloatFormat = 'f32' | 'f64';
+
 /** How a memory operand's address is made: base + displacement, or base + (index << scale) + displacement. */
 export type AddressForm = 'bd' | 'bx';
 export const ADDRESS_FORMS: readonly AddressForm[] = ['bd', 'bx'];
 /** The index field holds the register's offset in its low bits and the scale above. */
 export const INDEX_SCALE_SHIFT = 12;
-
-/** Functions that emitters may call; indices in the module that is being built. */
-export interface Routines {
-  /** () → i32: the six arithmetic flags. */
-  readonly flags: number;
-  /** () → i32: the carry flag as 0 or 1. */
-  readonly carry: number;
-  /** (condition 0–15) → i32 boolean. */
-  readonly condition: number;
-  /** (helper, record) → stop code, or 0 to go on with the next record. */
-  readonly helper: number;
-}
-
-/** Functions that do the accesses which the TLB does not have. */
-export interface AccessRoutines {
-  /** (record, size in bytes) → place of the bytes in memory, or 0 on a fault. The address is in STATE.ADDRESS. */
-  readonly slowLoad: number;
-  /** As slowLoad, but the page must be writable: the load of a read-modify-write. */
-  readonly slowLoadForWrite: number;
-  /** (record, size in bytes) → 0, or 1 on a fault. The value is in STATE.BOUNCE. */
-  readonly slowStore: number;
-  /**
-   * (record, kind of RMW × 4 + size) → place on which the operation is to be done, or 0 on a fault. Operands are in STATE.BOUNCE + 8
-   * and + 16; where the operation is done already, the place is STATE.BOUNCE, which holds the old value.
-   */
-  readonly slowLocked: number;
-}
-
-/** What only the engine's main loop has: branches end a record other than by going on to the next. */
-export interface Control {
-  readonly budget: Local;
-  readonly target: Local;
-  readonly rip: Local;
-  /** Takes a direct branch of this page or another: `target` holds the page offset; the link is at the record's IMM. */
-  readonly direct: Label;
-  /** Goes to the address in `rip`. */
-  readonly indirect: Label;
-  /** Begins the next record. */
-  readonly next: Label;
-  /** Runs the compiled code whose number in the table is the record's immediate, and goes on as it says. */
-  readonly enterRegion: () => void;
-}
-
-/** Scratch locals that every emitter may use. */
-export interface Scratch {
-  readonly x0: Local;
-  readonly x1: Local;
-  readonly x2: Local;
-  readonly x3: Local;
-  readonly y0: Local;
-  readonly y1: Local;
-  readonly y2: Local;
-  readonly v0: Local;
-  readonly v1: Local;
-  readonly v2: Local;
-  readonly f0: Local;
-  readonly f1: Local;
-  readonly f2: Local;
-  readonly d0: Local;
-  readonly d1: Local;
-  readonly d2: Local;
-}
-
-export function scratch(f: FunctionBuilder): Scratch {
-  return {
-    x0: f.local('i64'),
-    x1: f.local('i64'),
-    x2: f.local('i64'),
-    x3: f.local('i64'),
-    y0: f.local('i32'),
-    y1: f.local('i32'),
-    y2: f.local('i32'),
-    v0: f.local('v128'),
-    v1: f.local('v128'),
-    v2: f.local('v128'),
-    f0: f.local('f32'),
-    f1: f.local('f32'),
-    f2: f.local('f32'),
-    d0: f.local('f64'),
-    d1: f.local('f64'),
-    d2: f.local('f64'),
-  };
-}
 
 export interface EmitOptions {
   readonly f: FunctionBuilder;
@@ -197,6 +118,41 @@ export class Emit {
     return this.here()
       .mem('i32.load16_u', RECORD.IMM_HIGH + 2 * half)
       .mem(LOAD_ZERO[size]);
+  }
+
+  /** Pushes the XMM register that an operand is. */
+  readVector(slot: Slot): FunctionBuilder {
+    return this.place(slot).simdMem('v128.load');
+  }
+
+  /** Pushes the vector at this place of the state. */
+  readVectorAt(offset: number): FunctionBuilder {
+    return this.f.i32(0).simdMem('v128.load', offset);
+  }
+
+  writeVector(slot: Slot, value: () => void): void {
+    this.place(slot);
+    value();
+    this.f.simdMem('v128.store');
+  }
+
+  /** Pushes the number in the low lane of an XMM register. */
+  readNumber(slot: Slot, format: FloatFormat): FunctionBuilder {
+    return this.place(slot).mem(`${format}.load`);
+  }
+
+  /** Writes the low lane, and keeps the others. */
+  writeNumber(slot: Slot, format: FloatFormat, value: () => void): void {
+    this.place(slot);
+    value();
+    this.f.mem(`${format}.store`);
+  }
+
+  /** Has the helper do the record, which ends, unless these bits of MXCSR have this value. Not in the main loop. */
+  requireMxcsr(bits: number, value: number, number: () => void): void {
+    this.state32(STATE.MXCSR).i32(bits).op('i32.and').i32(value).op('i32.ne').if();
+    this.fallBackAndEnd(number);
+    this.f.end();
   }
 
   /** Pushes the record's low immediate as i32, or as i64 by sign. */

@@ -5,7 +5,8 @@
 import type { FunctionBuilder } from '#wasm/function-builder.ts';
 import type { SimdOp } from '#wasm/opcodes.ts';
 import { STATE } from '../layout.ts';
-import type { Emit, Scratch } from './emit.ts';
+import type { Emit, Slot } from './emit.ts';
+import type { Scratch } from './parts.ts';
 import { defineUop } from './registry.ts';
 
 /** Pushes the result of an operation on the vectors in v0 (destination) and v1 (source). */
@@ -15,6 +16,8 @@ interface PackedOperation {
   readonly emit: Packed;
   /** What the MMX form does instead, where the general way does not fit. */
   readonly mmx?: Packed;
+  /** Whether XMM0 is to be in v2. */
+  readonly masked?: true;
 }
 
 const bytes = (lane: (i: number) => number): number[] => Array.from({ length: 16 }, (_, i) => lane(i) & 0xff);
@@ -165,17 +168,17 @@ const shuffleBytes =
       .simd('v128.and')
       .simd('i8x16.swizzle');
 
-/** v1 where the sign of XMM0's lane is set, else v0. */
+/** v1 where the sign of the lane of XMM0, in v2, is set, else v0. */
 const blendByXmm0 = (op: 'i8x16.shr_s' | 'i32x4.shr_s' | 'i64x2.shr_s', bits: number): PackedOperation => ({
   emit: (f, s) => {
     f.get(s.v1)
       .get(s.v0)
-      .i32(0)
-      .simdMem('v128.load', STATE.XMM)
+      .get(s.v2)
       .i32(bits - 1)
       .simd(op)
       .simd('v128.bitselect');
   },
+  masked: true,
 });
 
 type Shift = 'shl' | 'shr_s' | 'shr_u';
@@ -315,22 +318,29 @@ const OPERATIONS: Readonly<Record<string, PackedOperation>> = {
   ...Object.fromEntries(Object.entries(SHIFTS).map(([name, [lane, shift]]) => [name, shiftByRegister(lane, shift)])),
 };
 
+/** Pushes an XMM register, or the half of a vector that is an MMX register. */
+export function pushVector(e: Emit, slot: Slot, wide: boolean): FunctionBuilder {
+  return wide ? e.readVector(slot) : e.place(slot).simdMem('v128.load64_zero');
+}
+
 /** Loads v0 from a and v1 from b. */
 export function loadVectors(e: Emit, wide: boolean): void {
   const { f, s } = e;
-  e.place('a');
-  f.simdMem(wide ? 'v128.load' : 'v128.load64_zero').set(s.v0);
-  e.place('b');
-  f.simdMem(wide ? 'v128.load' : 'v128.load64_zero').set(s.v1);
+  pushVector(e, 'a', wide);
+  f.set(s.v0);
+  pushVector(e, 'b', wide);
+  f.set(s.v1);
 }
 
 /** Stores the vector that `value` pushes to a; of an MMX register, only its half. */
 export function storeVector(e: Emit, wide: boolean, value: () => void): void {
-  const { f } = e;
+  if (wide) {
+    e.writeVector('a', value);
+    return;
+  }
   e.place('a');
   value();
-  if (wide) f.simdMem('v128.store');
-  else f.simdLane('i64x2.extract_lane', 0).mem('i64.store');
+  e.f.simdLane('i64x2.extract_lane', 0).mem('i64.store');
 }
 
 /** Those of which a loop over bytes or words is made. */
@@ -350,10 +360,11 @@ const HOT = new Set([
 ]);
 
 function define(wide: boolean): Readonly<Record<string, number>> {
-  const made = Object.entries(OPERATIONS).map(([name, { emit, mmx }]) => {
+  const made = Object.entries(OPERATIONS).map(([name, { emit, mmx, masked }]) => {
     const placement = wide && HOT.has(name) ? 'loop' : 'function';
     const number = defineUop(`${name.toLowerCase()}.${wide ? 'x' : 'm'}`, placement, (e) => {
       loadVectors(e, wide);
+      if (masked) e.readVectorAt(STATE.XMM).set(e.s.v2);
       storeVector(e, wide, () => (wide ? emit : (mmx ?? emit))(e.f, e.s));
     });
     return [name, number] as const;

@@ -4,7 +4,7 @@ import { STATE } from '../layout.ts';
 import { byForm } from './data.ts';
 import type { AddressForm, Emit } from './emit.ts';
 import { defineUop } from './registry.ts';
-import { emitShift, loadVectors, SHIFTS, storeVector } from './simd-packed.ts';
+import { emitShift, loadVectors, pushVector, SHIFTS, storeVector } from './simd-packed.ts';
 
 const repeat = (pattern: readonly number[]): number[] =>
   Array.from({ length: 16 }, (_, i) => (pattern[i % pattern.length] as number) & 0xff);
@@ -38,16 +38,14 @@ const load128 = (aligned: boolean) => (e: Emit, form: AddressForm) => {
   e.address(form).set(s.x0);
   if (aligned) checkAligned(e);
   e.hostLoad(16);
-  e.place('a').get(s.y1);
-  f.simdMem('v128.load').simdMem('v128.store');
+  e.writeVector('a', () => f.get(s.y1).simdMem('v128.load'));
 };
 
 const store128 = (aligned: boolean) => (e: Emit, form: AddressForm) => {
   const { f, s } = e;
   e.address(form).set(s.x0);
   if (aligned) checkAligned(e);
-  e.place('a');
-  f.simdMem('v128.load').set(s.v0);
+  e.readVector('a').set(s.v0);
   e.hostStore(16, (place, offset) => {
     place();
     f.get(s.v0).simdMem('v128.store', offset);
@@ -62,9 +60,7 @@ export const STORE128_ALIGNED = byForm((form) => defineUop(`st128a.${form}`, 'lo
 
 /** a = b */
 export const MOV128 = defineUop('mov128', 'loop', (e) => {
-  e.place('a');
-  e.place('b');
-  e.f.simdMem('v128.load').simdMem('v128.store');
+  e.writeVector('a', () => e.readVector('b'));
 });
 
 /** a shifted by the immediate count. */
@@ -73,8 +69,7 @@ const shiftImmediate = (wide: boolean): Readonly<Record<string, number>> =>
     Object.entries(SHIFTS).map(([name, [lane, shift]]) => [
       name,
       defineUop(`${name.toLowerCase()}i.${wide ? 'x' : 'm'}`, 'function', (e) => {
-        e.place('a');
-        e.f.simdMem(wide ? 'v128.load' : 'v128.load64_zero').set(e.s.v0);
+        pushVector(e, 'a', wide).set(e.s.v0);
         e.imm32().set(e.s.x0);
         storeVector(e, wide, () => emitShift(e.f, e.s, lane, shift));
       }),
@@ -87,8 +82,7 @@ export const SHIFT_BY_IMMEDIATE_MMX = shiftImmediate(false);
 const shiftBytes = (left: boolean): number =>
   defineUop(left ? 'pslldq' : 'psrldq', 'function', (e) => {
     storeVector(e, true, () => {
-      e.place('a');
-      e.f.simdMem('v128.load').v128(IOTA);
+      e.readVector('a').v128(IOTA);
       e.immediate();
       e.f
         .simd('i8x16.splat')
@@ -152,8 +146,7 @@ const shuffle16 = (wide: boolean): number =>
   defineUop(`shuffle16.${wide ? 'x' : 'm'}`, 'function', (e) => {
     const { f } = e;
     storeVector(e, wide, () => {
-      e.place('b');
-      f.simdMem(wide ? 'v128.load' : 'v128.load64_zero');
+      pushVector(e, 'b', wide);
       e.imm64();
       f.simd('i64x2.splat').v128([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7]).simd('i8x16.swizzle');
       f.v128(repeat([0, 1]))
@@ -193,11 +186,8 @@ export const BLENDPD = blend(
 const mask = (lane: 'i8x16' | 'i32x4' | 'i64x2', wide: boolean): number =>
   defineUop(`movmsk.${lane}.${wide ? 'x' : 'm'}`, wide && lane === 'i8x16' ? 'loop' : 'function', (e) => {
     e.write('a', 3, () => {
-      e.place('b');
-      e.f
-        .simdMem(wide ? 'v128.load' : 'v128.load64_zero')
-        .simd(`${lane}.bitmask`)
-        .op('i64.extend_i32_u');
+      pushVector(e, 'b', wide);
+      e.f.simd(`${lane}.bitmask`).op('i64.extend_i32_u');
     });
   });
 export const PMOVMSKB = mask('i8x16', true);
@@ -229,11 +219,10 @@ const extend = (sign: 's' | 'u'): Readonly<Record<keyof typeof EXTEND, number>> 
     Object.entries(EXTEND).map(([kind, steps]) => [
       kind,
       defineUop(`pmov${sign}x.${kind}`, 'function', (e) => {
-        e.place('a');
-        e.place('b');
-        e.f.simdMem('v128.load');
-        for (const step of steps) e.f.simd(`${step}_${sign}`);
-        e.f.simdMem('v128.store');
+        e.writeVector('a', () => {
+          e.readVector('b');
+          for (const step of steps) e.f.simd(`${step}_${sign}`);
+        });
       }),
     ]),
   ) as Record<keyof typeof EXTEND, number>;
@@ -243,9 +232,7 @@ export const PMOVZX = extend('u');
 /** a = b with its words or doublewords in this order. */
 const permuted = (name: string, lanes: readonly number[]): number =>
   defineUop(name, 'function', (e) => {
-    e.place('a');
-    e.place('b');
-    e.f.simdMem('v128.load').v128(ZERO).shuffle(lanes).simdMem('v128.store');
+    e.writeVector('a', () => e.readVector('b').v128(ZERO).shuffle(lanes));
   });
 const doublewords = (lanes: readonly number[]): number[] =>
   lanes.flatMap((lane) => [0, 1, 2, 3].map((i) => 4 * lane + i));

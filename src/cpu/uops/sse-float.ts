@@ -5,42 +5,73 @@
  */
 import type { Local } from '#wasm/function-builder.ts';
 import { STATE } from '../layout.ts';
-import type { Emit } from './emit.ts';
+import type { Emit, FloatFormat } from './emit.ts';
 import { defineUop } from './registry.ts';
 
 /** Of MXCSR: FTZ, rounding control, the mask and flag of inexactness, DAZ; and what they are where WebAssembly rounds alike (SDM vol. 1 figure 10-3). */
 const MXCSR_LOOKED_AT = 0xf060;
 const MXCSR_PLAIN = 0x1020;
 
-type Format = 'f32' | 'f64';
+type Format = FloatFormat;
 type Operation = 'add' | 'sub' | 'mul' | 'div' | 'sqrt';
 const OPERATIONS: readonly Operation[] = ['add', 'sub', 'mul', 'div', 'sqrt'];
 
 /** The smallest normal number. */
 const LEAST = { f32: 2 ** -126, f64: 2 ** -1022 } as const;
 const LANES = { f32: 'f32x4', f64: 'f64x2' } as const;
+const BITS = { f32: 'i32', f64: 'i64' } as const;
+/** Bits of the fraction and of the exponent. */
+const FRACTION = { f32: 23n, f64: 52n } as const;
+const EXPONENT = { f32: 8n, f64: 11n } as const;
 const FLAG = { CF: 0x01, ZF: 0x40 } as const;
 
 const constant = (e: Emit, format: Format, value: number): void =>
   void (format === 'f32' ? e.f.f32(value) : e.f.f64(value));
 
+const bits = (e: Emit, format: Format, value: bigint): void =>
+  void (format === 'f32' ? e.f.i32(Number(BigInt.asIntN(32, value))) : e.f.i64(value));
+
 function locals({ s }: Emit, format: Format): readonly [a: Local, b: Local, result: Local] {
   return format === 'f32' ? [s.f0, s.f1, s.f2] : [s.d0, s.d1, s.d2];
 }
 
-/** Pushes whether inexact results need no other flag, and rounding is to nearest. */
+/** A number's bits are put here, where the conditions below look at them. */
+const bitsLocal = ({ s }: Emit, format: Format): Local => (format === 'f32' ? s.y0 : s.x0);
+
+/** Pushes whether rounding is to nearest, and inexact results need no other flag. */
 function pushRoundsPlainly(e: Emit): void {
   e.state32(STATE.MXCSR).i32(MXCSR_LOOKED_AT).op('i32.and').i32(MXCSR_PLAIN).op('i32.eq');
 }
 
-/** Pushes whether a number is normal; of a result more than the least one, for one that was rounded up to that was tiny. */
-function pushIsNormal(e: Emit, format: Format, value: Local, isResult = false): void {
-  e.f.get(value).op(`${format}.abs`);
-  constant(e, format, LEAST[format]);
-  e.f.op(isResult ? `${format}.gt` : `${format}.ge`);
-  e.f.get(value).op(`${format}.abs`);
-  constant(e, format, Number.POSITIVE_INFINITY);
-  e.f.op(`${format}.lt`).op('i32.and');
+function requirePlainRounding(e: Emit): void {
+  e.requireMxcsr(MXCSR_LOOKED_AT, MXCSR_PLAIN, () => e.immediate());
+}
+
+/** Pushes a number's bits without its sign, which are doubled thereby. */
+function pushMagnitude({ f }: Emit, format: Format, value: Local): void {
+  f.get(value).op(format === 'f32' ? 'i32.reinterpret_f32' : 'i64.reinterpret_f64');
+  if (format === 'f32') f.i32(1).op('i32.shl');
+  else f.i64(1n).op('i64.shl');
+}
+
+/** Pushes whether a number is no denormal one: it may be infinite or not a number, for which the result is looked at. */
+function pushIsNoDenormal(e: Emit, format: Format, value: Local): void {
+  pushMagnitude(e, format, value);
+  bits(e, format, 1n);
+  e.f.op(`${BITS[format]}.sub`);
+  bits(e, format, (1n << (FRACTION[format] + 1n)) - 1n);
+  e.f.op(`${BITS[format]}.ge_u`);
+}
+
+/** Pushes whether a result is finite and more than the least normal number, for one that was rounded up to that was tiny; its magnitude is kept. */
+function pushIsNormalResult(e: Emit, format: Format, result: Local): void {
+  const least = 1n << (FRACTION[format] + 1n);
+  pushMagnitude(e, format, result);
+  e.f.tee(bitsLocal(e, format));
+  bits(e, format, least + 1n);
+  e.f.op(`${BITS[format]}.sub`);
+  bits(e, format, (((1n << EXPONENT[format]) - 1n) << (FRACTION[format] + 1n)) - least - 1n);
+  e.f.op(`${BITS[format]}.lt_u`);
 }
 
 function pushIsZero(e: Emit, format: Format, value: Local): void {
@@ -49,134 +80,134 @@ function pushIsZero(e: Emit, format: Format, value: Local): void {
   e.f.op(`${format}.eq`);
 }
 
-function pushIsNormalOrZero(e: Emit, format: Format, value: Local): void {
-  pushIsNormal(e, format, value);
-  pushIsZero(e, format, value);
-  e.f.op('i32.or');
-}
-
-/** Pushes whether the operands and the result raise nothing but inexactness. */
-function pushIsPlain(e: Emit, format: Format, operation: Operation): void {
+/** Pushes whether a result of zero is exact, raising nothing, where no operand is denormal. */
+function pushIsExactZero(e: Emit, format: Format, operation: Operation): void {
   const { f } = e;
-  const [a, b, result] = locals(e, format);
-  const and = (): void => void f.op('i32.and');
-  if (operation === 'sqrt') {
-    pushIsNormal(e, format, b);
-    f.get(b);
-    constant(e, format, 0);
-    f.op(`${format}.gt`).op('i32.and');
-    pushIsZero(e, format, b);
-    f.op('i32.or');
-    return;
-  }
-  pushIsNormalOrZero(e, format, a);
-  if (operation === 'div') pushIsNormal(e, format, b);
-  else pushIsNormalOrZero(e, format, b);
-  and();
-  pushIsNormal(e, format, result, true);
+  const [a, b] = locals(e, format);
+  f.get(bitsLocal(e, format)).op(`${BITS[format]}.eqz`);
   // A sum is zero only exactly; a product or quotient of what is not zero is tiny then.
   if (operation === 'mul' || operation === 'div') {
     pushIsZero(e, format, a);
-    f.op('i32.or');
     if (operation === 'mul') {
       pushIsZero(e, format, b);
       f.op('i32.or');
     }
-  } else {
-    pushIsZero(e, format, result);
-    f.op('i32.or');
+    f.op('i32.and');
   }
-  and();
 }
 
-function loadOperands(e: Emit, format: Format): void {
-  const [a, b] = locals(e, format);
-  e.place('a').mem(`${format}.load`).set(a);
-  e.place('b').mem(`${format}.load`).set(b);
-}
-
-/** Stores the result where the condition on the stack holds; else it is the helper's. */
-function storeIfPlain(e: Emit, format: Format): void {
-  const [, , result] = locals(e, format);
-  e.f.if();
-  e.place('a').get(result).mem(`${format}.store`);
-  e.f.else();
-  e.fallBack(() => e.immediate());
+/** Has the helper do the record, which ends, where the i32 on the stack is zero. */
+function require(e: Emit): void {
+  e.f.op('i32.eqz').if();
+  e.fallBackAndEnd(() => e.immediate());
   e.f.end();
 }
 
 const scalar = (format: Format, operation: Operation): number =>
   defineUop(`${operation}s${format === 'f32' ? 's' : 'd'}`, 'function', (e) => {
+    const { f } = e;
     const [a, b, result] = locals(e, format);
-    loadOperands(e, format);
-    if (operation !== 'sqrt') e.f.get(a);
-    e.f.get(b).op(`${format}.${operation}`).set(result);
-    pushRoundsPlainly(e);
-    pushIsPlain(e, format, operation);
-    e.f.op('i32.and');
-    storeIfPlain(e, format);
+    requirePlainRounding(e);
+    e.readNumber('b', format).set(b);
+    if (operation !== 'sqrt') e.readNumber('a', format).tee(a);
+    f.get(b).op(`${format}.${operation}`).set(result);
+    pushIsNoDenormal(e, format, b);
+    if (operation !== 'sqrt') {
+      pushIsNoDenormal(e, format, a);
+      f.op('i32.and');
+    }
+    pushIsNormalResult(e, format, result);
+    f.op('i32.and').op('i32.eqz').if();
+    pushIsExactZero(e, format, operation);
+    pushIsNoDenormal(e, format, b);
+    f.op('i32.and');
+    if (operation !== 'sqrt') {
+      pushIsNoDenormal(e, format, a);
+      f.op('i32.and');
+    }
+    require(e);
+    f.end();
+    e.writeNumber('a', format, () => f.get(result));
   });
 
-/** Pushes the lanes of a vector that are normal numbers, as masks. */
-function pushNormalLanes(e: Emit, format: Format, value: Local, isResult = false): void {
-  const { f } = e;
-  const lanes = LANES[format];
-  const bits = (number: number): number[] =>
-    format === 'f32'
-      ? [...new Uint8Array(new Float32Array(4).fill(number).buffer)]
-      : [...new Uint8Array(new Float64Array(2).fill(number).buffer)];
-  f.get(value)
-    .simd(`${lanes}.abs`)
-    .v128(bits(LEAST[format]))
-    .simd(isResult ? `${lanes}.gt` : `${lanes}.ge`);
-  f.get(value).simd(`${lanes}.abs`).v128(bits(Number.POSITIVE_INFINITY)).simd(`${lanes}.lt`).simd('v128.and');
-}
-
+const numbers = (format: Format, number: number): number[] =>
+  format === 'f32'
+    ? [...new Uint8Array(new Float32Array(4).fill(number).buffer)]
+    : [...new Uint8Array(new Float64Array(2).fill(number).buffer)];
 const ZEROS: readonly number[] = new Array<number>(16).fill(0);
 
-function pushZeroLanes(e: Emit, format: Format, value: Local): void {
-  e.f.get(value).v128(ZEROS).simd(`${LANES[format]}.eq`);
+/** Pushes as masks which lanes of a result are as `pushIsNormalResult` has it. */
+function pushNormalLanes({ f }: Emit, format: Format, value: Local): void {
+  const lanes = LANES[format];
+  const compare = (number: number, comparison: 'gt' | 'lt'): void =>
+    void f.get(value).simd(`${lanes}.abs`).v128(numbers(format, number)).simd(`${lanes}.${comparison}`);
+  compare(LEAST[format], 'gt');
+  compare(Number.POSITIVE_INFINITY, 'lt');
+  f.simd('v128.and');
+}
+
+function pushZeroLanes({ f }: Emit, format: Format, value: Local): void {
+  f.get(value).v128(ZEROS).simd(`${LANES[format]}.eq`);
+}
+
+function pushDenormalLanes({ f }: Emit, format: Format, value: Local): void {
+  const lanes = LANES[format];
+  f.get(value).simd(`${lanes}.abs`).v128(numbers(format, LEAST[format])).simd(`${lanes}.lt`);
+  f.get(value).v128(ZEROS).simd(`${lanes}.ne`).simd('v128.and');
 }
 
 const packed = (format: Format, operation: Exclude<Operation, 'sqrt'>): number =>
   defineUop(`${operation}p${format === 'f32' ? 's' : 'd'}`, 'function', (e) => {
     const { f, s } = e;
-    e.place('a').simdMem('v128.load').set(s.v0);
-    e.place('b').simdMem('v128.load').set(s.v1);
+    requirePlainRounding(e);
+    e.readVector('a').set(s.v0);
+    e.readVector('b').set(s.v1);
     f.get(s.v0).get(s.v1).simd(`${LANES[format]}.${operation}`).set(s.v2);
-    for (const operand of [s.v0, s.v1]) {
-      pushNormalLanes(e, format, operand);
-      if (operation !== 'div' || operand === s.v0) {
-        pushZeroLanes(e, format, operand);
+    pushNormalLanes(e, format, s.v2);
+    // As in `pushIsExactZero`.
+    pushZeroLanes(e, format, s.v2);
+    if (operation === 'mul' || operation === 'div') {
+      pushZeroLanes(e, format, s.v0);
+      if (operation === 'mul') {
+        pushZeroLanes(e, format, s.v1);
         f.simd('v128.or');
       }
+      f.simd('v128.and');
     }
-    f.simd('v128.and');
-    pushNormalLanes(e, format, s.v2, true);
-    // As in `pushIsPlain`.
-    for (const zero of operation === 'mul' ? [s.v0, s.v1] : operation === 'div' ? [s.v0] : [s.v2]) {
-      pushZeroLanes(e, format, zero);
-      f.simd('v128.or');
-    }
-    f.simd('v128.and').simd(format === 'f32' ? 'i32x4.all_true' : 'i64x2.all_true');
-    pushRoundsPlainly(e);
-    f.op('i32.and').if();
-    e.place('a').get(s.v2).simdMem('v128.store');
-    f.else();
-    e.fallBack(() => e.immediate());
-    f.end();
+    f.simd('v128.or');
+    pushDenormalLanes(e, format, s.v0);
+    pushDenormalLanes(e, format, s.v1);
+    f.simd('v128.or').simd('v128.andnot');
+    f.simd(format === 'f32' ? 'i32x4.all_true' : 'i64x2.all_true');
+    require(e);
+    e.writeVector('a', () => f.get(s.v2));
   });
+
+/** Pushes whether a number is a normal one or zero. */
+function pushIsNormalOrZero(e: Emit, format: Format, value: Local): void {
+  const { f } = e;
+  pushIsNoDenormal(e, format, value);
+  f.get(value).op(`${format}.abs`);
+  constant(e, format, Number.POSITIVE_INFINITY);
+  f.op(`${format}.lt`).op('i32.and');
+}
+
+function readNumbers(e: Emit, format: Format): void {
+  const [a, b] = locals(e, format);
+  e.readNumber('a', format).set(a);
+  e.readNumber('b', format).set(b);
+  pushIsNormalOrZero(e, format, a);
+  pushIsNormalOrZero(e, format, b);
+  e.f.op('i32.and');
+  require(e);
+}
 
 /** The second operand unless the first is less (MINSx) or greater (MAXSx). */
 const extreme = (format: Format, comparison: 'lt' | 'gt'): number =>
   defineUop(`${comparison === 'lt' ? 'min' : 'max'}s${format === 'f32' ? 's' : 'd'}`, 'function', (e) => {
-    const [a, b, result] = locals(e, format);
-    loadOperands(e, format);
-    e.f.get(a).get(b).get(a).get(b).op(`${format}.${comparison}`).op('select').set(result);
-    pushIsNormalOrZero(e, format, a);
-    pushIsNormalOrZero(e, format, b);
-    e.f.op('i32.and');
-    storeIfPlain(e, format);
+    const [a, b] = locals(e, format);
+    readNumbers(e, format);
+    e.writeNumber('a', format, () => e.f.get(a).get(b).get(a).get(b).op(`${format}.${comparison}`).op('select'));
   });
 
 /** COMISx and UCOMISx, which differ in what a NaN raises: OF, SF and AF are cleared, and PF unless a NaN is there. */
@@ -184,12 +215,7 @@ const compare = (format: Format): number =>
   defineUop(`comis${format === 'f32' ? 's' : 'd'}`, 'function', (e) => {
     const { f, s } = e;
     const [a, b] = locals(e, format);
-    loadOperands(e, format);
-    pushIsNormalOrZero(e, format, a);
-    pushIsNormalOrZero(e, format, b);
-    f.op('i32.and').op('i32.eqz').if();
-    e.fallBackAndEnd(() => e.immediate());
-    f.end();
+    readNumbers(e, format);
     f.get(a).get(b).op(`${format}.lt`);
     f.get(a).get(b).op(`${format}.eq`).i32(Math.log2(FLAG.ZF)).op('i32.shl').op('i32.or').set(s.y0);
     e.explicitFlags(s.y0);
@@ -199,16 +225,15 @@ const compare = (format: Format): number =>
 const fromInteger = (format: Format, size: 2 | 3): number =>
   defineUop(`cvtsi2s${format === 'f32' ? 's' : 'd'}${8 << size}`, 'function', (e) => {
     const { f, s } = e;
-    const bits = format === 'f32' ? 24n : 53n;
-    const [, , result] = locals(e, format);
+    const significand = FRACTION[format] + 1n;
     e.readSigned('b', size).set(s.x0);
-    f.get(s.x0).op(`${format}.convert_i64_s`).set(result);
     f.get(s.x0)
-      .i64(1n << bits)
+      .i64(1n << significand)
       .op('i64.add')
-      .i64(1n << (bits + 1n))
+      .i64(1n << (significand + 1n))
       .op('i64.lt_u');
-    storeIfPlain(e, format);
+    require(e);
+    e.writeNumber('a', format, () => f.get(s.x0).op(`${format}.convert_i64_s`));
   });
 
 /** General register a = b without its fraction. */
@@ -216,40 +241,35 @@ const truncate = (format: Format, size: 2 | 3): number =>
   defineUop(`cvtts${format === 'f32' ? 's' : 'd'}2si${8 << size}`, 'function', (e) => {
     const { f } = e;
     const [, b] = locals(e, format);
-    e.place('b').mem(`${format}.load`).set(b);
+    e.readNumber('b', format).set(b);
     // Not the least integer: it is exact, and the helper's all the same.
     f.get(b).op(`${format}.abs`);
     constant(e, format, size === 2 ? 2 ** 31 : 2 ** 63);
     f.op(`${format}.lt`);
     f.get(b).get(b).op(`${format}.trunc`).op(`${format}.eq`);
     pushRoundsPlainly(e);
-    f.op('i32.or').op('i32.and').if();
+    f.op('i32.or').op('i32.and');
+    require(e);
     e.write('a', size, () => f.get(b).op(`i64.trunc_${format}_s`));
-    f.else();
-    e.fallBack(() => e.immediate());
-    f.end();
   });
 
 /** a = b in the other format. */
 const WIDEN = defineUop('cvtss2sd', 'function', (e) => {
-  const { f, s } = e;
-  e.place('b').mem('f32.load').tee(s.f1).op('f64.promote_f32').set(s.d2);
+  const { s } = e;
+  e.readNumber('b', 'f32').set(s.f1);
   pushIsNormalOrZero(e, 'f32', s.f1);
-  f.if();
-  e.place('a').get(s.d2).mem('f64.store');
-  f.else();
-  e.fallBack(() => e.immediate());
-  f.end();
+  require(e);
+  e.writeNumber('a', 'f64', () => e.f.get(s.f1).op('f64.promote_f32'));
 });
 const NARROW = defineUop('cvtsd2ss', 'function', (e) => {
   const { f, s } = e;
-  e.place('b').mem('f64.load').tee(s.d1).op('f32.demote_f64').set(s.f2);
-  pushIsNormal(e, 'f32', s.f2, true);
+  requirePlainRounding(e);
+  e.readNumber('b', 'f64').tee(s.d1).op('f32.demote_f64').set(s.f2);
+  pushIsNormalResult(e, 'f32', s.f2);
   pushIsZero(e, 'f64', s.d1);
   f.op('i32.or');
-  pushRoundsPlainly(e);
-  f.op('i32.and');
-  storeIfPlain(e, 'f32');
+  require(e);
+  e.writeNumber('a', 'f32', () => f.get(s.f2));
 });
 
 const FORMATS = [
