@@ -153,7 +153,7 @@ type Plain = Omit<
 >;
 
 function writtenPlain({ cpuAffinity, isolated, socketPath, seccompPolicyDir, ...flags }: Plain): string[] {
-  const { sandbox, seccompLogFailures, jit, stats, traceStart, ...forgotten } = flags;
+  const { sandbox, seccompLogFailures, jit, debugExit, stats, traceStart, ...forgotten } = flags;
   // An option that is not written above does not compile.
   forgotten satisfies Record<string, never>;
   const affinities = cpuAffinity?.map(({ vcpu, hostCpus }) => `${vcpu === undefined ? '' : `${vcpu}=`}${hostCpus}`);
@@ -165,6 +165,7 @@ function writtenPlain({ cpuAffinity, isolated, socketPath, seccompPolicyDir, ...
     ...(sandbox ? [] : ['--disable-sandbox']),
     ...(seccompLogFailures ? ['--seccomp-log-failures'] : []),
     ...(jit === false ? ['--no-jit'] : []),
+    ...(debugExit === true ? ['--debug-exit'] : []),
     ...(stats ? ['--stats'] : []),
     ...(traceStart === true ? ['--trace-start'] : []),
   ];

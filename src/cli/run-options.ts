@@ -132,6 +132,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
   { name: 'socket', value: 'PATH', help: 'make a control socket there; a directory gives crosvm-PID.sock' },
   { name: 'hypervisor', value: 'NAME', help: `${HYPERVISOR_WISHES.join(', ')} (default auto)` },
   { name: 'no-jit', help: 'the software CPU compiles nothing and interprets all' },
+  { name: 'debug-exit', help: 'a byte v that the guest writes to port 0xf4 ends the run with status (v << 1) | 1' },
   { name: 'log-level', value: 'LEVEL', help: `${LOG_LEVELS.join(', ')} (default warn)` },
   { name: 'trace-start', help: 'print on standard error where the time of the start went, before the guest runs' },
   { name: 'stats', help: 'print figures about the run as one line of JSON on standard error at the end' },
@@ -175,6 +176,7 @@ export function parseRunArguments(argv: readonly string[]): RunRequest {
     logLevel: oneOf(parsed, { option: 'log-level', choices: LOG_LEVELS, fallback: 'warn' }, mistakes),
     stats: parsed.flags.has('stats'),
     ...(parsed.flags.has('no-jit') && { jit: false }),
+    ...(parsed.flags.has('debug-exit') && { debugExit: true }),
     ...(parsed.flags.has('trace-start') && { traceStart: true }),
     ...socketPathOf(parsed),
   };

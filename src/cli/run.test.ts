@@ -74,6 +74,8 @@ describe('crosvm run', () => {
     [{ reason: 'panic' }, 34, ''],
     [{ reason: 'host-error', message: 'disk full' }, 1, 'crosvm: disk full\n'],
     [{ reason: 'signal', signal: 15 }, 143, ''],
+    [{ reason: 'debug-exit', value: 0 }, 1, ''],
+    [{ reason: 'debug-exit', value: 0x90 }, 33, ''],
   ];
   for (const [report, expected, line] of ends) {
     test(`ends with ${expected} on ${report.reason}`, async () => {

@@ -50,6 +50,8 @@ export interface Config {
   readonly hypervisor: HypervisorWish;
   /** False where the software CPU shall interpret all. */
   readonly jit?: boolean;
+  /** Whether the guest may end the machine with a status of its own, by port 0xf4. */
+  readonly debugExit?: boolean;
   readonly logLevel: LogLevel;
   /** A line of JSON with figures about the run goes to stderr at its end. */
   readonly stats: boolean;

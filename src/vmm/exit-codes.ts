@@ -4,11 +4,15 @@ interface ReportDetails {
   readonly stats?: Readonly<Record<string, number | string>>;
 }
 
-/** Why a run ended, as `runConfig` reports it. `signal` is the number of the host's signal that ended it. */
+/** Why a run ended, as `runConfig` reports it. `signal` is the number of the host's signal that ended it, `value` the byte that the guest gave. */
 export type ExitReport = ReportDetails &
-  ({ readonly reason: Exclude<ExitReason, 'signal'> } | { readonly reason: 'signal'; readonly signal: number });
+  (
+    | { readonly reason: keyof typeof EXIT_CODES }
+    | { readonly reason: 'signal'; readonly signal: number }
+    | { readonly reason: 'debug-exit'; readonly value: number }
+  );
 
-export type ExitReason = keyof typeof EXIT_CODES | 'signal';
+export type ExitReason = ExitReport['reason'];
 
 /**
  * The exit status of `crosvm run` by reason. 32 to 35 are crosvm's; a signal is 128 + its number, as shells say it.
@@ -28,5 +32,6 @@ export const SIGNAL_EXIT_BASE = 128;
 
 /** The exit status for a report. */
 export function exitCodeOf(report: ExitReport): number {
-  return report.reason === 'signal' ? SIGNAL_EXIT_BASE + report.signal : EXIT_CODES[report.reason];
+  if (report.reason === 'signal') return SIGNAL_EXIT_BASE + report.signal;
+  return report.reason === 'debug-exit' ? ((report.value << 1) | 1) & 0xff : EXIT_CODES[report.reason];
 }

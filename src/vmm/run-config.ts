@@ -250,6 +250,7 @@ function vcpuThreadData(run: Run, index: number): VcpuThreadData {
     vm: machine.vm.describe(),
     state: machine.vcpuStates[index] as VcpuThreadData['state'],
     board: machine.board,
+    debugExit: run.config.debugExit === true,
     pciFunctions: run.devices?.pciFunctions ?? [],
     serialPorts: run.devices?.serialPorts ?? {},
     isolated: run.devices?.isolated ?? {},
@@ -362,6 +363,7 @@ function reportOf(end: ControlEnd, runState: RunState, reports: readonly ThreadR
   if (end.reason === 'signal') return { reason: 'signal', signal: end.signal, ...details };
   if (end.reason === 'stopped') return { reason: 'stopped', ...details };
   const outcome = runState.outcome ?? 'host-error';
+  if (outcome === 'debug-exit') return { reason: outcome, value: runState.exitValue, ...details };
   // A kernel that panics reboots at once: what it said before tells the two apart.
   return { reason: outcome === 'reset' && runState.panicked ? 'panic' : outcome, ...details };
 }

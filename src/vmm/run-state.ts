@@ -1,8 +1,12 @@
 import type { ExitReason } from './exit-codes.ts';
 
 /** How a machine can end, in the order of the values in shared memory; 0 means that it runs. */
-const OUTCOMES = ['power-off', 'reset', 'crash', 'host-error'] as const satisfies readonly ExitReason[];
+const OUTCOMES = ['power-off', 'reset', 'crash', 'host-error', 'debug-exit'] as const satisfies readonly ExitReason[];
 export type Outcome = (typeof OUTCOMES)[number];
+
+/** The word OUTCOME: which it is, and above that the value that the guest gave with it. */
+const OUTCOME_BITS = 8;
+const OUTCOME_MASK = (1 << OUTCOME_BITS) - 1;
 
 const WORD = { OUTCOME: 0, PANICKED: 1, WISH: 2, STANDING: 3, BEGUN: 4 } as const;
 const WORD_COUNT = 5;
@@ -24,12 +28,18 @@ export class RunState {
   }
 
   /** The first to say how the machine ends is right; tells whether this caller was the first. */
-  end(outcome: Outcome): boolean {
-    return Atomics.compareExchange(this.words, WORD.OUTCOME, 0, OUTCOMES.indexOf(outcome) + 1) === 0;
+  end(outcome: Outcome, value = 0): boolean {
+    const word = (value << OUTCOME_BITS) | (OUTCOMES.indexOf(outcome) + 1);
+    return Atomics.compareExchange(this.words, WORD.OUTCOME, 0, word) === 0;
   }
 
   get outcome(): Outcome | undefined {
-    return OUTCOMES[Atomics.load(this.words, WORD.OUTCOME) - 1];
+    return OUTCOMES[(Atomics.load(this.words, WORD.OUTCOME) & OUTCOME_MASK) - 1];
+  }
+
+  /** What the guest gave with `debug-exit`: a byte. */
+  get exitValue(): number {
+    return Atomics.load(this.words, WORD.OUTCOME) >>> OUTCOME_BITS;
   }
 
   /** The guest's kernel said on its console that it panicked. */

@@ -42,6 +42,7 @@ export interface VcpuThreadData {
   /** By port; undefined for a sink. */
   readonly serialOutputs: readonly (OutputDescription | undefined)[];
   readonly debugOutput: OutputDescription | undefined;
+  readonly debugExit: boolean;
   /** The port whose output is watched for a panic. */
   readonly consolePort: number | undefined;
   readonly clockOriginNs: bigint;
@@ -108,8 +109,8 @@ function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<
     const onFailure = (error: Error) => void problems.push(`${name}: output failed: ${errorMessage(error)}`);
     return sinks.use(new FdSink({ output, stop, onFailure }));
   };
-  const end = (outcome: 'power-off' | 'reset'): void => {
-    runState.end(outcome);
+  const end = (outcome: 'power-off' | 'reset' | 'debug-exit', value = 0): void => {
+    runState.end(outcome, value);
     vm.kick(data.index);
   };
   const deviceFailed = (label: string, reason: string): void => {
@@ -137,9 +138,11 @@ function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<
       return new PanicWatch(sink, () => runState.notePanic(), output && panicStateOf(output));
     }),
     debugOutput: data.debugOutput && sinkOf(data.debugOutput, 'debug console'),
+    debugExit: data.debugExit,
     events: {
       onPowerOff: () => end('power-off'),
       onReset: () => end('reset'),
+      onDebugExit: (value) => end('debug-exit', value),
       onInputSpace: () => inputSpace.write(),
     },
   });

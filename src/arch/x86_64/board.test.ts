@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import type { BusDevice } from '#devices/bus-device.ts';
 import { SoftwareIrqChip } from '#hypervisor/software/irq-chip.ts';
 import type { Clock } from '#util/clock.ts';
-import { BOARD_STATE_WORDS, Board } from './board.ts';
+import { BOARD_STATE_WORDS, Board, type BoardOptions } from './board.ts';
 import { IO_APIC_ADDRESS, PCI_ECAM, PORT, RESET_CONTROL_VALUE, SERIAL_PORTS } from './layout.ts';
 
 const clock: Clock = { nowNs: () => 1e9, wallMs: () => 0 };
@@ -13,7 +13,7 @@ function createBoard(
   state = new Int32Array(BOARD_STATE_WORDS),
   debugConsole = true,
   remoteSerialPorts: readonly (BusDevice | undefined)[] = [],
-  others: { readonly remoteI8042?: BusDevice; readonly remoteCmos?: BusDevice } = {},
+  others: Partial<Pick<BoardOptions, 'remoteI8042' | 'remoteCmos' | 'debugExit'>> = {},
 ) {
   const outputs = SERIAL_PORTS.map(() => '');
   const events: string[] = [];
@@ -53,6 +53,7 @@ function createBoard(
     events: {
       onPowerOff: () => void events.push('power-off'),
       onReset: () => void events.push('reset'),
+      onDebugExit: (value) => void events.push(`debug exit ${value}`),
       onInputSpace: (port) => void events.push(`input ${port}`),
     },
   });
@@ -191,6 +192,13 @@ describe('the ports of the board', () => {
     assert.equal(withConsole.debug(), '!');
     const without = createBoard(new Int32Array(BOARD_STATE_WORDS), false);
     assert.deepEqual(readPort(without.board, PORT.DEBUG_CONSOLE), [0xff]);
+  });
+
+  test('the debug exit is there if it was asked for, and tells what was written', () => {
+    const { board, events } = createBoard(undefined, true, [], { debugExit: true });
+    board.writePort(PORT.DEBUG_EXIT, Uint8Array.of(0x21));
+    assert.deepEqual([readPort(board, PORT.DEBUG_EXIT), events], [[0], ['debug exit 33']]);
+    assert.deepEqual(readPort(createBoard().board, PORT.DEBUG_EXIT), [0xff]);
   });
 
   test('the memory size is in the CMOS: 240 MiB above 16 MiB in units of 64 KiB', () => {

@@ -4,6 +4,7 @@ import { AcpiPm } from '#devices/legacy/acpi-pm.ts';
 import type { ByteSink } from '#devices/legacy/byte-sink.ts';
 import { Cmos } from '#devices/legacy/cmos.ts';
 import { DebugConsole } from '#devices/legacy/debug-console.ts';
+import { DebugExit } from '#devices/legacy/debug-exit.ts';
 import { I8042 } from '#devices/legacy/i8042.ts';
 import { PortSink } from '#devices/legacy/port-sink.ts';
 import { ResetControl } from '#devices/legacy/reset-control.ts';
@@ -40,6 +41,8 @@ import {
 export interface BoardEvents {
   onPowerOff(): void;
   onReset(): void;
+  /** The guest ends the machine with a value, by a port that `debugExit` asks for. */
+  onDebugExit?(value: number): void;
   /** A serial port (0 to 3) may take input again. */
   onInputSpace(port: number): void;
 }
@@ -60,6 +63,8 @@ export interface BoardOptions {
   readonly remoteCmos?: BusDevice | undefined;
   /** Present when the machine has a debug console. */
   readonly debugOutput?: ByteSink | undefined;
+  /** Whether the machine has the port by which a test kernel ends it. */
+  readonly debugExit?: boolean;
   readonly lowMemoryBytes: number;
   readonly highMemoryBytes: number;
   /** The high MMIO of PCI devices; of no size when there is none. */
@@ -111,6 +116,7 @@ const IRQ_CHIP_PORTS: Readonly<Record<Exclude<IrqChipPart, 'io-apic'>, { start: 
   'system-control': { start: PORT.SYSTEM_CONTROL, sizeBytes: 1 },
 };
 const IO_APIC_SIZE = 0x1000;
+const DEBUG_EXIT_SIZE = 4;
 /** Longer than any access of a guest takes, short beside what a user notices. */
 const INPUT_LOCK_TIMEOUT_MS = 10;
 
@@ -300,12 +306,16 @@ export class Board implements VcpuBus, DeadlineSource {
     return root;
   }
 
-  #insertStateless({ debugOutput }: BoardOptions): void {
+  #insertStateless({ debugOutput, debugExit, events }: BoardOptions): void {
     const postCode = new PortSink('post-code');
     this.ports.insert(postCode, { start: PORT.POST_CODE, sizeBytes: 1 }, 'relative');
     this.ports.insert(postCode, { start: PORT.IO_DELAY, sizeBytes: 1 }, 'relative');
     if (debugOutput !== undefined) {
       this.ports.insert(new DebugConsole(debugOutput), { start: PORT.DEBUG_CONSOLE, sizeBytes: 1 }, 'relative');
+    }
+    if (debugExit === true) {
+      const exit = new DebugExit((value) => events.onDebugExit?.(value));
+      this.ports.insert(exit, { start: PORT.DEBUG_EXIT, sizeBytes: DEBUG_EXIT_SIZE }, 'relative');
     }
   }
 }

@@ -144,6 +144,7 @@ export const PORT = {
   IO_DELAY: 0xed,
   PIC_SLAVE: 0xa0,
   DEBUG_CONSOLE: 0x402,
+  DEBUG_EXIT: 0xf4,
   /** Edge/level control of the two PICs. */
   PIC_ELCR: 0x4d0,
   /** The ACPI power management block, ACPI_PM below. */

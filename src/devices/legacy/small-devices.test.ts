@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import { ManualClock, RecordedLine, readByte, writeByte } from '#hypervisor/software/testing.ts';
 import { AcpiPm } from './acpi-pm.ts';
 import { DebugConsole } from './debug-console.ts';
+import { DebugExit } from './debug-exit.ts';
 import { I8042 } from './i8042.ts';
 import { PortSink } from './port-sink.ts';
 import { ResetControl } from './reset-control.ts';
@@ -133,6 +134,15 @@ test('the debug console says that it is there and passes every byte on', () => {
   });
   debug.write(0, Buffer.from('ab'));
   assert.deepEqual([readByte(debug, 0), text], [0xe9, 'ab']);
+});
+
+test('the debug exit hands out the first byte of a write, and reads as zero', () => {
+  const values: number[] = [];
+  const exit = new DebugExit((value) => void values.push(value));
+  assert.equal(readByte(exit, 0), 0);
+  exit.write(0, Uint8Array.of(0x12, 0x34, 0x56, 0x78));
+  exit.write(3, Uint8Array.of(0xff));
+  assert.deepEqual(values, [0x12, 0xff]);
 });
 
 test('a sink takes everything and reads as ones', () => {

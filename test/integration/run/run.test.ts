@@ -19,7 +19,7 @@ function temporaryFolder(t: TestContext): string {
 }
 
 describe('the exit status of a run', limit, () => {
-  for (const { name, pieces, status, output = '' } of [
+  for (const { name, pieces, status, output = '', options = [] } of [
     {
       name: 'power-off through ACPI',
       pieces: [code.print('bye'), code.powerOff],
@@ -35,6 +35,18 @@ describe('the exit status of a run', limit, () => {
       status: EXIT_CODES.panic,
       output: '[1.0] Kernel panic - not syncing: x\n',
     },
+    ...[0x10, 0xff].map((value) => ({
+      name: `${value} at the port of --debug-exit`,
+      pieces: [code.print('bye'), code.debugExit(value)],
+      options: ['--debug-exit'],
+      status: ((value << 1) | 1) & 0xff,
+      output: 'bye',
+    })),
+    {
+      name: 'that port without the option, which nobody answers',
+      pieces: [code.debugExit(1), code.powerOff],
+      status: EXIT_CODES['power-off'],
+    },
     {
       name: 'a power-off after those words',
       pieces: [code.print('Kernel panic - not syncing'), code.powerOff],
@@ -43,7 +55,7 @@ describe('the exit status of a run', limit, () => {
     },
   ]) {
     test(`${name}: ${status}`, limit, async () => {
-      await using guest = new TinyGuest([...pieces, code.spin]);
+      await using guest = new TinyGuest([...pieces, code.spin], options);
       const ended = await guest.end();
       assert.deepEqual([ended.status, ended.signal, ended.output], [status, null, output]);
     });

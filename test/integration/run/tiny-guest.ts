@@ -24,6 +24,8 @@ export const code = {
   resetByResetControl: '66baf90c b006 ee',
   /** mov al, 0xfe; out 0x64, al. */
   resetByKeyboardController: 'b0fe e664',
+  /** mov al, value; out 0xf4, al. */
+  debugExit: (value: number): string => `b0${value.toString(16).padStart(2, '0')} e6f4`,
   /** ud2: the IDT has no gate, so the fault becomes a triple one. */
   tripleFault: '0f0b',
   /** cli; hlt; jmp back. */
