@@ -88,6 +88,15 @@ test('two pages with the same place are both kept, and the older gives way to a 
   assert.deepEqual(pages.map(has), [false, false, false]);
 });
 
+test('a page that nobody uses any more gives way to two that share its places', () => {
+  const { enter, has } = bareTlb();
+  const [unused, one, other] = [0x5000, 0x5000 + SAME_PLACE, 0x5000 + SAME_PLACE / 2] as const;
+  enter(unused);
+  enter(one);
+  enter(other);
+  assert.deepEqual([unused, one, other].map(has), [false, true, true]);
+});
+
 for (const count of [10, 700]) {
   test(`a write of CR3 keeps global pages alone, of ${count} and as many others`, () => {
     const { tlb, enter, has } = bareTlb();

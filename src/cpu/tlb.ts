@@ -73,13 +73,18 @@ export class Tlb {
     if (this.#passingCount <= PASSING_MAX) this.#passingCount++;
   }
 
-  /** Has the entry of another page that is at this place, in the data or a code TLB, move to its alternate. */
+  /**
+   * Has the entry of another page whose first place this is, in the data or a code TLB, move to its alternate. One that is here in the second
+   * place already is given up: *measured*, one that nobody used went to and fro, and evicted one of two at each turn.
+   */
   makeRoom(at: number, pageLow: number, pageHigh: number): void {
     const { words } = this;
     const w = at >> 2;
     const [low, high] = [words[w] as number, words[w + 1] as number];
     if ((low === pageLow && high === pageHigh) || (low & high) === -1) return;
     const isData = at < TLB_END;
+    const first = isData ? tlbEntryOffset(low) : codeTlbEntryOffset(low);
+    if (first !== (at & ((isData ? TLB.MODE_SIZE : CODE_TLB.MODE_SIZE) - 1))) return;
     const other = at ^ (isData ? TLB.ALTERNATE : CODE_TLB.ALTERNATE);
     words.copyWithin(other >> 2, w, w + (1 << ((isData ? TLB.ENTRY_SHIFT : CODE_TLB.ENTRY_SHIFT) - 2)));
     this.entered(other);
