@@ -40,6 +40,8 @@ export class KvmVcpu implements Vcpu {
   readonly #timer: ThreadTimer;
   readonly #kickSignal = new BlockedSignals([KICK_SIGNAL]);
   readonly #unblocks: boolean;
+  /** When the timer has been told to go off for a device. */
+  #deadlineNs = Infinity;
   /** Whether the timer will go off within FLUSH_NS. */
   #flushIsDue = false;
   /** It executed HLT, and no local APIC in the kernel could wake it. */
@@ -165,7 +167,8 @@ export class KvmVcpu implements Vcpu {
   #noteAccess(): void {
     if (this.#flushIsDue) return;
     this.#flushIsDue = true;
-    this.#timer.set(FLUSH_NS);
+    // A device's deadline that comes sooner flushes as well, and must not be put off.
+    if (this.#options.clock.nowNs() + FLUSH_NS < this.#deadlineNs) this.#timer.set(FLUSH_NS);
   }
 
   /** Does what is due, and has the timer go off for what comes next. */
@@ -174,8 +177,8 @@ export class KvmVcpu implements Vcpu {
     const nowNs = this.#options.clock.nowNs();
     if (timers.nextDeadlineNs() <= nowNs) timers.advance(nowNs);
     this.#flushIsDue = false;
-    const nextNs = timers.nextDeadlineNs();
-    if (nextNs !== Infinity) this.#timer.set(Math.max(1, nextNs - nowNs));
+    this.#deadlineNs = timers.nextDeadlineNs();
+    if (this.#deadlineNs !== Infinity) this.#timer.set(Math.max(1, this.#deadlineNs - nowNs));
   }
 
   #setLocalApic(registers: VcpuState['localApic']): void {
