@@ -2,6 +2,7 @@
 import { FLAG, GPR_NAMES, SEGMENT } from '#cpu/layout.ts';
 import { Random } from '../random.ts';
 import { withoutParts } from '../target.ts';
+import { callingProgram } from './calling.ts';
 import { type Context, type Mode, randomInstruction, someValue } from './instructions.ts';
 import { ALIAS_DISTANCE, PAGE, PROGRAM, PROGRAM_PAGES, VIRTUAL_PAGES } from './layout.ts';
 
@@ -121,20 +122,25 @@ export function generateProgram(random: Random): Program {
   const mode = random.pick<Mode>(['long', 'long', 'compatibility', 'compatibility', 'real']);
   const offset = random.oneIn(2) ? PAGE - random.below(80) : random.below(PAGE + PAGE / 2);
   const context = contextOf(random, mode, offset);
-  const count = random.between(INSTRUCTIONS.MIN, INSTRUCTIONS.MAX);
+  const instructions =
+    mode === 'long' && random.oneIn(3)
+      ? callingProgram(random, context)
+      : Array.from({ length: random.between(INSTRUCTIONS.MIN, INSTRUCTIONS.MAX) }, () =>
+          randomInstruction(random, context),
+        );
   const segments = segmentsOf(random, mode);
   // An interrupt's return loads SS from its descriptor, which is flat.
   const mayBeInterrupted = mode !== 'real' && segments[SEGMENT.SS] === FLAT;
   return {
     mode,
     offset,
-    instructions: Array.from({ length: count }, () => randomInstruction(random, context)),
+    instructions,
     registers: registersOf(random, context),
     flags: FLAG.IF | 2 | (random.u32() & 0x8d5) | (random.oneIn(20) ? FLAG.DF : 0) | (random.oneIn(20) ? FLAG.AC : 0),
     dataSeed: random.u32(),
     interruptSeed: mayBeInterrupted && random.oneIn(4) ? random.u32() : 0,
     resumes: Array.from({ length: mode === 'real' ? 0 : RESUMES }, () => ({
-      instruction: random.below(count),
+      instruction: random.below(instructions.length),
       alias: random.oneIn(4),
       otherMode: random.oneIn(6),
     })),
