@@ -4,6 +4,7 @@ const loaders: Readonly<Record<string, () => Promise<{ readonly default: Bench }
   'block-guest': () => import('./block-guest.ts'),
   'block-io': () => import('./block-io.ts'),
   boot: () => import('./boot.ts'),
+  cpu: () => import('./cpu.ts'),
   fork: () => import('./fork.ts'),
   interpreter: () => import('./interpreter.ts'),
   'kvm-exits': () => import('./kvm-exits.ts'),
