@@ -35,6 +35,7 @@ const ECX1 = {
   SSE4_1: 1 << 19,
   SSE4_2: 1 << 20,
   X2APIC: 1 << 21,
+  MOVBE: 1 << 22,
   POPCNT: 1 << 23,
   TSC_DEADLINE: 1 << 24,
   XSAVE: 1 << 26,
@@ -130,6 +131,7 @@ export function createCpuid(options: CpuidOptions): (leaf: number, subleaf: numb
           ECX1.SSE4_1 |
           ECX1.SSE4_2 |
           ECX1.XSAVE |
+          ECX1.MOVBE |
           ECX1.POPCNT |
           ECX1.RDRAND |
           ECX1.HYPERVISOR |

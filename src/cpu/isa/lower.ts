@@ -18,6 +18,7 @@ import {
 } from '../uops/alu.ts';
 import { CMOV, SETCC } from '../uops/control.ts';
 import {
+  BSWAP16,
   BSWAP32,
   BSWAP64,
   extensionKey,
@@ -280,6 +281,21 @@ const fromRm =
     t.put(ops[size] as number, t.gRegister(size), source);
   };
 
+/** MOVBE turns the bytes in a temporary, so that an access that faults has changed nothing. */
+function movbe(t: Translator, row: Encoding): void {
+  const size = t.d.operandSize;
+  const swap = size === 1 ? BSWAP16 : size === 2 ? BSWAP32 : BSWAP64;
+  if (row.operands[0] === 'Mv') {
+    t.pure(MOV[size], TEMP0, t.gRegister(size));
+    t.pure(swap, TEMP0);
+    t.memory(STORE[size], TEMP0);
+  } else {
+    t.memory(LOAD[size], TEMP0);
+    t.pure(swap, TEMP0);
+    t.pure(MOV[size], t.gRegister(size), TEMP0);
+  }
+}
+
 /** CMPXCHG: the destination is always written, with its old value when the comparison fails. */
 function cmpxchg(t: Translator, row: Encoding): void {
   const size = sizeOf(t, row.operands[0] as string);
@@ -375,6 +391,7 @@ export const LOWERINGS: Readonly<Record<string, Lowering>> = {
   BSR: fromRm(BSR),
   POPCNT: fromRm(POPCNT),
   BSWAP: (t) => void t.pure(t.d.operandSize === 3 ? BSWAP64 : BSWAP32, zRegister(t, 3)),
+  MOVBE: movbe,
   CMPXCHG: cmpxchg,
   XADD: xadd,
   CBW: (t) => {

@@ -320,6 +320,10 @@ encoding('0f c7 /1 m', 'CMPXCHG8B', 'M', { lock: true });
 encoding('0f c7 /6 r', 'RDRAND', 'Ev');
 encoding('0f c7 /7 r', 'RDRAND', 'Ev');
 encoding('0f c8+r', 'BSWAP', 'Zv');
+for (const prefix of ['np', '66']) {
+  encoding(`${prefix} 0f 38 f0 /r m`, 'MOVBE', 'Gv,Mv');
+  encoding(`${prefix} 0f 38 f1 /r m`, 'MOVBE', 'Mv,Gv');
+}
 encoding('0f ff /r', 'UD');
 
 simdRows(encoding);

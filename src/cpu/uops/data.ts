@@ -147,6 +147,15 @@ export const LEAVE = defineUop('leave64', 'loop', (e) => {
   e.setState64(STATE.GPR + GPR.RBP, () => f.get(s.x1));
 });
 
+/** The upper bits of the register stay: of MOVBE alone, for BSWAP of 16 bits is undefined. */
+export const BSWAP16 = defineUop('bswap16', 'function', (e) => {
+  const { f, s } = e;
+  e.read('a', 1).set(s.x0);
+  e.write('a', 1, () => {
+    f.get(s.x0).i64(8n).op('i64.shl').i64(0xff00n).op('i64.and');
+    f.get(s.x0).i64(8n).op('i64.shr_u').i64(0xffn).op('i64.and').op('i64.or');
+  });
+});
 export const BSWAP32 = defineUop('bswap32', 'function', (e) => {
   const { f, s } = e;
   e.read('a', 2).op('i32.wrap_i64').set(s.y0);

@@ -1,4 +1,5 @@
 /** The CPU's table of encodings as the generator sees it: which rows a user-mode case can be made of, and their operands. */
+import { readFileSync } from 'node:fs';
 import { ENCODINGS, type Encoding } from '#cpu/isa/table.ts';
 import type { CodeBits } from '../case.ts';
 import { x87MemoryName, x87RegisterName } from './x87-names.ts';
@@ -15,6 +16,17 @@ const NOT_COMPARABLE = new Set([
   ...['RDFSBASE', 'RDGSBASE', 'WRFSBASE', 'WRGSBASE', 'XGETBV', 'XSETBV', 'MONITOR', 'MWAIT'],
   ...['XSAVE', 'XRSTOR', 'XSAVEOPT', 'XSAVEC', 'XSAVES', 'XRSTORS'],
 ]);
+
+/** Instructions that not every host has: by the name of their feature in /proc/cpuinfo. */
+const FEATURE_OF: ReadonlyMap<string, string> = new Map([['MOVBE', 'movbe']]);
+const HOST_FEATURES: ReadonlySet<string> = new Set(
+  /^flags\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'latin1'))?.[1]?.trim().split(' '),
+);
+
+function isMissingInHost(mnemonic: string): boolean {
+  const feature = FEATURE_OF.get(mnemonic);
+  return feature !== undefined && !HOST_FEATURES.has(feature);
+}
 
 /** An encoding as a case needs it. */
 export interface EncodingRow extends Encoding {
@@ -77,7 +89,7 @@ export function rowGroups(
   const groups = new Map<string, EncodingRow[]>();
   for (const row of encodings.flatMap((row) => (row.mnemonic === 'X87' ? x87Rows(row) : [row]))) {
     if (bits === 64 ? row.attributes.no64 : row.attributes.only64) continue;
-    if (NOT_COMPARABLE.has(row.mnemonic) || isOtherInterrupt(row)) continue;
+    if (NOT_COMPARABLE.has(row.mnemonic) || isOtherInterrupt(row) || isMissingInHost(row.mnemonic)) continue;
     const inOpcode = /cc$/.test(row.mnemonic) || row.operands.some((operand) => operand.startsWith('Z'));
     const place = inOpcode ? row.operands.join() : `${row.opcode} ${row.digit} ${row.rm} ${row.prefix}`;
     const key = `${row.map} ${row.mnemonic} ${place}`;
