@@ -98,6 +98,9 @@ export const MSR = {
   TSC_AUX: 0xc0000103,
 } as const;
 
+/** DR6 and DR7, SDM vol. 3 §17.2.3 and §17.2.4: an access to debug registers was met; general detect, which has such accesses met. */
+export const DR6 = { BD: 1 << 13 } as const;
+export const DR7 = { GD: 1 << 13 } as const;
 /** Bits that read as 1. */
 export const DR6_FIXED = 0xffff0ff0;
 export const DR7_FIXED = 0x400;

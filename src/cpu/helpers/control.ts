@@ -1,7 +1,7 @@
 /** Moves to and from control and debug registers (SDM vol. 3 §2.5 and §17.2). */
 import { PHYSICAL_BITS } from '../cpuid.ts';
 import { SEGMENT, STATE } from '../layout.ts';
-import { ATTRIBUTE, CR0, CR4, DR6_FIXED, DR7_FIXED, EFER, type Segment, VECTOR } from '../system-state.ts';
+import { ATTRIBUTE, CR0, CR4, DR6, DR6_FIXED, DR7, DR7_FIXED, EFER, type Segment, VECTOR } from '../system-state.ts';
 import type { Helper, HelperContext } from './context.ts';
 
 /** DR7 bits 12, 14 and 15 are 0. */
@@ -89,10 +89,18 @@ export function debugRegisters(h: HelperContext) {
     const named = h.b(record);
     return named === 4 || named === 5 ? ((system.cr4 & CR4.DE) !== 0 ? -1 : named + 2) : named;
   };
+  /** With general detect, each access is a fault; its handler finds general detect off, so that it may use the registers. */
+  const isMet = (): boolean => {
+    if ((system.dr7 & DR7.GD) === 0) return false;
+    system.dr7 &= ~DR7.GD;
+    system.dr6 |= DR6.BD;
+    return true;
+  };
   const read: Helper = (record) => {
     const n = number(record);
     if (n < 0 || n > 7) return h.fault(VECTOR.UD);
     if (!h.privileged) return h.gp();
+    if (isMet()) return h.fault(VECTOR.DB);
     if (n >= 6) h.set(h.a(record), n === 6 ? system.dr6 : system.dr7, 0);
     else h.set(h.a(record), system.breakpoints[2 * n] as number, system.breakpoints[2 * n + 1] as number);
     return 0;
@@ -101,6 +109,7 @@ export function debugRegisters(h: HelperContext) {
     const n = number(record);
     if (n < 0 || n > 7) return h.fault(VECTOR.UD);
     if (!h.privileged) return h.gp();
+    if (isMet()) return h.fault(VECTOR.DB);
     const low = h.low(h.a(record));
     const high = h.highOf(h.a(record));
     if (n >= 6 && high !== 0) return h.gp();
