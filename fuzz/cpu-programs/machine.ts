@@ -1,5 +1,5 @@
 /** A machine that runs programs, its memory and registers being set anew for each. */
-import type { CpuOptions, InterruptSource } from '#cpu/cpu.ts';
+import type { CpuOptions, CpuStop, InterruptSource } from '#cpu/cpu.ts';
 import { SEGMENT, STATE } from '#cpu/layout.ts';
 import { CR0, CR4, EFER, SystemState } from '#cpu/system-state.ts';
 import { createTestMachine, NO_INTERRUPTS, type TestMachine } from '#cpu/testing.ts';
@@ -19,7 +19,7 @@ import {
 } from './layout.ts';
 import { type Program, type Resume, resumeAddress } from './program.ts';
 
-export type End = 'halt' | 'triple-fault' | 'budget';
+export type End = CpuStop['reason'];
 
 /** Bytes of the state block. */
 const STATE_SIZE = 0x800;

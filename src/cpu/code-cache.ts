@@ -52,6 +52,9 @@ export class CodeCache implements CodeWatcher, DecodedCode, GroupMember {
   #jit: Jit | undefined;
   /** The code that runs has changed by another processor's doing: `settle` is to be called before the instruction after this one. */
   isStale = false;
+  /** Places in pages where a debugger has breakpoints; whether instructions that are decoded alone have none. */
+  breakpointOffsets: ReadonlySet<number> = new Set();
+  ignoresBreakpoints = false;
   /** Decoded instructions and flushes of everything, for statistics. */
   decoded = 0;
   flushes = 0;
@@ -418,7 +421,7 @@ export class CodeCache implements CodeWatcher, DecodedCode, GroupMember {
         endBlock(t);
       }
     }
-    this.#sentinel();
+    t.sentinel();
     this.#keep(code, start, first, kind);
     if (jit?.options.threshold === 0) jit.note(first, code);
     return first;
@@ -433,6 +436,7 @@ export class CodeCache implements CodeWatcher, DecodedCode, GroupMember {
   #lower(result: number): void {
     const t = this.#translator;
     this.decoded++;
+    if (this.breakpointOffsets.has(t.offset) && !this.ignoresBreakpoints) t.helper(helperNumber('breakpoint'));
     if (result > 0) {
       const lowering = LOWERINGS[t.d.row.mnemonic];
       assert(lowering !== undefined, `no lowering for ${t.d.row.mnemonic}`);
@@ -473,7 +477,7 @@ export class CodeCache implements CodeWatcher, DecodedCode, GroupMember {
     t.helper(helperNumber('crossPage'));
     this.#lower(result);
     if (!t.ended) endBlock(t);
-    this.#sentinel();
+    t.sentinel();
     const other = this.#page(second);
     other.dependents.add(code);
     this.#mark(code, start, 4096);
@@ -481,17 +485,5 @@ export class CodeCache implements CodeWatcher, DecodedCode, GroupMember {
     this.secondPage.set(first, second);
     this.#keep(code, start, first, kind);
     return first;
-  }
-
-  /** A record that no instruction shares its place with ends each block, so that patching stays inside it. */
-  #sentinel(): void {
-    const t = this.#translator;
-    const { offset } = t;
-    const { length } = t.d;
-    t.offset = 0xfff;
-    t.d.length = 0;
-    t.helper(helperNumber('resync'));
-    t.offset = offset;
-    t.d.length = length;
   }
 }

@@ -2,6 +2,7 @@
 import type { Clock } from '#util/clock.ts';
 import { AddressMap } from './address-map.ts';
 import { CodeCache } from './code-cache.ts';
+import { Debugging } from './debugging.ts';
 import { createEngine, type Engine, type EngineImports } from './engine.ts';
 import { ExceptionUnit } from './exceptions.ts';
 import { FarTransfer } from './far-transfer.ts';
@@ -16,6 +17,7 @@ import { SegmentUnit } from './segments.ts';
 import { Stack } from './stack.ts';
 import { SystemState, VECTOR } from './system-state.ts';
 import { CALL_INDIRECT, JMP_INDIRECT, RET } from './uops/control.ts';
+import { DEBUGGER_VECTOR, type Watchpoint } from './watchpoints.ts';
 
 /** Port I/O. Sizes are 1, 2 and 4 bytes; values are unsigned. */
 export interface Ports {
@@ -73,7 +75,12 @@ export type CpuStop =
   | { readonly reason: 'halt' }
   | { readonly reason: 'budget' }
   /** The vector is that of the exception which all began with. */
-  | { readonly reason: 'triple-fault'; readonly vector: number };
+  | { readonly reason: 'triple-fault'; readonly vector: number }
+  /** A debugger's breakpoint is at RIP, whose instruction has not run. */
+  | { readonly reason: 'breakpoint' }
+  /** The instruction before RIP, or what has been delivered since, has met data that a debugger watches. */
+  | { readonly reason: 'watchpoint'; readonly watchpoint: Watchpoint }
+  | { readonly reason: 'stepped' };
 
 /** Instructions after which no trap follows if they have cleared TF: they have gone to a handler. */
 const ENTERS_HANDLER: ReadonlySet<string> = new Set(['INT', 'INTO', 'SYSCALL']);
@@ -82,6 +89,8 @@ const DR6_SINGLE_STEP = 1 << 14;
 
 const HALT: CpuStop = { reason: 'halt' };
 const BUDGET_USED: CpuStop = { reason: 'budget' };
+const BREAKPOINT: CpuStop = { reason: 'breakpoint' };
+const STEPPED: CpuStop = { reason: 'stepped' };
 
 /** Size of the WebAssembly memory for this much guest RAM and regions besides, in 64 KiB pages. */
 export const memoryPages = (sizeBytes: number): number => Math.ceil((RAM_BASE + sizeBytes) / 65536);
@@ -97,6 +106,7 @@ export class Cpu {
   readonly segments: SegmentUnit;
   readonly stack: Stack;
   readonly farTransfer: FarTransfer;
+  readonly debugging: Debugging;
   readonly options: CpuOptions;
   readonly words: Int32Array;
   readonly bytes: Uint8Array;
@@ -111,6 +121,7 @@ export class Cpu {
   #hasShadow = false;
   /** The delivery of an interrupt has ended in a shutdown. */
   #down = false;
+  #atBreakpoint = false;
 
   constructor(options: CpuOptions) {
     this.options = options;
@@ -130,6 +141,7 @@ export class Cpu {
     this.segments = new SegmentUnit(this);
     this.stack = new Stack(this);
     this.farTransfer = new FarTransfer(this);
+    this.debugging = new Debugging(this);
     const imports = this.#engineImports();
     this.engine = createEngine(options.memory, imports);
     if (options.jit !== undefined && (options.keepsBlocks ?? true)) this.jit = this.#createJit(imports, options.jit);
@@ -231,17 +243,20 @@ export class Cpu {
    * after timers between calls.
    */
   run(budget: number): CpuStop {
-    const { words, engine, jit } = this;
+    const { words, jit } = this;
     words[STATE.BUDGET >> 2] = budget;
     this.#given = budget;
     try {
       for (;;) {
-        if (this.#interrupt()) this.halted = false;
+        if (!this.#atBreakpoint && this.#interrupt()) this.halted = false;
         if (this.#down) return this.#shutdown();
+        const stop = this.#takeDebuggerStop();
+        if (stop !== undefined) return stop;
         if (this.halted) return HALT;
         // After STI and MOV SS one more instruction runs before interrupts are looked at; with TF set each runs alone.
         if (this.system.shadow || ((words[STATE.FLAGS >> 2] as number) & FLAG.TF) !== 0) {
           if (!this.#step()) return this.#shutdown();
+          if (this.#atBreakpoint) continue;
           if ((words[STATE.BUDGET >> 2] as number) < 0) return BUDGET_USED;
           continue;
         }
@@ -257,9 +272,12 @@ export class Cpu {
           words[STATE.BUDGET >> 2] = 0;
         }
         if (jit?.hasWork) jit.compile();
-        const code = engine.run(record);
+        const code = this.#runEngine(record);
+        if (code === STOP.DEBUGGER) return BREAKPOINT;
         if (code === STOP.FAULT || this.#isWildBranch(code)) {
-          if (!this.#deliverFault()) return this.#shutdown();
+          if (this.system.vector === DEBUGGER_VECTOR) this.setRipOf(words[STATE.RECORD >> 2] as number, 0);
+          const isDown = this.system.vector === DEBUGGER_VECTOR ? !this.#stepAlone() : !this.#deliverFault();
+          if (isDown) return this.#shutdown();
         } else if (code === STOP.POLL) return BUDGET_USED;
         else this.#shorten();
         if ((words[STATE.BUDGET >> 2] as number) < 0) return BUDGET_USED;
@@ -267,6 +285,55 @@ export class Cpu {
     } finally {
       this.#instructions += this.#given - (words[STATE.BUDGET >> 2] as number);
     }
+  }
+
+  /**
+   * Runs one instruction, without regard to breakpoints and interrupts, or wakes from HLT by an interrupt: a debugger's step. `halt` when
+   * there is none.
+   */
+  step(): CpuStop {
+    const { words } = this;
+    words[STATE.BUDGET >> 2] = 1;
+    this.#given = 1;
+    try {
+      if (this.halted) {
+        if (!this.#interrupt()) return HALT;
+        this.halted = false;
+      } else if (!this.#stepAlone()) return this.#shutdown();
+      return this.#down ? this.#shutdown() : (this.#takeDebuggerStop() ?? STEPPED);
+    } finally {
+      this.#instructions += this.#given - (words[STATE.BUDGET >> 2] as number);
+    }
+  }
+
+  /** As `#step`, without regard to breakpoints. */
+  #stepAlone(): boolean {
+    this.code.ignoresBreakpoints = true;
+    const goesOn = this.#step();
+    this.code.ignoresBreakpoints = false;
+    return goesOn;
+  }
+
+  #takeDebuggerStop(): CpuStop | undefined {
+    const watchpoint = this.mmu.watchpoints?.hit;
+    if (watchpoint !== undefined && this.mmu.watchpoints !== undefined) {
+      this.mmu.watchpoints.hit = undefined;
+      return { reason: 'watchpoint', watchpoint };
+    }
+    if (!this.#atBreakpoint) return undefined;
+    this.#atBreakpoint = false;
+    return BREAKPOINT;
+  }
+
+  /** Instructions that meet watched data are undone. */
+  #runEngine(record: number): number {
+    const { watchpoints } = this.mmu;
+    if (watchpoints === undefined) return this.engine.run(record);
+    watchpoints.putsOff = true;
+    const code = this.engine.run(record);
+    watchpoints.putsOff = false;
+    watchpoints.hit = undefined;
+    return code;
   }
 
   /** Branches of helpers and faults count no instructions: a loop of nothing else must still come to the end of its budget. */
@@ -340,6 +407,7 @@ export class Cpu {
   #step(): boolean {
     const { words, system } = this;
     const traps = ((words[STATE.FLAGS >> 2] as number) & FLAG.TF) !== 0;
+    const { shadow } = system;
     system.shadow = false;
     const record = this.code.lookupSingle();
     if (record === 0) return this.#deliverPending();
@@ -348,6 +416,11 @@ export class Cpu {
     words[STATE.BUDGET >> 2] = 0;
     const code = this.engine.run(record);
     words[STATE.BUDGET >> 2] = left + (words[STATE.BUDGET >> 2] as number);
+    if (code === STOP.DEBUGGER) {
+      this.#atBreakpoint = true;
+      system.shadow = shadow;
+      return true;
+    }
     if (code === STOP.FAULT || this.#isWildBranch(code)) return this.#deliverFault();
     if (!traps || (mayEnterHandler && ((words[STATE.FLAGS >> 2] as number) & FLAG.TF) === 0)) return true;
     // The trap after HLT ends it.

@@ -229,6 +229,8 @@ export const STOP = {
   FAULT: 3,
   /** RECORD ended its instruction with a change that needs another look at the state; RIP is exact. */
   RESYNC: 4,
+  /** A debugger's breakpoint is at RIP. */
+  DEBUGGER: 5,
 } as const;
 
 /** How compiled code leaves for the interpreter besides STOP codes; STATE.RECORD says where. */

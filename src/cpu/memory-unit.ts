@@ -19,6 +19,7 @@ import {
 } from './page-entry.ts';
 import { CR0, CR4, EFER, PF, type SystemState, VECTOR } from './system-state.ts';
 import { Tlb } from './tlb.ts';
+import { WATCH, type Watchpoints } from './watchpoints.ts';
 
 /** What lies at physical addresses outside RAM. `data` holds the 1, 2, 4 or 8 bytes of the access, little endian. */
 export interface PhysicalDevices {
@@ -43,6 +44,7 @@ export class MemoryUnit {
   readonly #devices: PhysicalDevices;
   readonly #deviceData: Readonly<Record<number, Uint8Array>>;
   watcher: CodeWatcher = NO_WATCHER;
+  watchpoints: Watchpoints | undefined;
   /** Whether the exception that was raised last is that of an address that is not canonical, and the address. */
   nonCanonical = false;
   nonCanonicalLow = 0;
@@ -325,7 +327,7 @@ export class MemoryUnit {
     const page = physical - (physical % 4096);
     if (page + 4096 > this.memoryEnd) return;
     // What the processor does for itself on behalf of user code, such as pushing a frame, must not open pages to user code.
-    if (this.#isUserTlb !== ((access & PF.USER) !== 0)) return;
+    if (this.#isUserTlb !== ((access & PF.USER) !== 0) || this.watchpoints?.hasPage(low, high)) return;
     this.misses++;
     const entry = (words[STATE.TLB >> 2] as number) + tlbEntryOffset(low);
     const pageLow = low & PAGE_MASK;
@@ -347,6 +349,7 @@ export class MemoryUnit {
   load(sizeBytes: number, forWrite: boolean): number {
     const low = this.words[STATE.ADDRESS >> 2] as number;
     const high = this.#addressHigh();
+    if (this.watchpoints?.meets(low, high, sizeBytes, forWrite ? WATCH.READ | WATCH.WRITE : WATCH.READ)) return 0;
     const access = this.userBit | (forWrite ? PF.WRITE : 0);
     if ((low & 0xfff) + sizeBytes > 4096) return this.#loadAcross(low, high, sizeBytes, access);
     const physical = this.translate(low, high, access);
@@ -393,6 +396,7 @@ export class MemoryUnit {
 
   /** Writes bytes from this memory to a virtual address; nothing is written when any byte faults. */
   writeVirtual(low: number, high: number, from: number, sizeBytes: number, record: number, user: number): boolean {
+    if (this.watchpoints?.meets(low, high, sizeBytes, WATCH.WRITE)) return false;
     const first = Math.min(sizeBytes, 4096 - (low & 0xfff));
     const nextLow = (low + first) | 0;
     const nextHigh = this.highAfter(low, high, first);
@@ -413,6 +417,7 @@ export class MemoryUnit {
 
   /** Reads bytes from a virtual address into this memory; false after a fault. */
   readVirtual(low: number, high: number, to: number, sizeBytes: number, user: number): boolean {
+    if (this.watchpoints?.meets(low, high, sizeBytes, WATCH.READ)) return false;
     const first = Math.min(sizeBytes, 4096 - (low & 0xfff));
     const nextLow = (low + first) | 0;
     const nextHigh = this.highAfter(low, high, first);

@@ -129,7 +129,7 @@ class StringUnit {
   #bulk(step: Step, record: number): number {
     const { cpu } = this.#h;
     const { mmu, words, bytes } = cpu;
-    if (step.kind !== KIND.MOVS && step.kind !== KIND.STOS) return 0;
+    if ((step.kind !== KIND.MOVS && step.kind !== KIND.STOS) || mmu.watchpoints !== undefined) return 0;
     if (((words[STATE.FLAGS >> 2] as number) & FLAG.DF) !== 0 || this.#isChecked(step)) return 0;
     const to = this.#address(RDI, step, false);
     const from = step.kind === KIND.MOVS ? this.#address(RSI, step, true) : 0n;

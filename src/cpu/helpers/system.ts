@@ -167,6 +167,11 @@ export function systemHelpers(h: HelperContext) {
     undefined: () => h.fault(VECTOR.UD),
     generalProtection: () => h.gp(),
     resyncAfter: (record: number) => h.resyncAfter(record),
+    /** A debugger's breakpoint may be at this place. */
+    breakpoint: (record: number) => {
+      cpu.setRipOf(record, 0);
+      return cpu.debugging.isAtBreakpoint ? STOP.DEBUGGER : 0;
+    },
     /** A block has run often. */
     hot: (record: number) => {
       cpu.code.hot(record);

@@ -5,6 +5,7 @@ export const HELPER_NAMES = [
   'crossPage',
   'resync',
   'resyncAfter',
+  'breakpoint',
   'hot',
   'div',
   'idiv',

@@ -115,6 +115,17 @@ export class Translator {
     return record;
   }
 
+  /** A record that no instruction shares its place with ends each block, so that patching stays inside it. */
+  sentinel(): void {
+    const { offset } = this;
+    const { length } = this.d;
+    this.offset = 0xfff;
+    this.d.length = 0;
+    this.helper(helperNumber('resync'));
+    this.offset = offset;
+    this.d.length = length;
+  }
+
   /** Takes back the last record. */
   retract(record: number): void {
     this.next = record;
