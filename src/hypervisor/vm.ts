@@ -7,6 +7,7 @@ import type { GuestMemory } from '#memory/guest-memory.ts';
 import type { Clock } from '#util/clock.ts';
 import type { DeadlineSource } from '#util/deadline.ts';
 import type { Logger } from '#util/log.ts';
+import type { DebugFeatures, DebugStop, VcpuDebug } from './debug.ts';
 import type { IoeventWatcher } from './ioevent-watcher.ts';
 import type { IrqChip } from './irq-chip.ts';
 import type { IrqRouter } from './irq-router.ts';
@@ -39,6 +40,8 @@ export interface VcpuBus {
 export type VcpuExit =
   /** `kick` was called. */
   | { readonly reason: 'kicked' }
+  /** What `debug.prepare` has asked for has come. */
+  | { readonly reason: 'debug'; readonly stop: DebugStop; readonly detail: string }
   /** A triple fault or its like; `detail` is for people. */
   | { readonly reason: 'shutdown'; readonly detail: string }
   /** The hypervisor failed. */
@@ -46,6 +49,7 @@ export type VcpuExit =
 
 export interface Vcpu extends Disposable {
   readonly index: number;
+  readonly debug: VcpuDebug;
   /** Sets the state to start in. Before the first `run`. */
   setState(state: VcpuState): void;
   /** Runs the guest on this thread until something other than an access to the bus stops it. */
@@ -106,6 +110,7 @@ export interface Hypervisor {
   readonly name: string;
   /** Guest-physical addresses have so many bits, as the guest's CPUID leaf 0x80000008 says. */
   readonly physicalAddressBits: number;
+  readonly debug: DebugFeatures;
   /** The most that memory regions may take in all in a machine whose RAM ends at this address. */
   regionRoomBytesMax(ramEnd: number): number;
   /** Makes a VM over this memory, which stays the caller's and must outlive it. */

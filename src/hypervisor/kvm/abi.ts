@@ -103,6 +103,7 @@ export const KvmCap = {
   IOEVENTFD_ANY_LENGTH: 122,
   MAX_VCPU_ID: 128,
   IMMEDIATE_EXIT: 136,
+  SET_GUEST_DEBUG2: 195,
 } as const;
 export type KvmCapName = keyof typeof KvmCap;
 
@@ -114,7 +115,15 @@ export const KvmIrqchip = { PIC_MASTER: 0, PIC_SLAVE: 1, IOAPIC: 2 } as const;
 export const KvmPit = { SPEAKER_DUMMY: 1 } as const;
 export const KvmCpuidFlag = { SIGNIFCANT_INDEX: 1 } as const;
 export const KvmMpState = { RUNNABLE: 0, UNINITIALIZED: 1, INIT_RECEIVED: 2, HALTED: 3, SIPI_RECEIVED: 4 } as const;
-export const KvmGuestDbg = { ENABLE: 1, SINGLESTEP: 2, USE_SW_BP: 0x1_0000, USE_HW_BP: 0x2_0000 } as const;
+export const KvmGuestDbg = {
+  ENABLE: 1,
+  SINGLESTEP: 2,
+  USE_SW_BP: 0x1_0000,
+  USE_HW_BP: 0x2_0000,
+  INJECT_DB: 0x4_0000,
+  INJECT_BP: 0x8_0000,
+  BLOCKIRQ: 0x10_0000,
+} as const;
 
 /** `exit_reason`. */
 export const KvmExit = {

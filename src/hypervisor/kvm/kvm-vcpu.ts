@@ -5,11 +5,13 @@ import { ThreadTimer } from '#sys/thread-timer.ts';
 import type { Clock } from '#util/clock.ts';
 import type { Logger } from '#util/log.ts';
 import { u32, viewOf } from '#util/struct.ts';
+import { debugExit } from '../debug.ts';
 import type { Vcpu, VcpuBus, VcpuExit, VcpuState } from '../vm.ts';
 import { KvmExit, KvmSystemEvent } from './abi.ts';
 import { Run, RunSystemEvent } from './abi-structs.ts';
 import { failEntryText, internalErrorText, stateText } from './failure.ts';
 import { KICK_SIGNAL, type Kicks } from './kicks.ts';
+import { KvmDebug } from './kvm-debug.ts';
 import { sregsOf } from './kvm-state.ts';
 import { type KvmVcpuFd, VcpuPart } from './kvm-vcpu-fd.ts';
 import { RunPage } from './run-page.ts';
@@ -23,6 +25,8 @@ export interface KvmVcpuOptions {
   readonly index: number;
   readonly vcpu: KvmVcpuFd;
   readonly runSizeBytes: number;
+  /** See KvmDebug. */
+  readonly debugFlags: number;
   readonly bus: VcpuBus;
   readonly clock: Clock;
   readonly kicks: Kicks;
@@ -33,6 +37,7 @@ export interface KvmVcpuOptions {
 /** A processor of KVM: runs in the calling thread, which sleeps in the kernel while the guest halts. */
 export class KvmVcpu implements Vcpu {
   readonly index: number;
+  readonly debug: KvmDebug;
   readonly #options: KvmVcpuOptions;
   readonly #vcpu: KvmVcpuFd;
   readonly #page: RunPage;
@@ -52,8 +57,9 @@ export class KvmVcpu implements Vcpu {
 
   /** On the thread that is to run it. Throws SyscallError. */
   constructor(options: KvmVcpuOptions) {
-    const { index, vcpu, runSizeBytes, kicks, bus } = options;
+    const { index, vcpu, runSizeBytes, debugFlags, kicks, bus } = options;
     this.index = index;
+    this.debug = new KvmDebug(vcpu, debugFlags);
     this.#options = options;
     this.#vcpu = vcpu;
     this.#bus = bus;
@@ -119,6 +125,8 @@ export class KvmVcpu implements Vcpu {
       case KvmExit.HLT:
         this.#isHalted = true;
         return this.#halt();
+      case KvmExit.DEBUG:
+        return this.#debugExit();
       case KvmExit.SHUTDOWN:
         return { reason: 'shutdown', detail: 'triple fault' };
       case KvmExit.SYSTEM_EVENT:
@@ -130,6 +138,11 @@ export class KvmVcpu implements Vcpu {
       default:
         return this.#failed(`KVM's exit reason ${page.exitReason}, which was not asked for`);
     }
+  }
+
+  #debugExit(): VcpuExit | undefined {
+    const stop = this.debug.stopOf(this.#page.view);
+    return stop && debugExit(stop);
   }
 
   #handleError(error: number): VcpuExit | undefined {

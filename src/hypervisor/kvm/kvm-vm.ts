@@ -9,6 +9,7 @@ import type { MemoryRegion } from '../memory-region.ts';
 import type { AttachOptions, Hypervisor, Vcpu, VcpuBus, Vm, VmDescription, VmOptions } from '../vm.ts';
 import type { KvmCapName } from './abi.ts';
 import { guestCpuid, physicalAddressBits } from './cpuid.ts';
+import { KVM_DEBUG_FEATURES } from './debug-registers.ts';
 import { GsiRoutes, pinRoutes } from './gsi-routes.ts';
 import { Kicks } from './kicks.ts';
 import { KvmClock } from './kvm-clock.ts';
@@ -51,6 +52,8 @@ interface KvmVmDescription extends VmDescription {
   readonly runSizeBytes: number;
   /** Whether ioeventfds can take writes of any size. */
   readonly watchesWrites: boolean;
+  /** Flags of KVM_SET_GUEST_DEBUG that KVM says it has. */
+  readonly debugFlags: number;
   /** Shared by all threads: what KvmIrqChip, GsiRoutes and Kicks need. */
   readonly words: Int32Array;
 }
@@ -61,6 +64,7 @@ interface Parts {
   readonly vcpuFds: readonly number[];
   readonly runSizeBytes: number;
   readonly watchesWrites: boolean;
+  readonly debugFlags: number;
   readonly words: Int32Array;
   readonly clock: Clock;
   readonly log: Logger | undefined;
@@ -89,11 +93,12 @@ class KvmVm implements Vm {
   }
 
   createVcpu(index: number, bus: VcpuBus): Vcpu {
-    const { vcpuFds, runSizeBytes, clock, log } = this.#parts;
+    const { vcpuFds, runSizeBytes, debugFlags, clock, log } = this.#parts;
     const fd = vcpuFds[index];
     assert(fd !== undefined, 'a vCPU of this VM');
     const vcpu = new KvmVcpuFd({ fd });
-    return new KvmVcpu({ index, vcpu, runSizeBytes, bus, clock, kicks: this.#kicks, memory: this.memory, log });
+    const shared = { kicks: this.#kicks, memory: this.memory };
+    return new KvmVcpu({ index, vcpu, runSizeBytes, debugFlags, bus, clock, log, ...shared });
   }
 
   kick(index: number): void {
@@ -122,9 +127,9 @@ class KvmVm implements Vm {
   }
 
   describe(): KvmVmDescription {
-    const { vm, vcpuFds, runSizeBytes, watchesWrites, words } = this.#parts;
+    const { vm, vcpuFds, runSizeBytes, watchesWrites, debugFlags, words } = this.#parts;
     const memory = this.memory.describe();
-    return { kind: KIND, memory, vmFd: vm.fd, vcpuFds, runSizeBytes, watchesWrites, words };
+    return { kind: KIND, memory, vmFd: vm.fd, vcpuFds, runSizeBytes, watchesWrites, debugFlags, words };
   }
 
   [Symbol.dispose](): void {
@@ -174,6 +179,7 @@ function createVm({ memory, vcpuCount, clock, log, spareAddress }: VmOptions): V
     vcpuFds,
     runSizeBytes: device.runSizeBytes,
     watchesWrites: device.capability('IOEVENTFD_ANY_LENGTH') > 0,
+    debugFlags: device.capability('SET_GUEST_DEBUG2'),
     words: new Int32Array(new SharedArrayBuffer(wordCount * Int32Array.BYTES_PER_ELEMENT)),
     clock,
     log,
@@ -203,6 +209,7 @@ export const kvmHypervisor: Hypervisor = {
     addressBits ??= hostAddressBits();
     return addressBits;
   },
+  debug: KVM_DEBUG_FEATURES,
   regionRoomBytesMax: (ramEnd) => 2 ** kvmHypervisor.physicalAddressBits - ramEnd,
   createVm,
   attachVm,

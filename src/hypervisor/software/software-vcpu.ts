@@ -12,6 +12,7 @@ import { addressOf } from '#sys/ffi.ts';
 import { yieldProcessor } from '#sys/scheduling.ts';
 import type { Clock } from '#util/clock.ts';
 import type { Logger } from '#util/log.ts';
+import { debugExit } from '../debug.ts';
 import type { Vcpu, VcpuBus, VcpuExit, VcpuState } from '../vm.ts';
 import { loadFpuControl, loadGeneralRegisters, loadSpecialRegisters } from './cpu-state.ts';
 import type { SoftwareIrqChip } from './irq-chip.ts';
@@ -21,6 +22,7 @@ import type { LocalApic } from './local-apic.ts';
 import { PENDING } from './local-apic-inbox.ts';
 import { RegionFollower } from './memory-regions.ts';
 import { SoftwareMsrs } from './msr-bus.ts';
+import { SoftwareDebug } from './software-debug.ts';
 
 /**
  * Instructions between two looks at timers, kicks and held-back output: at most 0.3 ms at the interpreter's slowest, and few
@@ -67,6 +69,7 @@ export interface SoftwareVcpuOptions {
 /** A processor in software: the CPU, its local APIC, and the loop that looks after time and sleep. */
 export class SoftwareVcpu implements Vcpu {
   readonly index: number;
+  readonly debug: SoftwareDebug;
   readonly #options: SoftwareVcpuOptions;
   readonly #cpu: Cpu;
   readonly #localApic: LocalApic;
@@ -124,6 +127,7 @@ export class SoftwareVcpu implements Vcpu {
       group: this.#group,
       jit: options.compiles ? JIT_DEFAULTS : undefined,
     });
+    this.debug = new SoftwareDebug(this.#cpu, (action) => this.#inGuest(action));
     const { mmu } = this.#cpu;
     const follower = { vcpuIndex: index, memory: wasmMemory, ramBase: RAM_BASE, mmu };
     if (regionRoomBytes > 0) this.#regions = new RegionFollower(options.regionState, follower);
@@ -155,8 +159,10 @@ export class SoftwareVcpu implements Vcpu {
         this.#sleep();
         continue;
       }
-      const stop = this.#runGuest(this.#slice(deadlineNs));
+      const stop = this.debug.steps ? this.#inGuest(() => this.#cpu.step()) : this.#runGuest(this.#slice(deadlineNs));
       bus.flush();
+      const debugStop = this.debug.stopOf(stop);
+      if (debugStop !== undefined) return debugExit(debugStop);
       if (stop.reason === 'triple-fault') {
         return { reason: 'shutdown', detail: `triple fault; the first exception's vector was ${stop.vector}` };
       }
@@ -198,6 +204,16 @@ export class SoftwareVcpu implements Vcpu {
     this.#enter();
     try {
       return this.#group === undefined ? this.#cpu.run(budget) : this.#runInGroup(budget, this.#group);
+    } finally {
+      this.#leave();
+    }
+  }
+
+  /** Does this as guest code runs. */
+  #inGuest<Result>(action: () => Result): Result {
+    this.#enter();
+    try {
+      return action();
     } finally {
       this.#leave();
     }

@@ -14,6 +14,7 @@ import { SoftwareIrqChip } from './irq-chip.ts';
 import { SoftwareIrqRouter } from './irq-router.ts';
 import { Irqfds, type IrqfdsDescription } from './irqfds.ts';
 import { MemoryRegions, regionStateWords } from './memory-regions.ts';
+import { SOFTWARE_DEBUG_FEATURES } from './software-debug-features.ts';
 
 const KIND = 'software';
 /** Of a WebAssembly memory with 32-bit addresses. */
@@ -157,6 +158,7 @@ class SoftwareVm implements Vm {
 export const softwareHypervisor: Hypervisor = {
   name: KIND,
   physicalAddressBits: PHYSICAL_BITS,
+  debug: SOFTWARE_DEBUG_FEATURES,
   regionRoomBytesMax: (ramEnd) => Math.max(0, MEMORY_BYTES_MAX - RAM_BASE - ramEnd),
   createVm({ memory, vcpuCount, clock, log, regionRoomBytes = 0, compiles = true }: VmOptions): Vm {
     const chipState = sharedWords(SoftwareIrqChip.stateWords(vcpuCount));
