@@ -15,6 +15,7 @@ export const LAYERS = [
   'vm-control',
   'devices',
   'arch',
+  'gdb',
   'vmm',
   'cli',
 ] as const;
