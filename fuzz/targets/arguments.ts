@@ -32,6 +32,7 @@ const VALUES = [
     'a::type=p9',
   ],
   ...['cid=3,socket=s', '4,socket="a,b"', 'vm.sock', '/tmp'],
+  ...['1234', '65536', 'unix:gdb', 'unix:', 'unix:unix:x'],
   ...['0,2-3', '0=0:1=1-2', '0=0:0=1', '2=1', 'i8042', 'cmos,i8042', 'serial,'],
   ...['quiet', 'a=b c', 'a\nb', '\x1b[31m', '\x9b', '\0', 'x'.repeat(2100), '-', '--', '-c', '--mem', '__proto__'],
 ];
@@ -152,7 +153,7 @@ type Plain = Omit<
   | 'vsock'
 >;
 
-function writtenPlain({ cpuAffinity, isolated, socketPath, seccompPolicyDir, ...flags }: Plain): string[] {
+function writtenPlain({ cpuAffinity, isolated, socketPath, gdb, seccompPolicyDir, ...flags }: Plain): string[] {
   const { sandbox, seccompLogFailures, jit, debugExit, stats, traceStart, ...forgotten } = flags;
   // An option that is not written above does not compile.
   forgotten satisfies Record<string, never>;
@@ -161,6 +162,7 @@ function writtenPlain({ cpuAffinity, isolated, socketPath, seccompPolicyDir, ...
     ...(affinities === undefined ? [] : [`--cpu-affinity=${affinities.join(':')}`]),
     ...(isolated === undefined ? [] : [`--isolate=${isolated.join(',')}`]),
     ...(socketPath === undefined ? [] : [`--socket=${socketPath}`]),
+    ...(gdb === undefined ? [] : [`--gdb=${gdb.kind === 'tcp' ? gdb.port : `unix:${gdb.path}`}`]),
     ...(seccompPolicyDir === undefined ? [] : [`--seccomp-policy-dir=${seccompPolicyDir}`]),
     ...(sandbox ? [] : ['--disable-sandbox']),
     ...(seccompLogFailures ? ['--seccomp-log-failures'] : []),

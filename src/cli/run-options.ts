@@ -23,6 +23,7 @@ import { type OptionSpec, type ParsedArguments, parseArguments } from './argumen
 import { parseDiskOption } from './block-options.ts';
 import { parseCpuAffinity } from './cpu-options.ts';
 import { parseSharedDirOption } from './fs-options.ts';
+import { parseGdbOption } from './gdb-options.ts';
 import { parseInputOption, parseOldInputOption } from './input-options.ts';
 import { parseNetOption } from './net-options.ts';
 import { parsePmemOption } from './pmem-options.ts';
@@ -130,6 +131,7 @@ export const RUN_OPTIONS: readonly OptionSpec[] = [
     help: 'system calls that a policy forbids fail and are told of, in place of killing',
   },
   { name: 'socket', value: 'PATH', help: 'make a control socket there; a directory gives crosvm-PID.sock' },
+  { name: 'gdb', value: 'PORT|unix:PATH', help: 'wait for GDB there before the guest begins' },
   { name: 'hypervisor', value: 'NAME', help: `${HYPERVISOR_WISHES.join(', ')} (default auto)` },
   { name: 'no-jit', help: 'the software CPU compiles nothing and interprets all' },
   { name: 'debug-exit', help: 'a byte v that the guest writes to port 0xf4 ends the run with status (v << 1) | 1' },
@@ -179,6 +181,7 @@ export function parseRunArguments(argv: readonly string[]): RunRequest {
     ...(parsed.flags.has('debug-exit') && { debugExit: true }),
     ...(parsed.flags.has('trace-start') && { traceStart: true }),
     ...socketPathOf(parsed),
+    ...gdbOf(parsed.values.get('gdb')?.[0], mistakes),
   };
   return { help: parsed.flags.has('help'), config, mistakes };
 }
@@ -227,6 +230,13 @@ function seccompPolicyDirOf({ values }: ParsedArguments): Pick<Config, 'seccompP
 function socketPathOf({ values }: ParsedArguments): Pick<Config, 'socketPath'> {
   const socketPath = values.get('socket')?.[0];
   return socketPath === undefined ? {} : { socketPath };
+}
+
+function gdbOf(text: string | undefined, mistakes: Mistake[]): Pick<Config, 'gdb'> {
+  if (text === undefined) return {};
+  const { gdb, problems } = parseGdbOption(text);
+  for (const problem of problems) mistakes.push({ option: '--gdb', message: `${quoted(text)} ${problem}` });
+  return gdb === undefined ? {} : { gdb };
 }
 
 function serialPorts(texts: readonly string[], mistakes: Mistake[]): readonly SerialConfig[] {

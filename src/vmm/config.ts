@@ -9,6 +9,7 @@ import { CONSOLE_NUM, consolePorts, consoleProblems } from './console-config.ts'
 import { affinityMistakes, type CpuAffinity } from './cpu-affinity.ts';
 import { type DiskConfig, diskMistakes } from './disk-config.ts';
 import { type SharedDirConfig, sharedDirMistakes } from './fs-config.ts';
+import { type GdbConfig, gdbMistakes } from './gdb-config.ts';
 import { type FileKind, type HostFiles, hostFiles } from './host-files.ts';
 import { type InputConfig, inputMistakes } from './input-config.ts';
 import type { IsolatedDevice } from './legacy-config.ts';
@@ -59,6 +60,8 @@ export interface Config {
   readonly traceStart?: boolean;
   /** Where the control socket is made, or the directory for it. */
   readonly socketPath?: string;
+  /** Where the machine waits for GDB before its guest begins. */
+  readonly gdb?: GdbConfig;
 }
 
 /** Streams between the guest and Unix sockets of the host. */
@@ -179,6 +182,7 @@ export function configMistakes(config: Config, files: HostFiles = hostFiles): Mi
     ...imageMistakes('KERNEL', config.kernelPath, files),
     ...initrdMistakes(config, files),
     ...controlSocketMistakes(config, files),
+    ...(config.gdb === undefined ? [] : gdbMistakes(config.gdb, (path) => madeSocketProblem(path, files))),
   ];
 }
 
@@ -300,10 +304,20 @@ function controlSocketMistakes({ socketPath }: Config, files: HostFiles): Mistak
   if (socketPath === undefined) return [];
   const option = '--socket';
   if (socketPath === '') return [{ option, message: 'needs a path' }];
-  const path = controlSocketPath(socketPath, files);
+  const problem = madeSocketProblem(controlSocketPath(socketPath, files), files);
+  return problem === undefined ? [] : [{ option, message: problem }];
+}
+
+/** What keeps a listening socket from being made at `path`, with the path. */
+function madeSocketProblem(path: string, files: HostFiles): string | undefined {
   const sizeBytes = Buffer.byteLength(path);
-  if (sizeBytes > UNIX_PATH_MAX_BYTES) return [{ option, message: `${quoted(path)}: ${tooLong(sizeBytes)}` }];
-  const problem = problemOf(() => {
+  const problem = sizeBytes > UNIX_PATH_MAX_BYTES ? tooLong(sizeBytes) : socketPlaceProblem(path, files);
+  return problem && `${quoted(path)}: ${problem}`;
+}
+
+/** There may be a socket, or nothing in a folder. */
+function socketPlaceProblem(path: string, files: HostFiles): string | undefined {
+  return problemOf(() => {
     try {
       const { kind } = files.stat(path);
       return kind === 'socket' ? undefined : `is a ${kind}, not a socket`;
@@ -312,7 +326,6 @@ function controlSocketMistakes({ socketPath }: Config, files: HostFiles): Mistak
       return missingFileProblem(path, files);
     }
   });
-  return problem === undefined ? [] : [{ option, message: `${quoted(path)}: ${problem}` }];
 }
 
 function tooLong(sizeBytes: number): string {
@@ -363,15 +376,7 @@ function newSocketProblem(path: string, files: HostFiles): string | undefined {
   const sizeBytes = Buffer.byteLength(path);
   const max = UNIX_PATH_MAX_BYTES - VSOCK_SUFFIX_MAX_BYTES;
   if (sizeBytes > max) return `${sizeBytes} bytes; it has at most ${max}, since a port follows it`;
-  return problemOf(() => {
-    try {
-      const { kind } = files.stat(path);
-      return kind === 'socket' ? undefined : `is a ${kind}, not a socket`;
-    } catch (error) {
-      if (errorCode(error) !== 'ENOENT') throw error;
-      return missingFileProblem(path, files);
-    }
-  });
+  return socketPlaceProblem(path, files);
 }
 
 function initrdMistakes(config: Config, files: HostFiles): Mistake[] {

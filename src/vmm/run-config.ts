@@ -14,7 +14,9 @@ import { ControlSocket } from './control-socket.ts';
 import { hostAffinityMistakes, hostCpusOf } from './cpu-affinity.ts';
 import { DeviceSet } from './devices/device-set.ts';
 import { wantsDevices } from './devices/start-warden.ts';
-import type { ExitReport } from './exit-codes.ts';
+import { type ExitReport, exitCodeOf } from './exit-codes.ts';
+import { gdbAddress } from './gdb-config.ts';
+import type { GdbListener, GdbServer } from './gdb-server.ts';
 import { hypervisorOf } from './hypervisors.ts';
 import { MainWalls } from './main-walls.ts';
 import { openPmemImages, type PmemImage, pmemRoomBytes } from './pmem-image.ts';
@@ -41,6 +43,7 @@ export const runConfig: RunConfig = async (config, environment) => {
   // First, so that clients see their connections closed when all else has ended.
   const clients = owned.use(new DisposableStack());
   const controlSocket = openControlSocket(config, owned);
+  const gdb = await openGdb(config, owned);
   const runState = new RunState();
   const exit = owned.use(EventFd.create());
   // Before the machine is made: they load beside it.
@@ -81,6 +84,7 @@ export const runConfig: RunConfig = async (config, environment) => {
     stop: owned.use(EventFd.create()),
     standing: owned.use(EventFd.create()),
     controlSocket,
+    gdb,
     clients,
   };
   // From here on no process can be started.
@@ -99,6 +103,13 @@ export const runConfig: RunConfig = async (config, environment) => {
   return reportOf(end, run.runState, reports);
 };
 
+/** Loads what only a machine that can be debugged needs. */
+async function openGdb({ gdb, cpus }: Config, owned: DisposableStack): Promise<GdbListener | undefined> {
+  if (gdb === undefined) return undefined;
+  const { GdbListener } = await import('./gdb-server.ts');
+  return owned.use(new GdbListener(gdb, cpus));
+}
+
 interface Run {
   readonly config: Config;
   /** Once the guest runs. */
@@ -116,6 +127,8 @@ interface Run {
   readonly stop: EventFd;
   readonly standing: EventFd;
   readonly controlSocket: ControlSocket | undefined;
+  /** Where GDB can connect to. */
+  readonly gdb: GdbListener | undefined;
   /** Gets the connections of the control socket's clients. */
   readonly clients: DisposableStack;
 }
@@ -268,6 +281,7 @@ function vcpuThreadData(run: Run, index: number): VcpuThreadData {
     inputSpaceFd: run.inputSpace.fd,
     stopFd: run.stop.fd,
     standingFd: run.standing.fd,
+    debug: run.gdb?.forThread,
   };
 }
 
@@ -283,11 +297,41 @@ async function runGuest(
   walls?.installFilter(run.terminalIsRaw);
   environment.trace?.mark('the walls of main are up');
   for (const line of environment.trace?.lines() ?? []) environment.log(line);
+  const suspension = createSuspension(run);
+  const gdb = createGdbServer(run, suspension, environment);
   run.runState.begin();
-  return await control(run, environment);
+  return await control(run, environment, { suspension, gdb });
 }
 
-function control(run: Run, environment: RunEnvironment): Promise<ControlEnd> {
+const exitStatusOf = ({ outcome, exitValue }: RunState): number => {
+  if (outcome === undefined) return 0;
+  return exitCodeOf(outcome === 'debug-exit' ? { reason: outcome, value: exitValue } : { reason: outcome });
+};
+
+interface Holders {
+  readonly suspension: Suspension;
+  readonly gdb: GdbServer | undefined;
+}
+
+/** The guest does not begin before GDB lets it. */
+function createGdbServer(run: Run, suspension: Suspension, environment: RunEnvironment): GdbServer | undefined {
+  const { gdb: listener, config, clients, machine, runState, clock } = run;
+  if (listener === undefined || config.gdb === undefined) return undefined;
+  environment.log(`the guest waits for GDB: target remote ${gdbAddress(config.gdb)}`);
+  return clients.use(
+    listener.serve({
+      suspension,
+      runState,
+      memory: machine.memory,
+      features: hypervisorOf(environment.hypervisor).debug,
+      vcpuCount: machine.vcpuStates.length,
+      log: loggerOf('gdb', { config, environment, clock }),
+      exitStatus: () => exitStatusOf(runState),
+    }),
+  );
+}
+
+function control(run: Run, environment: RunEnvironment, { suspension, gdb }: Holders): Promise<ControlEnd> {
   const { machine, devices, ports, runState, exit, inputSpace, clock } = run;
   // The vCPU threads have boards of their own that write; this one feeds input.
   const board = new Board({
@@ -298,7 +342,7 @@ function control(run: Run, environment: RunEnvironment): Promise<ControlEnd> {
     events: { onPowerOff: () => {}, onReset: () => {}, onInputSpace: () => inputSpace.write() },
   });
   const { terminal } = environment;
-  const controls = createControls(run, board, environment);
+  const controls = createControls(run, { board, suspension }, environment);
   const onResize = (): void => {
     const size = terminal?.size();
     if (size !== undefined) devices?.console?.resize(size);
@@ -310,6 +354,7 @@ function control(run: Run, environment: RunEnvironment): Promise<ControlEnd> {
     input: inputPortOf(ports, board, devices),
     devices,
     controls,
+    gdb,
     terminal,
     onResize,
   });
@@ -327,11 +372,20 @@ function inputPortOf(
   return port.hardware === 'virtio-console' ? devices?.console?.input : board.serialInputs[port.num - 1];
 }
 
-function createControls(run: Run, board: Board, { hypervisor }: RunEnvironment): VmControls | undefined {
-  const { controlSocket, config, clients, machine, runState, standing, clock } = run;
+function createControls(
+  run: Run,
+  { board, suspension }: { readonly board: Board; readonly suspension: Suspension },
+  { hypervisor }: RunEnvironment,
+): VmControls | undefined {
+  const { controlSocket, config, clients } = run;
   if (controlSocket === undefined) return undefined;
   const { cpus, memoryMib } = config;
   const facts = { version: packageVersion(), hypervisor, cpus, memoryMib };
+  const { balloon, disks = [] } = run.devices ?? {};
+  return clients.use(new VmControls({ listener: controlSocket, board, facts, suspension, balloon, disks }));
+}
+
+function createSuspension({ machine, runState, standing, clock }: Run): Suspension {
   const kick = (): void => {
     for (const index of machine.vcpuStates.keys()) machine.vm.kick(index);
   };
@@ -346,9 +400,7 @@ function createControls(run: Run, board: Board, { hypervisor }: RunEnvironment):
     },
   };
   const vcpuCount = machine.vcpuStates.length;
-  const suspension = new Suspension({ runState, standing, clock: clocks, kick, vcpuCount });
-  const { balloon, disks = [] } = run.devices ?? {};
-  return clients.use(new VmControls({ listener: controlSocket, board, facts, suspension, balloon, disks }));
+  return new Suspension({ runState, standing, clock: clocks, kick, vcpuCount });
 }
 
 function reportOf(end: ControlEnd, runState: RunState, reports: readonly ThreadReport[]): ExitReport {

@@ -33,6 +33,8 @@ export interface ControlOptions {
   readonly devices: DeviceSet | undefined;
   /** Public requests, where the machine has a socket for them. */
   readonly controls: ControlRequests | undefined;
+  /** GDB's, where the machine can be debugged. */
+  readonly gdb: ControlRequests | undefined;
 }
 
 /** A port as the loop feeds it. */
@@ -71,7 +73,7 @@ const DEVICE_END_MS = 300;
 /** Input that waits for a port whose lock a vCPU holds is offered again this often. */
 const HELD_UP_RETRY_MS = 20;
 
-type Token = 'exit' | 'stdin' | 'input-space' | 'input-room' | 'signal' | 'devices' | 'controls';
+type Token = 'exit' | 'stdin' | 'input-space' | 'input-room' | 'signal' | 'devices' | 'controls' | 'gdb';
 const TOKENS = [
   'exit',
   'stdin',
@@ -80,6 +82,7 @@ const TOKENS = [
   'signal',
   'devices',
   'controls',
+  'gdb',
 ] as const satisfies Token[];
 
 /**
@@ -87,7 +90,7 @@ const TOKENS = [
  * a vCPU's thread is an event there, and no descriptor shows it.
  */
 export async function runControl(options: ControlOptions): Promise<ControlEnd> {
-  const { terminal, exit, inputSpace, devices, controls } = options;
+  const { terminal, exit, inputSpace, devices, controls, gdb } = options;
   using signals = new SignalPipe([...ENDING_SIGNALS, ...(terminal === undefined ? [] : TERMINAL_SIGNALS)]);
   using poll = new PollContext<Token>(namedTokens(...TOKENS));
   poll.add(exit, 'exit');
@@ -95,6 +98,7 @@ export async function runControl(options: ControlOptions): Promise<ControlEnd> {
   poll.add(signals, 'signal');
   if (devices !== undefined) poll.add(devices.waiting, 'devices');
   if (controls !== undefined) poll.add(controls.waiting, 'controls');
+  if (gdb !== undefined) poll.add(gdb.waiting, 'gdb');
   const stdin = stdinOf(options, poll);
   terminal?.enterRaw();
   options.onResize();
@@ -102,7 +106,8 @@ export async function runControl(options: ControlOptions): Promise<ControlEnd> {
   for (;;) {
     if (stdin?.isHeldUp === true) stdin.deliver();
     const turnMs = stdin?.isHeldUp === true ? HELD_UP_RETRY_MS : TURN_INTERVAL_MS;
-    for (const { token } of poll.wait(Math.min(turnMs, controls?.timeoutMs ?? turnMs))) {
+    const requestsMs = controls?.timeoutMs ?? gdb?.timeoutMs ?? turnMs;
+    for (const { token } of poll.wait(Math.min(turnMs, requestsMs))) {
       if (token === 'exit') return endOfMachine(options);
       if (token === 'signal') {
         const signal = handleSignal(signals, options);
@@ -112,6 +117,8 @@ export async function runControl(options: ControlOptions): Promise<ControlEnd> {
         if (message !== undefined) return { reason: 'device-failed', message };
       } else if (token === 'controls') {
         if (controls?.turn() === true) return { reason: 'stopped' };
+      } else if (token === 'gdb') {
+        if (gdb?.turn() === true) return { reason: 'stopped' };
       } else if (token === 'input-space') {
         inputSpace.read();
         stdin?.deliver();
@@ -120,6 +127,7 @@ export async function runControl(options: ControlOptions): Promise<ControlEnd> {
       } else if (stdin?.readable() === true) return { reason: 'stopped' };
     }
     controls?.tick();
+    gdb?.tick();
     await setImmediate();
   }
 }

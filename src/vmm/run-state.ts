@@ -8,8 +8,8 @@ export type Outcome = (typeof OUTCOMES)[number];
 const OUTCOME_BITS = 8;
 const OUTCOME_MASK = (1 << OUTCOME_BITS) - 1;
 
-const WORD = { OUTCOME: 0, PANICKED: 1, WISH: 2, STANDING: 3, BEGUN: 4 } as const;
-const WORD_COUNT = 5;
+const WORD = { OUTCOME: 0, PANICKED: 1, WISH: 2, STANDING: 3, BEGUN: 4, BELL: 5 } as const;
+const WORD_COUNT = 6;
 
 /** What the main thread wants of the vCPUs' threads; a number above 0 is the standstill of that number. */
 const WISH = { RUN: 0, END: -1 } as const;
@@ -93,17 +93,41 @@ export class RunState {
     return Atomics.load(this.words, WORD.STANDING) & COUNT_MASK;
   }
 
-  /** For a vCPU's thread: stands still for as long as that is wanted. `onStanding` is called once it counts as standing. */
-  standStill(onStanding: () => void): void {
+  /**
+   * For a vCPU's thread: stands still for as long as that is wanted. `onStanding` is called once it counts as standing, and `onBell` then and
+   * whenever somebody rings.
+   */
+  standStill(onStanding: () => void, onBell?: () => void): void {
     const number = Atomics.load(this.words, WORD.WISH);
     if (number <= WISH.RUN || !this.#count(number)) return;
     onStanding();
-    while (Atomics.load(this.words, WORD.WISH) === number) Atomics.wait(this.words, WORD.WISH, number);
+    this.#waitWhile(() => Atomics.load(this.words, WORD.WISH) === number, onBell);
+  }
+
+  /** For a vCPU's thread that is not to run: waits until something else is wanted. */
+  waitForWish(): void {
+    this.#waitWhile(() => Atomics.load(this.words, WORD.WISH) === WISH.RUN && this.outcome === undefined);
+  }
+
+  /** Wakes the threads that stand still: one of them is asked for something. */
+  ring(): void {
+    Atomics.add(this.words, WORD.BELL, 1);
+    Atomics.notify(this.words, WORD.BELL);
+  }
+
+  /** The bell is looked at first: what changes later rings again. */
+  #waitWhile(isToWait: () => boolean, onBell?: () => void): void {
+    for (;;) {
+      const bell = Atomics.load(this.words, WORD.BELL);
+      if (!isToWait()) return;
+      onBell?.();
+      Atomics.wait(this.words, WORD.BELL, bell);
+    }
   }
 
   #wish(wish: number): void {
     Atomics.store(this.words, WORD.WISH, wish);
-    Atomics.notify(this.words, WORD.WISH);
+    this.ring();
   }
 
   /** False when another standstill has been asked for meanwhile: who is late must not count as standing in that one. */

@@ -8,6 +8,9 @@ export const SUSPEND_LIMIT_MS = 900;
 
 const NS_PER_MS = 1e6;
 
+/** For whom the machine stands still: it goes on when nobody wants that any more. */
+export type Holder = 'user' | 'debugger';
+
 export type SuspensionState = 'running' | 'suspending' | 'suspended';
 
 export interface SuspensionOptions {
@@ -31,7 +34,8 @@ export class Suspension {
   readonly #hostClock: Clock;
   #state: SuspensionState = 'running';
   #untilNs = Infinity;
-  #waiting: SuspendDone[] = [];
+  #waiting: { readonly holder: Holder; readonly done: SuspendDone }[] = [];
+  readonly #holders = new Set<Holder>();
 
   constructor(options: SuspensionOptions) {
     this.#options = options;
@@ -54,12 +58,13 @@ export class Suspension {
   }
 
   /** A machine that stands still already is done at once. */
-  suspend(done: SuspendDone): void {
+  suspend(done: SuspendDone, holder: Holder = 'user'): void {
+    this.#holders.add(holder);
     if (this.#state === 'suspended') {
       done();
       return;
     }
-    this.#waiting.push(done);
+    this.#waiting.push({ holder, done });
     if (this.#state === 'suspending') return;
     const { runState, kick } = this.#options;
     this.#state = 'suspending';
@@ -68,14 +73,18 @@ export class Suspension {
     kick();
   }
 
-  /** The machine goes on; who waits for a standstill waits in vain. */
-  resume(): void {
-    if (this.#state === 'running') return;
-    const { clock, runState } = this.#options;
-    clock.go();
-    this.#state = 'running';
-    runState.askRun();
-    this.#settle(new VmControlError('WRONG_STATE', 'the virtual machine was resumed'));
+  /** The machine goes on, unless another holds it; who waits for a standstill of this holder waits in vain. */
+  resume(holder: Holder = 'user'): void {
+    if (!this.#holders.delete(holder)) return;
+    const own = this.#waiting.filter((each) => each.holder === holder);
+    this.#waiting = this.#waiting.filter((each) => each.holder !== holder);
+    if (this.#holders.size === 0 && this.#state !== 'running') {
+      const { clock, runState } = this.#options;
+      clock.go();
+      this.#state = 'running';
+      runState.askRun();
+    }
+    for (const { done } of own) done(new VmControlError('WRONG_STATE', 'the virtual machine was resumed'));
   }
 
   /** Notes who stands still, and gives up what takes too long. */
@@ -89,6 +98,7 @@ export class Suspension {
       this.#settle();
     } else if (this.#hostClock.nowNs() >= this.#untilNs) {
       this.#state = 'running';
+      this.#holders.clear();
       runState.askRun();
       const message = `the virtual machine did not stand still within ${SUSPEND_LIMIT_MS} ms; it goes on`;
       this.#settle(new VmControlError('TOO_LATE', message));
@@ -98,6 +108,6 @@ export class Suspension {
   #settle(error?: VmControlError): void {
     const waiting = this.#waiting;
     this.#waiting = [];
-    for (const done of waiting) done(error);
+    for (const { done } of waiting) done(error);
   }
 }

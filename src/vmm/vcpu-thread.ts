@@ -13,6 +13,7 @@ import { setAffinity } from '#sys/scheduling.ts';
 import { clockSince, PausableClock } from '#util/clock.ts';
 import { errorMessage } from '#util/errors.ts';
 import { Logger, type LogLevel } from '#util/log.ts';
+import { DebugChannel } from './debug-channel.ts';
 import { FdSink, panicStateOf } from './fd-sink.ts';
 import { hypervisorOf } from './hypervisors.ts';
 import type { IsolatedDevice } from './legacy-config.ts';
@@ -57,6 +58,15 @@ export interface VcpuThreadData {
   readonly stopFd: number;
   /** Written when the vCPU stands still. */
   readonly standingFd: number;
+  /** Where the machine can be debugged. */
+  readonly debug: ThreadDebug | undefined;
+}
+
+export interface ThreadDebug {
+  /** Of the DebugChannel. */
+  readonly buffer: SharedArrayBuffer;
+  /** Written when the vCPU has stopped by itself. */
+  readonly stoppedFd: number;
 }
 
 /** What the thread says once everything that it needs is loaded and made; it waits for RunState.begin then. */
@@ -150,7 +160,11 @@ function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<
   vcpu.setState(data.state);
   parentPort?.postMessage({ kind: 'ready' } satisfies VcpuThreadReady);
   runState.waitForBegin();
-  const result = runToEnd(vcpu, board, { runState, standing: eventFdOf(data.standingFd) });
+  const debug = data.debug && {
+    channel: new DebugChannel(data.debug.buffer),
+    stopped: eventFdOf(data.debug.stoppedFd),
+  };
+  const result = runToEnd(vcpu, board, { runState, standing: eventFdOf(data.standingFd), debug });
   board.flush();
   noteExit(result, context);
   exit.write();
@@ -158,28 +172,49 @@ function runVcpu(data: VcpuThreadData, context: ThreadContext): Readonly<Record<
 }
 
 /** Runs the guest, and stands still in between when that is wanted. */
-function runToEnd(vcpu: Vcpu, board: Board, { runState, standing }: Standstill): VcpuExit {
+function runToEnd(vcpu: Vcpu, board: Board, standstill: Standstill): VcpuExit {
+  const { runState, debug } = standstill;
   for (;;) {
-    if (runState.wantsEnd) return { reason: 'kicked' };
-    const result = vcpu.run();
+    if (runState.wantsEnd) return KICKED;
+    const result = runUnlessHeld(vcpu, standstill);
+    if (result.reason === 'debug') {
+      debug?.channel.report(vcpu.index, result.stop);
+      debug?.stopped.write();
+      continue;
+    }
     if (result.reason !== 'kicked' || runState.wantsEnd) return result;
-    if (runState.wantsStandstill) standStill(vcpu.index, board, { runState, standing });
+    if (runState.wantsStandstill) standStill(vcpu, board, standstill);
     if (runState.wantsEnd) return result;
   }
 }
 
+/** A vCPU that a debugger holds waits in place of running. */
+function runUnlessHeld(vcpu: Vcpu, { runState, debug }: Standstill): VcpuExit {
+  if (debug?.channel.actionOf(vcpu.index) !== 'stay') return vcpu.run();
+  runState.waitForWish();
+  return KICKED;
+}
+
 /** The first vCPU's thread speaks for all to the devices: the main thread must stay free to answer what they ask. */
-function standStill(index: number, board: Board, { runState, standing }: Standstill): void {
+function standStill({ index, debug: registers }: Vcpu, board: Board, { runState, standing, debug }: Standstill): void {
   board.flush();
   if (index === 0) board.suspendDevices();
-  runState.standStill(() => standing.write());
-  if (index === 0 && !runState.wantsEnd) board.resumeDevices();
+  runState.standStill(
+    () => standing.write(),
+    () => debug?.channel.serve(index, registers),
+  );
+  if (runState.wantsEnd) return;
+  debug?.channel.prepare(index, registers);
+  if (index === 0) board.resumeDevices();
 }
 
 interface Standstill {
   readonly runState: RunState;
   readonly standing: EventFd;
+  readonly debug: { readonly channel: DebugChannel; readonly stopped: EventFd } | undefined;
 }
+
+const KICKED: VcpuExit = { reason: 'kicked' };
 
 /** A kick comes from whoever ended the machine, and that is known. */
 function noteExit(result: VcpuExit, { runState, problems }: ThreadContext): void {
