@@ -43,6 +43,9 @@ const isCanonical = (high: number): boolean => high >> 15 === 0 || high >> 15 ==
 export function systemCalls(h: HelperContext) {
   const { cpu } = h;
   const s = cpu.system;
+  const isStepped = (): boolean => ((cpu.words[STATE.FLAGS >> 2] as number) & FLAG.TF) !== 0;
+  /** Whether 64-bit code goes on at RIP at once: no single step, and no interrupt that can be taken now. */
+  const goOn = (): number => (isStepped() || cpu.interruptible ? STOP.RESYNC : 0);
   return {
     syscall: (record: number) => {
       if ((s.efer & EFER.SCE) === 0) return h.fault(VECTOR.UD);
@@ -53,7 +56,7 @@ export function systemCalls(h: HelperContext) {
       const cs = s.starHigh & 0xfffc;
       enter(h, { cs, ss: cs + 8, cpl: 0, long: true });
       cpu.setRip(s.lstarLow, s.lstarHigh);
-      return STOP.RESYNC;
+      return goOn();
     },
     /** To 64-bit code with REX.W, else to compatibility mode. */
     sysret: (record: number) => {
@@ -66,7 +69,7 @@ export function systemCalls(h: HelperContext) {
       cpu.flags = h.low(R11) & SYSRET_FLAGS;
       enter(h, { cs: (base + (long ? 16 : 0)) | 3, ss: (base + 8) | 3, cpl: 3, long });
       cpu.setRip(low, high);
-      return STOP.RESYNC;
+      return long ? goOn() : STOP.RESYNC;
     },
     sysenter: () => {
       if (!isProtected(s) || (s.sysenterSelector & 0xfffc) === 0) return h.gp();

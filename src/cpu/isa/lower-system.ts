@@ -1,5 +1,6 @@
 /** String, port, privileged and control-transfer instructions: helpers do the work. */
 import { GPR, type Size, STATE } from '../layout.ts';
+import { JMP_INDIRECT } from '../uops/control.ts';
 import { extensionKey, LOAD, LOAD_ZX, MOV, MOV_IMM, MOVZX, STORE } from '../uops/data.ts';
 import type { HelperName } from './helper-names.ts';
 import { helper, type Lowering, simple, sizeOf, systemRm, undefinedInstruction } from './lower-common.ts';
@@ -76,6 +77,16 @@ const DECIMAL = ['DAA', 'DAS', 'AAA', 'AAS', 'AAM', 'AAD', 'SALC'];
 const decimalAdjust: Lowering = (t, row) =>
   helper(t, 'decimalAdjust', { a: DECIMAL.indexOf(row.mnemonic), b: t.d.immediate & 0xff });
 
+/** The helper says where to go in STATE.RIP: without a way out of the engine, unless the state must be looked at. */
+const systemCall =
+  (name: 'syscall' | 'sysret'): Lowering =>
+  (t) => {
+    helper(t, name, { high: t.d.operandSize });
+    t.put(JMP_INDIRECT, STATE.RIP, 0, t.count);
+    t.count = 0;
+    t.ended = true;
+  };
+
 export const SYSTEM_LOWERINGS: Readonly<Record<string, Lowering>> = {
   MOVS: string,
   CMPS: string,
@@ -91,8 +102,8 @@ export const SYSTEM_LOWERINGS: Readonly<Record<string, Lowering>> = {
     helper(t, 'interrupt', { a: vector, b: t.d.opcode === INT1 ? 1 : 0, ends: true });
   },
   IRET: simple('iret', { ends: true }),
-  SYSCALL: simple('syscall', { ends: true }),
-  SYSRET: simple('sysret', { ends: true }),
+  SYSCALL: systemCall('syscall'),
+  SYSRET: systemCall('sysret'),
   HLT: simple('hlt', { ends: true }),
   CLI: simple('cli'),
   STI: simple('sti', { ends: true }),

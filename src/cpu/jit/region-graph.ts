@@ -106,7 +106,9 @@ function entryAt(source: RegionSource, place: Place): Entry | undefined {
  * addresses, as stubs of dynamic linking do.
  */
 function isSwitch({ words }: RegionSource, { last, end }: RegionBlock): boolean {
-  if (last !== JMP_INDIRECT) return false;
+  // The operand of the jump; a system call has the instruction pointer there.
+  const operand = (words[(end - CODE.RECORD_SIZE) >> 2] as number) >>> 16;
+  if (last !== JMP_INDIRECT || operand === STATE.RIP) return false;
   const base = (words[(end - 2 * CODE.RECORD_SIZE + RECORD.B) >> 2] as number) & 0xffff;
   return base !== STATE.CODE_PAGE;
 }
