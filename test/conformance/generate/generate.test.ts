@@ -97,6 +97,8 @@ test('a locked operand is aligned, so that no access is split', () => {
       code.findIndex((byte) => (byte & 0xf0) === 0x40 || byte === 0x0f),
     );
     if (!details || details.address === null || !prefixes.includes(0xf0)) return false;
+    // What addresses of 16 bits reach is not mapped: there is no access.
+    if (details.addressSizeBytes === 2) return false;
     return details.address % BigInt(Math.min(16, details.operandBytes)) !== 0n;
   });
   assert(locked.length > 100);
