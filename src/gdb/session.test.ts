@@ -227,6 +227,14 @@ test('a damaged packet is asked for again, and an answer that came damaged sent 
   assert.equal(gdb.receive('$qC#b4$qC#00-'), '$QC1#c5');
 });
 
+test('a packet that GDB has sent again before it got its answer is answered once, while there are acknowledgements', () => {
+  const gdb = new ScriptedSession();
+  assert.equal(gdb.receive('+$qC#b4$qC#b4$qC#b4'), '+$QC1#c5++');
+  assert.equal(gdb.receive('$qC#b4'), '+$QC1#c5');
+  assert.equal(gdb.receive('$QStartNoAckMode#b0'), '+$OK#9a');
+  assert.equal(gdb.receive('$qC#b4$qC#b4'), '$QC1#c5$QC1#c5');
+});
+
 test('a kill and a packet that is too long end the session', () => {
   const [killed, kill, lost] = [new ScriptedSession(), new ScriptedSession(), new ScriptedSession()];
   assert.deepEqual([killed.ask('vKill;1'), killed.session.state], ['OK', 'killed']);

@@ -57,9 +57,21 @@ export class GdbSession {
     return this.#state;
   }
 
-  /** Takes bytes that GDB has sent and answers what is whole of them. */
+  /**
+   * Takes bytes that GDB has sent and answers what is whole of them. GDB sends nothing before it has its answer, but the same again after two
+   * seconds: a packet that comes twice at once has waited so long, and a second answer would be taken for that of the next packet.
+   */
   receive(bytes: Uint8Array): void {
+    let before: string | undefined;
     for (const input of this.#reader.read(bytes)) {
+      if (input.kind === 'packet') {
+        const isAgain = this.#acknowledges && input.data === before;
+        before = input.data;
+        if (isAgain) {
+          this.#acknowledge();
+          continue;
+        }
+      }
       this.#take(input);
       if (this.#state !== 'open') return;
     }
@@ -94,9 +106,13 @@ export class GdbSession {
         this.#state = 'lost';
         return;
       case 'packet':
-        if (this.#acknowledges) this.#send(Uint8Array.of('+'.charCodeAt(0)));
+        if (this.#acknowledges) this.#acknowledge();
         this.#command(input.data);
     }
+  }
+
+  #acknowledge(): void {
+    this.#send(Uint8Array.of('+'.charCodeAt(0)));
   }
 
   #command(data: string): void {
