@@ -183,9 +183,10 @@ export class CodeCache implements CodeWatcher, DecodedCode, GroupMember {
   tableInTlb(codeTlb: number, pageLow: number, pageHigh: number): number {
     const { words } = this.#mmu;
     const first = (codeTlb + codeTlbEntryOffset(pageLow)) >> 2;
-    const isAt = (entry: number): boolean => words[entry] === pageLow && words[entry + 1] === pageHigh;
-    const entry = isAt(first) ? first : first ^ (CODE_TLB.ALTERNATE >> 2);
-    return isAt(entry) ? (words[entry + (CODE_TLB.TABLE >> 2)] as number) : 0;
+    let entry = first;
+    if (words[entry] !== pageLow || words[entry + 1] !== pageHigh) entry = first ^ (CODE_TLB.ALTERNATE >> 2);
+    if (words[entry] !== pageLow || words[entry + 1] !== pageHigh) return 0;
+    return words[entry + (CODE_TLB.TABLE >> 2)] as number;
   }
 
   /** As `lookup`, for a block of one instruction that nobody else runs. */
